@@ -1,0 +1,234 @@
+//! A dictionary as a typed request: what each command needs and which options were given.
+//!
+//! Keys come with blanks, hyphens or underscores, flags as lists or single strings; all of that
+//! ends here. Unknown keys and flags are collected for the caller to warn about, never an error.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use srtp::Profile;
+
+use crate::sdp::Protocol;
+
+/// One request, checked: what its command requires is there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// `ping`.
+    Ping,
+    /// `offer`.
+    Offer(Box<Signal>),
+    /// `answer`; `to_tag` is always there.
+    Answer(Box<Signal>),
+    /// `delete`.
+    Delete(Delete),
+    /// `query`.
+    Query(Query),
+    /// `list`, with the most calls to name (default 32).
+    List {
+        /// The most calls to name.
+        limit: usize,
+    },
+    /// `statistics`.
+    Statistics,
+}
+
+/// An offer or an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    /// `call-id`.
+    pub call_id: Bytes,
+    /// `from-tag`: in an answer still as sent, that is, the offerer's tag.
+    pub from_tag: Bytes,
+    /// `to-tag`.
+    pub to_tag: Option<Bytes>,
+    /// `via-branch`.
+    pub via_branch: Option<Bytes>,
+    /// `sdp`.
+    pub sdp: Bytes,
+    /// `received-from`: where the SBC got the SIP message from.
+    pub received_from: Option<IpAddr>,
+    /// `media-address`: overrides `c=` and `received-from`.
+    pub media_address: Option<IpAddr>,
+    /// `address-family`.
+    pub address_family: Option<AddressFamily>,
+    /// `direction` (or from-interface/to-interface): logical interface names, from and to.
+    pub direction: Option<(Bytes, Bytes)>,
+    /// `transport-protocol`.
+    pub transport: Option<Transport>,
+    /// `replace`.
+    pub replace: Replace,
+    /// `rtcp-mux`.
+    pub rtcp_mux: RtcpMux,
+    /// `SDES`.
+    pub sdes: Sdes,
+    /// `ICE`.
+    pub ice: Option<Ice>,
+    /// `TOS`: 0 to 255; negative keeps what the call has.
+    pub tos: Option<i16>,
+    /// `delete-delay`.
+    pub delete_delay: Option<Duration>,
+    /// `label`.
+    pub label: Option<Bytes>,
+    /// `endpoint-learning`, where given.
+    pub endpoint_learning: Option<EndpointLearning>,
+    /// `sip-message-type`: false for a reply, `None` where not given.
+    pub sip_request: Option<bool>,
+    /// `supports` names "load limit".
+    pub supports_load_limit: bool,
+    /// Simple flags.
+    pub flags: Flags,
+}
+
+/// `delete`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delete {
+    /// `call-id`.
+    pub call_id: Bytes,
+    /// `from-tag`; OpenSIPS leaves it out, which means the whole call.
+    pub from_tag: Option<Bytes>,
+    /// `to-tag`, honoured only with the flag `to-tag` (already applied here).
+    pub to_tag: Option<Bytes>,
+    /// `via-branch`.
+    pub via_branch: Option<Bytes>,
+    /// `delete-delay`.
+    pub delete_delay: Option<Duration>,
+    /// Flag `fatal`: an unknown call is an error, not a warning.
+    pub fatal: bool,
+    /// Flag `fast`: no statistics in the reply.
+    pub fast: bool,
+}
+
+/// `query`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// `call-id`.
+    pub call_id: Bytes,
+    /// `from-tag`.
+    pub from_tag: Option<Bytes>,
+    /// `to-tag`.
+    pub to_tag: Option<Bytes>,
+}
+
+/// `address-family`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// `IP4`.
+    V4,
+    /// `IP6`.
+    V6,
+}
+
+/// `transport-protocol`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Bridge to this profile.
+    To(Protocol),
+    /// `accept` (answers only): pass a changed profile back.
+    Accept,
+}
+
+/// `replace` and its `replace-*` flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the ng keyword of the same name")]
+pub struct Replace {
+    pub origin: bool,
+    pub origin_full: bool,
+    pub username: bool,
+    pub session_name: bool,
+    pub sdp_version: bool,
+    pub zero_address: bool,
+    pub force_increment_sdp_version: bool,
+}
+
+/// `rtcp-mux`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the ng keyword of the same name")]
+pub struct RtcpMux {
+    pub offer: bool,
+    pub require: bool,
+    pub demux: bool,
+    pub accept: bool,
+    pub reject: bool,
+}
+
+/// `SDES` and its `SDES-*` flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sdes {
+    /// `off`, `no`, `disable`: no SDES at all.
+    pub off: bool,
+    /// `no-SUITE`: suites to leave out.
+    pub no: Vec<Profile>,
+    /// `only-SUITE`: offer only these (wins over `no-`).
+    pub only: Vec<Profile>,
+    /// `nonew`: add no suites of our own (wins over both).
+    pub no_new: bool,
+    /// `order:A;B;`: our order of offered suites.
+    pub order: Vec<Profile>,
+    /// `offerer_pref:A;B;`: which of the offered suites to answer with first.
+    pub offerer_preference: Vec<Profile>,
+    /// `pad`: base64 padding in `inline:`.
+    pub pad: bool,
+    /// `lifetime`: print `|2^31`.
+    pub lifetime: bool,
+    /// `static`: keep keys over re-INVITEs that would change them.
+    pub fixed: bool,
+    /// `prefer`: SDES before DTLS where both are possible.
+    pub prefer: bool,
+    /// `unencrypted_srtp` and friends, as asked for; `None` keeps the default.
+    pub unencrypted_srtp: Option<bool>,
+    /// `unencrypted_srtcp`.
+    pub unencrypted_srtcp: Option<bool>,
+    /// `unauthenticated_srtp`.
+    pub unauthenticated_srtp: Option<bool>,
+}
+
+/// `ICE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ice {
+    /// Take every ICE attribute out.
+    Remove,
+    /// `force`, `default`, `optional`, `force-relay`: need the ICE agent, which is not here yet.
+    Keep,
+}
+
+/// How a stream finds out where its peer really sends from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointLearning {
+    /// Prefer the signalled address for a while, then the best match.
+    Heuristic,
+    /// Whatever sends after three seconds of the call.
+    Delayed,
+    /// The first packet's source.
+    Immediate,
+    /// Only the signalled address.
+    Off,
+}
+
+/// Flags without a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the ng keyword of the same name")]
+pub struct Flags {
+    pub trust_address: bool,
+    pub sip_source_address: bool,
+    pub asymmetric: bool,
+    pub symmetric: bool,
+    pub strict_source: bool,
+    pub media_handover: bool,
+    pub port_latching: bool,
+    pub no_port_latching: bool,
+    pub unidirectional: bool,
+    pub recrypt: bool,
+    pub no_passthrough: bool,
+    pub reset: bool,
+    pub loop_protect: bool,
+    pub original_sendrecv: bool,
+    pub generate_mid: bool,
+    pub generate_rtcp: bool,
+    pub no_rtcp_attribute: bool,
+    pub full_rtcp_attribute: bool,
+    pub new_branch: bool,
+    pub provisional: bool,
+    pub dtls_off: bool,
+    pub fragment: bool,
+}

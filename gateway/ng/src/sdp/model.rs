@@ -1,0 +1,162 @@
+//! The parsed body and the instructions for writing it again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use srtp::MasterKey;
+
+/// The transport of an `m=` line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `RTP/AVP`.
+    RtpAvp,
+    /// `RTP/AVPF`.
+    RtpAvpf,
+    /// `RTP/SAVP`.
+    RtpSavp,
+    /// `RTP/SAVPF`.
+    RtpSavpf,
+    /// `UDP/TLS/RTP/SAVP`.
+    UdpTlsRtpSavp,
+    /// `UDP/TLS/RTP/SAVPF`.
+    UdpTlsRtpSavpf,
+    /// Anything else: passes through.
+    Other(Bytes),
+}
+
+/// `sendrecv` and friends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the SDP attribute of the same name")]
+pub enum Direction {
+    #[default]
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+/// A parsed body. Lines are kept so that what we don't know can be written again.
+#[derive(Debug)]
+pub struct Sdp {
+    /// Session-level lines before the first `m=`.
+    pub session: SessionSection,
+    /// The media sections in order.
+    pub media: Vec<MediaSection>,
+}
+
+/// Everything before the first `m=`.
+#[derive(Debug, Default)]
+pub struct SessionSection {
+    /// The value of `o=`, whole.
+    pub origin: Bytes,
+    /// The session-level `c=` address, when there is one.
+    pub connection: Option<IpAddr>,
+    /// Every session-level line in order, without line ends.
+    pub lines: Vec<Bytes>,
+}
+
+/// One `m=` section, with session-level defaults already applied.
+#[derive(Debug)]
+pub struct MediaSection {
+    /// `audio`, `video`, `message`, …
+    pub kind: Bytes,
+    /// The port of `m=`; 0 is rejected or disabled media.
+    pub port: u16,
+    /// The transport of `m=`.
+    pub protocol: Protocol,
+    /// The format list of `m=`, as written.
+    pub formats: Vec<Bytes>,
+    /// Address of the nearest `c=`; the zero address is hold of the old kind.
+    pub connection: Option<IpAddr>,
+    /// `a=rtcp` (RFC 3605): port and, where given, address.
+    pub rtcp: Option<(u16, Option<IpAddr>)>,
+    /// `a=rtcp-mux`.
+    pub rtcp_mux: bool,
+    /// The direction in force.
+    pub direction: Direction,
+    /// `a=crypto` lines we could read, in order.
+    pub crypto: Vec<CryptoAttribute>,
+    /// `a=mid`.
+    pub mid: Option<Bytes>,
+    /// Every line of the section in order, without line ends.
+    pub lines: Vec<Bytes>,
+}
+
+/// One `a=crypto` (RFC 4568): a suite with its key, or one of several.
+#[derive(Debug)]
+pub struct CryptoAttribute {
+    /// The tag: 1 to 9 digits.
+    pub tag: u32,
+    /// The first `inline:` key, with its suite.
+    pub key: MasterKey,
+    /// The key lifetime in packets, from `|2^n` or decimal.
+    pub lifetime: Option<u64>,
+    /// MKI value and length in bytes.
+    pub mki: Option<(Bytes, u8)>,
+    /// Session parameters as written (`UNENCRYPTED_SRTP`, …).
+    pub parameters: Vec<Bytes>,
+}
+
+/// How to write the session part.
+#[derive(Clone, Debug, Default)]
+pub struct SessionRewrite {
+    /// Replace the address of `o=` with this.
+    pub origin_address: Option<IpAddr>,
+    /// Replace the user name of `o=`.
+    pub origin_username: Option<Bytes>,
+    /// Replace the session id of `o=` (`origin-full` sets all three).
+    pub origin_session_id: Option<u64>,
+    /// Replace the version of `o=`.
+    pub origin_version: Option<u64>,
+    /// Replace `s=`.
+    pub session_name: Option<Bytes>,
+    /// `a=rtpengine:<id>`-style loop protection mark.
+    pub loop_protect: Option<Bytes>,
+    /// Take every ICE attribute out, here and in the media.
+    pub remove_ice: bool,
+}
+
+/// How to write one media section.
+#[derive(Debug)]
+pub enum MediaRewrite {
+    /// With our address, ports and keys.
+    Relay(LocalMedia),
+    /// Port 0, zero address.
+    Reject,
+    /// As it came: not RTP.
+    PassThrough,
+}
+
+/// What we put into one relayed media section.
+#[derive(Debug)]
+pub struct LocalMedia {
+    /// RTP address (advertised) and port.
+    pub rtp: SocketAddr,
+    /// What to say of RTCP.
+    pub rtcp: RtcpLine,
+    /// Write `a=rtcp-mux`.
+    pub rtcp_mux: bool,
+    /// The transport to write into `m=`.
+    pub protocol: Protocol,
+    /// The `a=crypto` lines to write.
+    pub crypto: Vec<CryptoAttribute>,
+    /// Print keys with base64 padding.
+    pub crypto_pad: bool,
+    /// The direction to write.
+    pub direction: Direction,
+    /// Keep a zero connection address zero (old-style hold) instead of writing ours.
+    pub keep_zero_address: bool,
+    /// A `mid` to generate when the section has none.
+    pub generate_mid: Option<Bytes>,
+}
+
+/// `a=rtcp` as we write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RtcpLine {
+    /// No `a=rtcp`.
+    Omit,
+    /// `a=rtcp:<port>`.
+    Port(u16),
+    /// `a=rtcp:<port> IN IP4 <address>`.
+    Full(SocketAddr),
+}

@@ -1,0 +1,255 @@
+//! What control says to a worker and what a worker says back: the seam between `session`
+//! (which decides) and `relay` (which moves packets).
+//!
+//! A plan is declarative: after each offer or answer the session sends the whole call as it
+//! should now be, and `Keep` where nothing changed, so keys and learned addresses survive.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use ng::request::EndpointLearning;
+use srtp::MasterKey;
+use tokio::sync::oneshot;
+
+use super::drop_reason::DropReason;
+
+/// A call's name between control and worker; never reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey(pub u64);
+
+/// A stream (one party's one media section) within its call: an index that stays for life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamIndex(pub u16);
+
+/// Control to worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Make the call be this.
+    Apply(CallPlan),
+    /// End the call, close its sockets, report what it did.
+    Close {
+        /// The call.
+        call: CallKey,
+        /// Where the final numbers go.
+        reply: oneshot::Sender<Option<CallReport>>,
+    },
+    /// Report what the call has done so far.
+    Report {
+        /// The call.
+        call: CallKey,
+        /// Where the numbers go.
+        reply: oneshot::Sender<Option<CallReport>>,
+    },
+    /// Report what the worker has done so far.
+    Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Stop: close every socket and leave.
+    Stop,
+}
+
+/// A call as it should be.
+#[derive(Debug)]
+pub struct CallPlan {
+    /// The call.
+    pub call: CallKey,
+    /// All of its streams, in [`StreamIndex`] order. Never shorter than in the last plan.
+    pub streams: Vec<StreamPlan>,
+}
+
+/// One party's one media section: our sockets that face it, and how to treat it.
+#[derive(Debug)]
+pub struct StreamPlan {
+    /// New sockets: RTP (even port) and RTCP (odd); `None` keeps what the stream has.
+    pub sockets: Option<PortPair>,
+    /// The stream its packets are relayed to; `None` until there is an answer.
+    pub peer: Option<StreamIndex>,
+    /// Where the peer said it receives; `None` keeps (also what was learned since).
+    pub remote: Option<Remote>,
+    /// How the real address is found.
+    pub learning: EndpointLearning,
+    /// After learning, drop packets from elsewhere.
+    pub strict_source: bool,
+    /// The key the party protects with (what we open with).
+    pub receive_key: KeyPlan,
+    /// The key we protect with towards the party.
+    pub send_key: KeyPlan,
+    /// RTCP arrives and leaves on the RTP socket.
+    pub rtcp_mux: bool,
+    /// Relay what the party sends (false: inactive, recvonly, blocked).
+    pub receive: bool,
+    /// Send to the party.
+    pub send: bool,
+    /// IP TOS / traffic class for what we send; `None` keeps.
+    pub tos: Option<u8>,
+    /// The stream has ended (media removed, branch gone): close its sockets, keep its index.
+    pub closed: bool,
+}
+
+/// An RTP socket and its RTCP neighbour, bound and non-blocking.
+#[derive(Debug)]
+pub struct PortPair {
+    /// Even port.
+    pub rtp: UdpSocket,
+    /// The next port; `None` once rtcp-mux was agreed before it was needed.
+    pub rtcp: Option<UdpSocket>,
+}
+
+/// Where a party receives, as signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// RTP; `None` for an old-style hold (zero address or port).
+    pub rtp: Option<SocketAddr>,
+    /// RTCP.
+    pub rtcp: Option<SocketAddr>,
+}
+
+/// One direction's key.
+#[derive(Debug)]
+pub enum KeyPlan {
+    /// As it is, with its index and replay state.
+    Keep,
+    /// Plain RTP.
+    Clear,
+    /// SRTP under this key from now on.
+    Set(Box<SrtpKey>),
+}
+
+/// A key with what was negotiated around it.
+#[derive(Debug)]
+pub struct SrtpKey {
+    /// Suite, master key and salt.
+    pub master: MasterKey,
+    /// MKI value carried in every packet, empty for none.
+    pub mki: Vec<u8>,
+    /// Most packets under this key, where the peer limited it.
+    pub lifetime: Option<u64>,
+}
+
+/// Packets and bytes of one component in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets.
+    pub packets: u64,
+    /// Payload bytes of UDP.
+    pub bytes: u64,
+    /// Packets dropped.
+    pub errors: u64,
+}
+
+/// What one stream did.
+#[derive(Clone, Debug)]
+pub struct StreamReport {
+    /// RTP received from the party.
+    pub rtp_in: Counters,
+    /// RTP sent to the party.
+    pub rtp_out: Counters,
+    /// RTCP received from the party.
+    pub rtcp_in: Counters,
+    /// RTCP sent to the party.
+    pub rtcp_out: Counters,
+    /// Where RTP is sent now: learned or signalled.
+    pub remote_rtp: Option<SocketAddr>,
+    /// Where RTCP is sent now.
+    pub remote_rtcp: Option<SocketAddr>,
+    /// Our RTP socket's address.
+    pub local_rtp: Option<SocketAddr>,
+    /// Our RTCP socket's address.
+    pub local_rtcp: Option<SocketAddr>,
+    /// The address was confirmed by traffic.
+    pub confirmed: bool,
+    /// Last packet received.
+    pub last_packet: Option<Instant>,
+    /// Per-source numbers, newest sources first.
+    pub sources: Vec<SourceReport>,
+    /// Drops of what the party sent, by reason.
+    pub drops: [u64; DropReason::COUNT],
+    /// Residence time of what the party sent.
+    pub residence: Residence,
+}
+
+/// What one SSRC of a stream did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceReport {
+    /// The SSRC.
+    pub ssrc: u32,
+    /// Packets received.
+    pub packets: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Last RTP timestamp.
+    pub last_timestamp: u32,
+    /// Last sequence number.
+    pub last_sequence: u16,
+    /// Sequence numbers that never came (RFC 3550 A.3).
+    pub lost: u64,
+}
+
+/// Residence time in nanoseconds: p50, p99, p99.9 and the maximum, from log buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residence {
+    /// Packets measured.
+    pub count: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 99 %.
+    pub p99_ns: u64,
+    /// 99.9 %.
+    pub p999_ns: u64,
+    /// Maximum.
+    pub max_ns: u64,
+}
+
+/// What one call did.
+#[derive(Clone, Debug)]
+pub struct CallReport {
+    /// Streams in index order.
+    pub streams: Vec<StreamReport>,
+}
+
+/// What one worker did since it started.
+#[derive(Clone, Debug)]
+pub struct WorkerSnapshot {
+    /// Which worker.
+    pub worker: usize,
+    /// The driver in use, as `io_uring` or `epoll`.
+    pub driver: &'static str,
+    /// Calls it owns now.
+    pub calls: usize,
+    /// Streams it owns now.
+    pub streams: usize,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Drops by reason.
+    pub drops: [u64; DropReason::COUNT],
+    /// Residence times, nanoseconds.
+    pub residence: Histogram<u64>,
+    /// Packets whose residence could not be told because the clock was stepped.
+    pub clock_steps: u64,
+    /// Wake-ups of the media ring.
+    pub wakeups: u64,
+}
+
+/// Worker to control, unasked.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// No packet for this long: control decides whether that is a timeout.
+    Idle {
+        /// The call.
+        call: CallKey,
+        /// When its last packet came, or when it was made.
+        since: Instant,
+    },
+    /// A key's soft limit is reached: ask for a rekey.
+    SoftLimit {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+    },
+}

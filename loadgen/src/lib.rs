@@ -1,0 +1,1 @@
+//! loadgen: load, tail latency and jitter.
