@@ -1,0 +1,113 @@
+//! What a request comes to: the reply's SDP and the worker's plan, or the reason it is refused.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::relay::command::{CallKey, CallPlan};
+
+/// An offer or answer done. The plan must reach the call's worker, whatever becomes of the
+/// reply: it carries sockets and keys that are in no other place.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The rewritten body.
+    pub sdp: Bytes,
+    /// The call; the caller picks a worker when it has not seen the key before.
+    pub call: CallKey,
+    /// What the worker is to make of the call; `None` when nothing changes.
+    pub plan: Option<CallPlan>,
+    /// What was odd but not refused, for the reply's `warning` and the log.
+    pub warnings: Vec<&'static str>,
+}
+
+/// A `delete` done.
+#[derive(Debug)]
+pub struct Deleted {
+    /// The call.
+    pub call: CallKey,
+    /// What follows from it.
+    pub effect: DeleteEffect,
+}
+
+/// What a `delete` leads to.
+#[derive(Debug)]
+pub enum DeleteEffect {
+    /// The whole call ends now: send [`Command::Close`], then hand its report to
+    /// [`Calls::closed`].
+    ///
+    /// [`Command::Close`]: crate::relay::command::Command::Close
+    /// [`Calls::closed`]: super
+    Close,
+    /// A branch ends now, the call goes on under this plan.
+    Branch(CallPlan),
+    /// Something ends after the delete delay, through [`Calls::expire`].
+    ///
+    /// [`Calls::expire`]: super
+    Later,
+}
+
+/// What [`Calls::expire`] found to be over.
+///
+/// [`Calls::expire`]: super
+#[derive(Debug)]
+pub enum Expired {
+    /// The whole call: close it at its worker as after [`DeleteEffect::Close`].
+    Call {
+        /// The call.
+        call: CallKey,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A branch: the call goes on under this plan.
+    Branch(CallPlan),
+}
+
+/// Why a call ended, as the incumbent's `closed_sessions_total{reason}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// By `delete`.
+    Terminated,
+    /// No packet for the timeout.
+    Timeout,
+    /// No packet for the silent timeout while on hold.
+    SilentTimeout,
+    /// No answer for the offer timeout.
+    OfferTimeout,
+    /// By the operator, or at the end of a drain.
+    Forced,
+}
+
+/// A request refused: the incumbent's words, which controllers match. The call is as it was
+/// before the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refused(pub &'static str);
+
+impl Refused {
+    /// No call of this id, or no party of this tag.
+    pub const UNKNOWN_CALL: Self = Self("Unknown call-id");
+    /// The session limit is reached. With `supports` "load limit" the reply is the result
+    /// `load limit` with this message instead of an error.
+    pub const SESSION_LIMIT: Self = Self("Parallel session limit reached");
+    /// The port range is exhausted.
+    pub const OUT_OF_PORTS: Self = Self("Ran out of ports");
+    /// The body is not SDP.
+    pub const BAD_SDP: Self = Self("Failed to parse SDP");
+    /// The body has no media section we could relay.
+    pub const INCOMPLETE_SDP: Self = Self("Incomplete SDP specification");
+    /// Tags that do not belong together.
+    pub const BAD_DIALOGUE: Self = Self("Invalid dialogue association");
+    /// The body cannot be written with our addresses.
+    pub const REWRITE: Self = Self("Error rewriting SDP");
+    /// A section speaks DTLS-SRTP, which has no agent here yet, and offers nothing else.
+    pub const DTLS: Self = Self("DTLS-SRTP is not supported: offer SDES or plain RTP");
+    /// The system's random source failed.
+    pub const NO_ENTROPY: Self = Self("No random numbers for keys");
+    /// More media sections or parties than a call may have.
+    pub const TOO_LARGE: Self = Self("Too many media sections or parties");
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}

@@ -1,0 +1,110 @@
+//! What the operator decides about calls, as the session needs it (the shell fills it from TOML
+//! and the command line).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ng::request::{AddressFamily, EndpointLearning};
+use srtp::Profile;
+
+use super::ports::InterfaceIndex;
+
+/// Settings of the call state. Replacing them affects later requests only.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Logical interfaces; the first is the default. A reload may append, never reorder: calls
+    /// remember places in this list.
+    pub interfaces: Vec<Interface>,
+    /// The suites offered, in this order.
+    pub suites: Vec<Profile>,
+    /// Whose habits to follow where safety and compatibility differ.
+    pub compat: Compat,
+    /// How addresses are learned where the request does not say.
+    pub learning: EndpointLearning,
+    /// Drop packets from elsewhere once learned, where the request does not say.
+    pub strict_source: bool,
+    /// IP TOS / traffic class where the request does not say; `None` leaves the system's.
+    pub tos: Option<u8>,
+    /// How long a deleted call lives on, where the request does not say.
+    pub delete_delay: Duration,
+    /// An answered call without any packet for this long has ended.
+    pub timeout: Duration,
+    /// The same where every stream is on hold.
+    pub silent_timeout: Duration,
+    /// An offer without an answer for this long has ended.
+    pub offer_timeout: Duration,
+    /// Most calls at once; `None` is no limit.
+    pub max_sessions: Option<usize>,
+    /// Our name in the loop protection mark (`a=rtpengine:<name>`).
+    pub instance: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            suites: Profile::ALL.to_vec(),
+            compat: Compat::Secure,
+            learning: EndpointLearning::Heuristic,
+            strict_source: true,
+            tos: None,
+            delete_delay: Duration::from_secs(30),
+            timeout: Duration::from_secs(60),
+            silent_timeout: Duration::from_secs(3600),
+            offer_timeout: Duration::from_secs(3600),
+            max_sessions: None,
+            instance: String::from("postern"),
+        }
+    }
+}
+
+impl Settings {
+    /// The interface of this name.
+    pub fn interface(&self, name: &[u8]) -> Option<InterfaceIndex> {
+        let place = self.interfaces.iter().position(|i| i.name.as_bytes() == name)?;
+        u16::try_from(place).ok().map(InterfaceIndex)
+    }
+}
+
+/// A logical interface: a name for `direction`, and where to bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The name.
+    pub name: String,
+    /// Its addresses, at least one.
+    pub addresses: Vec<LocalAddress>,
+}
+
+impl Interface {
+    /// Whether it can open ports of this family.
+    pub fn has(&self, family: AddressFamily) -> bool {
+        self.addresses.iter().any(|a| family_of(a.bind) == family)
+    }
+}
+
+/// One address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// Where to bind.
+    pub bind: IpAddr,
+    /// What to tell peers instead (NAT, `name/address!advertised`).
+    pub advertised: Option<IpAddr>,
+}
+
+/// Whose habits to follow where safety and compatibility differ (`ng.compat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Ours: strict after learning, short tags last.
+    #[default]
+    Secure,
+    /// The incumbent's, for those who need it.
+    Rtpengine,
+}
+
+/// The family of an address.
+pub(crate) fn family_of(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::V4,
+        IpAddr::V6(_) => AddressFamily::V6,
+    }
+}
