@@ -1,0 +1,40 @@
+# What a person or a CI job runs. Each target first installs what it needs and lacks.
+# `make help` lists the targets; docs/ says what each of them shows.
+
+DEMO_PACKAGES := build-essential
+TEST_PACKAGES := build-essential pkg-config libsrtp2-dev kamailio sip-tester rtpengine-daemon iproute2
+BENCH_PACKAGES := build-essential rtpengine-daemon iproute2
+
+CARGO ?= cargo
+# Seconds that `make fuzz` gives to each target.
+FUZZ_SECONDS ?= 20
+
+.PHONY: help setup demo test lint bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install every package that demo, test and bench need
+	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
+
+demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and latency
+	@scripts/install-packages $(DEMO_PACKAGES)
+	$(CARGO) build --release --locked -p gateway --bin gateway
+	$(CARGO) run --release --locked -p loadgen -- demo
+
+test: ## lint, every test of the workspace, then real peers; ends with what was SKIPPED
+	@scripts/install-packages $(TEST_PACKAGES)
+	@scripts/run-tests
+
+lint: ## format, clippy, rustdoc, dependency table, licences and sources
+	@scripts/install-packages $(DEMO_PACKAGES)
+	@scripts/lint
+
+bench: ## figures against peers measured in the same run, as ratios
+	@scripts/install-packages $(BENCH_PACKAGES)
+	$(CARGO) build --release --locked -p gateway --bin gateway
+	$(CARGO) run --release --locked -p benches --bin figures
+
+fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
+	@scripts/install-packages $(DEMO_PACKAGES)
+	@scripts/run-fuzz $(FUZZ_SECONDS)
