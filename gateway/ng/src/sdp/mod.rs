@@ -1,8 +1,22 @@
 //! SDP as a relay needs it: parse a body, write it again with our addresses, ports and keys.
 //!
-//! What we don't know passes through untouched. The line order of what we write is rtpengine
-//! 26.3's, because peers' tooling compares it.
+//! [`Sdp::parse`] keeps every line as a slice of the body it was given; [`Sdp::rewrite`] writes
+//! them in rtpengine 26.3's order, because peers' tooling compares it, and what we don't know
+//! passes through untouched. What to write is the caller's decision ([`SessionRewrite`],
+//! [`MediaRewrite`]): nothing here knows calls, ports or policy.
 
+mod codec;
+mod crypto;
+mod error;
+mod line;
 mod model;
+mod parse;
+mod protocol;
+#[cfg(test)]
+mod tests;
+mod write;
 
+pub use crypto::KeyPadding;
+pub use error::SdpError;
+pub use line::Line;
 pub use model::*;

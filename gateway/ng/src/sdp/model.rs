@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use srtp::MasterKey;
 
+use super::{KeyPadding, Line};
+
 /// The transport of an `m=` line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -35,7 +37,8 @@ pub enum Direction {
     Inactive,
 }
 
-/// A parsed body. Lines are kept so that what we don't know can be written again.
+/// A parsed body. Lines are kept so that what we don't know can be written again; the lines and
+/// every other `Bytes` here share the memory of the body that was parsed.
 #[derive(Debug)]
 pub struct Sdp {
     /// Session-level lines before the first `m=`.
@@ -47,12 +50,14 @@ pub struct Sdp {
 /// Everything before the first `m=`.
 #[derive(Debug, Default)]
 pub struct SessionSection {
-    /// The value of `o=`, whole.
+    /// The value of `o=`, whole: six fields, or nothing where the body has no `o=`.
     pub origin: Bytes,
     /// The session-level `c=` address, when there is one.
     pub connection: Option<IpAddr>,
+    /// The session-level direction, when there is one.
+    pub direction: Option<Direction>,
     /// Every session-level line in order, without line ends.
-    pub lines: Vec<Bytes>,
+    pub lines: Vec<Line>,
 }
 
 /// One `m=` section, with session-level defaults already applied.
@@ -60,13 +65,15 @@ pub struct SessionSection {
 pub struct MediaSection {
     /// `audio`, `video`, `message`, …
     pub kind: Bytes,
-    /// The port of `m=`; 0 is rejected or disabled media.
+    /// The port of `m=`; 0 is rejected or disabled media. A port count (`49170/2`) is checked
+    /// and left out: we relay, and write, the first port only.
     pub port: u16,
     /// The transport of `m=`.
     pub protocol: Protocol,
     /// The format list of `m=`, as written.
     pub formats: Vec<Bytes>,
-    /// Address of the nearest `c=`; the zero address is hold of the old kind.
+    /// Address of the nearest `c=`; the zero address is hold of the old kind. Always there for
+    /// RTP whose port isn't 0.
     pub connection: Option<IpAddr>,
     /// `a=rtcp` (RFC 3605): port and, where given, address.
     pub rtcp: Option<(u16, Option<IpAddr>)>,
@@ -78,23 +85,32 @@ pub struct MediaSection {
     pub crypto: Vec<CryptoAttribute>,
     /// `a=mid`.
     pub mid: Option<Bytes>,
-    /// Every line of the section in order, without line ends.
-    pub lines: Vec<Bytes>,
+    /// Every line of the section in order, `m=` first, without line ends.
+    pub lines: Vec<Line>,
 }
 
-/// One `a=crypto` (RFC 4568): a suite with its key, or one of several.
-#[derive(Debug)]
+/// One `a=crypto` (RFC 4568): a suite with its key, or the first of several keys.
+#[derive(PartialEq, Eq)]
 pub struct CryptoAttribute {
     /// The tag: 1 to 9 digits.
     pub tag: u32,
     /// The first `inline:` key, with its suite.
     pub key: MasterKey,
-    /// The key lifetime in packets, from `|2^n` or decimal.
+    /// The key lifetime in packets, from `|2^n` or decimal: 1 to 2^48. Written when there.
     pub lifetime: Option<u64>,
-    /// MKI value and length in bytes.
-    pub mki: Option<(Bytes, u8)>,
+    /// The MKI that names the key in each packet.
+    pub mki: Option<Mki>,
     /// Session parameters as written (`UNENCRYPTED_SRTP`, …).
     pub parameters: Vec<Bytes>,
+}
+
+/// A master key identifier as SDES writes it: `value:len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mki {
+    /// The identifier; it fits into `len` bytes.
+    pub value: u128,
+    /// Its length in each packet in bytes: 1 to 128.
+    pub len: u8,
 }
 
 /// How to write the session part.
@@ -110,7 +126,7 @@ pub struct SessionRewrite {
     pub origin_version: Option<u64>,
     /// Replace `s=`.
     pub session_name: Option<Bytes>,
-    /// `a=rtpengine:<id>`-style loop protection mark.
+    /// Loop protection mark, written as `a=rtpengine:<mark>`.
     pub loop_protect: Option<Bytes>,
     /// Take every ICE attribute out, here and in the media.
     pub remove_ice: bool,
@@ -120,10 +136,10 @@ pub struct SessionRewrite {
 #[derive(Debug)]
 pub enum MediaRewrite {
     /// With our address, ports and keys.
-    Relay(LocalMedia),
+    Relay(Box<LocalMedia>),
     /// Port 0, zero address.
     Reject,
-    /// As it came: not RTP.
+    /// As it came: not RTP. It gets the session's `c=` and direction, which we don't write there.
     PassThrough,
 }
 
@@ -136,12 +152,12 @@ pub struct LocalMedia {
     pub rtcp: RtcpLine,
     /// Write `a=rtcp-mux`.
     pub rtcp_mux: bool,
-    /// The transport to write into `m=`.
+    /// The transport to write into `m=`; without DTLS in it, its attributes go too.
     pub protocol: Protocol,
     /// The `a=crypto` lines to write.
     pub crypto: Vec<CryptoAttribute>,
-    /// Print keys with base64 padding.
-    pub crypto_pad: bool,
+    /// Whether keys are printed with base64 padding.
+    pub key_padding: KeyPadding,
     /// The direction to write.
     pub direction: Direction,
     /// Keep a zero connection address zero (old-style hold) instead of writing ours.
