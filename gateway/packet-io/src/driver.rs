@@ -59,7 +59,7 @@ pub struct Turn {
     pub received: usize,
     /// Packets given to the kernel.
     pub sent: usize,
-    /// Sends the kernel refused (the last errno is kept by the driver).
+    /// Sends the kernel refused, learned of in this turn (see [`Driver::last_send_error`]).
     pub send_errors: usize,
     /// More may be waiting: call again before sleeping.
     pub more: bool,
@@ -69,11 +69,19 @@ pub struct Turn {
 pub trait Driver {
     /// Takes a bound, non-blocking socket under `token`. Tokens are the caller's slab indices:
     /// small, dense, reused only after [`Driver::remove`].
+    ///
+    /// It receives from the next [`Driver::turn`] or [`Driver::flush`] on: one of them comes
+    /// before sleeping on [`Driver::readiness`].
     fn add(&mut self, token: Token, socket: UdpSocket) -> io::Result<()>;
 
     /// Stops receiving on `token` and closes its socket. A packet that had already arrived may
     /// still be dropped, never delivered under a later owner of the token.
+    ///
+    /// Its port is free after the next [`Driver::turn`] or [`Driver::flush`].
     fn remove(&mut self, token: Token);
+
+    /// Puts additions and removals into effect now, without receiving.
+    fn flush(&mut self) -> io::Result<()>;
 
     /// Receives up to `budget` packets, asks `relay` about each, and sends before returning.
     /// Never blocks.
@@ -81,6 +89,13 @@ pub trait Driver {
     where
         F: FnMut(Received<'_>) -> Verdict;
 
-    /// Readable when a turn would find something.
+    /// Readable when a turn would find something. Fit for edge-triggered waiting, when turns are
+    /// taken until one says there is no [`Turn::more`].
     fn readiness(&self) -> BorrowedFd<'_>;
+
+    /// The socket under `token`, to set its options or ask its address.
+    fn socket(&self, token: Token) -> Option<&UdpSocket>;
+
+    /// Why the kernel refused the latest of [`Turn::send_errors`].
+    fn last_send_error(&self) -> Option<io::Error>;
 }

@@ -4,6 +4,21 @@
 //! packet to the caller's closure in place, and sends what the closure says before it returns.
 //! Between turns the worker waits on the driver's file descriptor. Nothing here knows RTP.
 
+mod address;
+mod ancillary;
+mod any;
+pub mod clock;
 mod driver;
+pub mod epoll;
+mod readiness;
+mod slots;
+mod socket;
+mod sys;
+pub mod uring;
 
+pub use any::{AnyDriver, Choice, OpenError, Opened, open};
 pub use driver::{Driver, Received, Token, Turn, Verdict};
+pub use epoll::Epoll;
+pub use readiness::wait_readable;
+pub use socket::{SocketOptions, open_media_socket, set_tos};
+pub use uring::Uring;

@@ -1,0 +1,356 @@
+//! The io_uring driver: multishot recvmsg into a ring of buffers, sends in place.
+//!
+//! 1. Each socket has one multishot receive armed. The kernel fills a buffer per packet: source,
+//!    control messages, packet.
+//! 2. A turn takes completions up to its budget and shows each packet to the relay in place.
+//!    What is to be sent is queued straight from the buffer.
+//! 3. One `io_uring_enter` sends all of it and runs the receives the kernel has deferred.
+//! 4. The buffers go back; receives that ended (no buffer left, completion queue full) are armed
+//!    again at the start of the next turn, after the buffers they lacked are back.
+//!
+//! The driver stays on the thread that opened it: the ring has a single issuer.
+
+mod sys;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use io_uring::{Builder, cqueue};
+
+use self::sys::{BufferId, HEADER, NAME, PACKET, Ring};
+use crate::address::{self, RawAddress};
+use crate::ancillary::{Ancillary, CONTROL_LENGTH};
+use crate::driver::{Driver, Received, Token, Turn, Verdict};
+use crate::slots::{Occupant, Slots};
+
+/// Completions copied out of the queue at once: 1 KiB of stack.
+const CHUNK: usize = 64;
+
+/// Sizes and modes of the ring; the default is for one worker of a busy relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Receive buffers of 1984 bytes; a power of two up to 32768. Packets beyond them wait in
+    /// their sockets.
+    pub buffers: u16,
+    /// Submissions queued before the kernel is entered mid-turn.
+    pub submissions: u32,
+    /// Completions that fit their queue; more wait in the kernel.
+    pub completions: u32,
+    /// When the kernel does its part of a receive.
+    pub task_run: TaskRun,
+    /// What [`Driver::readiness`] is.
+    pub wake: Wake,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            buffers: 1024,
+            submissions: 512,
+            completions: 4096,
+            task_run: TaskRun::Deferred,
+            wake: Wake::Event,
+        }
+    }
+}
+
+/// When the kernel runs the receive of a packet that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskRun {
+    /// When the driver enters the ring (IORING_SETUP_DEFER_TASKRUN, Linux 6.1).
+    Deferred,
+    /// When the thread next returns from the kernel (IORING_SETUP_COOP_TASKRUN, Linux 5.19).
+    Cooperative,
+}
+
+impl TaskRun {
+    fn apply(self, builder: &mut Builder) {
+        builder.setup_single_issuer().setup_taskrun_flag();
+        match self {
+            Self::Deferred => builder.setup_defer_taskrun(),
+            Self::Cooperative => builder.setup_coop_taskrun(),
+        };
+    }
+}
+
+impl fmt::Display for TaskRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deferred => "DEFER_TASKRUN",
+            Self::Cooperative => "COOP_TASKRUN",
+        })
+    }
+}
+
+/// What wakes the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// An eventfd registered with the ring.
+    Event,
+    /// The ring's own descriptor. Not with [`TaskRun::Deferred`]: the kernel does not wake those
+    /// who poll the ring for work that it has deferred.
+    Ring,
+}
+
+/// See the module's documentation.
+pub struct Uring {
+    ring: Ring,
+    event: Option<File>,
+    sockets: Slots<()>,
+    /// Receives to arm, for those sockets that are still there by then.
+    arm: Vec<Occupant>,
+    /// Receives to end, of sockets that have gone.
+    cancel: Vec<Occupant>,
+    last_send_error: Option<i32>,
+    counters: Counters,
+}
+
+/// What the ring went through, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Receives armed again because they had ended.
+    pub rearmed: u64,
+    /// Receives that ended because all buffers were in use.
+    pub buffers_exhausted: u64,
+    /// Turns that found completions waiting outside their full queue.
+    pub overflows: u64,
+}
+
+/// What a completion is about: the top byte of its name.
+#[derive(Clone, Copy)]
+enum Operation {
+    Receive = 0,
+    Send = 1,
+    Cancel = 2,
+}
+
+impl Operation {
+    fn name(self, of: Occupant) -> u64 {
+        (self as u64) << 56 | of.to_u64()
+    }
+}
+
+impl Uring {
+    /// Opens a driver without sockets, for the calling thread.
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let ring = Ring::new(config)?;
+        let event = match config.wake {
+            Wake::Event => {
+                let event = crate::sys::event_create()?;
+                ring.signal(event.as_fd())?;
+                Some(File::from(event))
+            }
+            Wake::Ring => None,
+        };
+        Ok(Self {
+            ring,
+            event,
+            sockets: Slots::default(),
+            arm: Vec::new(),
+            cancel: Vec::new(),
+            last_send_error: None,
+            counters: Counters::default(),
+        })
+    }
+
+    /// What the ring went through so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Queues the arming and ending of receives.
+    fn queue_changes(&mut self) -> io::Result<()> {
+        while let Some(gone) = self.cancel.pop() {
+            self.ring.cancel(Operation::Receive.name(gone), Operation::Cancel.name(gone))?;
+        }
+        while let Some(occupant) = self.arm.pop() {
+            if let Some((socket, ())) = self.sockets.occupant(occupant) {
+                self.ring.arm(socket, Operation::Receive.name(occupant))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn completed<F>(&mut self, completion: &cqueue::Entry, relay: &mut F, turn: &mut Turn)
+    where
+        F: FnMut(Received<'_>) -> Verdict,
+    {
+        let name = completion.user_data();
+        match name >> 56 {
+            operation if operation == Operation::Receive as u64 => {
+                self.received(Occupant::from_u64(name), completion, relay, turn);
+            }
+            operation if operation == Operation::Send as u64 => {
+                // Only failures are told; `sent` counted on success.
+                turn.send_errors += 1;
+                turn.sent = turn.sent.saturating_sub(1);
+                self.last_send_error = Some(-completion.result());
+            }
+            // A cancel that found nothing: the receive had ended by itself.
+            _ => {}
+        }
+    }
+
+    fn received<F>(
+        &mut self,
+        occupant: Occupant,
+        completion: &cqueue::Entry,
+        relay: &mut F,
+        turn: &mut Turn,
+    ) where
+        F: FnMut(Received<'_>) -> Verdict,
+    {
+        let present = self.sockets.occupant(occupant).is_some();
+        if present && !cqueue::more(completion.flags()) {
+            self.ended(occupant, completion.result());
+        }
+        let Some(buffer) = self.ring.filled(completion) else { return };
+        if !present || completion.result() < 0 {
+            return self.ring.recycle(buffer);
+        }
+        let Some(received) = parse(occupant.token, self.ring.bytes(&buffer)) else {
+            return self.ring.recycle(buffer);
+        };
+        turn.received += 1;
+        match relay(received) {
+            Verdict::Drop => self.ring.recycle(buffer),
+            Verdict::Send { from, to, range } => match self.send(from, buffer, range, &to) {
+                Ok(()) => turn.sent += 1,
+                Err(error) => {
+                    turn.send_errors += 1;
+                    self.last_send_error = error.raw_os_error().or(Some(libc::EINVAL));
+                }
+            },
+        }
+    }
+
+    /// A receive ended: most ends are passing, and it is armed again.
+    fn ended(&mut self, occupant: Occupant, result: i32) {
+        match -result {
+            // The kernel says that this socket cannot be received from: again would be the same.
+            libc::EINVAL | libc::EBADF | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::ECANCELED => {
+                return;
+            }
+            libc::ENOBUFS => self.counters.buffers_exhausted += 1,
+            _ => {}
+        }
+        self.counters.rearmed += 1;
+        self.arm.push(occupant);
+    }
+
+    fn send(
+        &mut self,
+        from: Token,
+        buffer: BufferId,
+        range: std::ops::Range<usize>,
+        to: &std::net::SocketAddr,
+    ) -> io::Result<()> {
+        let Some(socket) = self.sockets.socket(from) else {
+            self.ring.recycle(buffer);
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        };
+        let name = Operation::Send.name(Occupant { token: from, generation: 0 });
+        self.ring.send(socket, buffer, range, &RawAddress::new(to), name)
+    }
+
+    /// Makes the wake-up descriptor tell the truth again: it was readable for what is now done.
+    fn settle(&mut self) {
+        if let Some(event) = &self.event {
+            // WouldBlock says that nothing was signalled, which is as good.
+            let _ = (&*event).read(&mut [0; 8]);
+        }
+    }
+}
+
+impl Driver for Uring {
+    fn add(&mut self, token: Token, socket: UdpSocket) -> io::Result<()> {
+        let occupant = self.sockets.insert(token, socket, ())?;
+        self.arm.push(occupant);
+        Ok(())
+    }
+
+    fn remove(&mut self, token: Token) {
+        if self.ring.unsubmitted() {
+            // A submission that failed left operations behind that name descriptors, which are
+            // about to be closed and reused. If it fails again, they fail with the next one.
+            let _ = self.ring.enter();
+        }
+        if let Some((occupant, _, ())) = self.sockets.remove(token) {
+            self.cancel.push(occupant);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.arm.is_empty() && self.cancel.is_empty() {
+            return Ok(());
+        }
+        self.queue_changes()?;
+        self.ring.enter()
+    }
+
+    fn turn<F>(&mut self, budget: usize, mut relay: F) -> io::Result<Turn>
+    where
+        F: FnMut(Received<'_>) -> Verdict,
+    {
+        let mut turn = Turn::default();
+        self.queue_changes()?;
+        self.ring.enter()?;
+        self.counters.overflows += u64::from(self.ring.overflowed());
+        let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
+        while turn.received < budget {
+            let room = CHUNK.min(budget - turn.received);
+            let completions = self.ring.completions(&mut chunk[..room]);
+            if completions.is_empty() {
+                break;
+            }
+            for completion in completions {
+                self.completed(completion, &mut relay, &mut turn);
+            }
+        }
+        self.ring.enter()?;
+        if !self.ring.pending() && self.arm.is_empty() {
+            self.settle();
+        }
+        turn.more = self.ring.pending() || !self.arm.is_empty();
+        Ok(turn)
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.event.as_ref().map_or_else(|| self.ring.fd(), AsFd::as_fd)
+    }
+
+    fn socket(&self, token: Token) -> Option<&UdpSocket> {
+        self.sockets.socket(token)
+    }
+
+    fn last_send_error(&self) -> Option<io::Error> {
+        self.last_send_error.map(io::Error::from_raw_os_error)
+    }
+}
+
+/// Reads what the kernel wrote around the packet (see the layout in `sys`); `None` when the
+/// source is not an Internet address.
+fn parse(token: Token, buffer: &mut [u8]) -> Option<Received<'_>> {
+    let word = |at: usize| {
+        let bytes = buffer.get(at..at + 4)?;
+        bytes.try_into().ok().map(u32::from_ne_bytes)
+    };
+    let (name, control) = (word(0)? as usize, word(4)? as usize);
+    let (length, flags) = (word(8)? as usize, word(12)?);
+    let source = address::parse(&buffer[HEADER..HEADER + name.min(NAME)])?;
+    let control = &buffer[HEADER + NAME..HEADER + NAME + control.min(CONTROL_LENGTH)];
+    let Ancillary { timestamp_ns, kernel_drops } = Ancillary::parse(control);
+    Some(Received {
+        token,
+        source,
+        timestamp_ns,
+        kernel_drops,
+        range: PACKET..PACKET + length.min(Received::MAX_PACKET),
+        truncated: flags & libc::MSG_TRUNC as u32 != 0,
+        buffer,
+    })
+}
