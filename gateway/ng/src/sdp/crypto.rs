@@ -3,7 +3,7 @@
 //! Of several `;`-separated keys the first is taken: a peer that sends under another one says so
 //! by its MKI, which such lines must carry, and gets counted as unknown MKI. Lines that we can't
 //! use (unknown suite, key of the wrong length, bad lifetime or MKI) are as if they weren't
-//! there, as RFC 4568 section 6.1 wants. Key bytes pass only through buffers that are wiped.
+//! there, as RFC 4568 wants. Key bytes pass only through buffers that are wiped.
 
 use std::fmt;
 use std::str;
@@ -133,8 +133,7 @@ fn parse_key(profile: Profile, text: &[u8]) -> Option<(MasterKey, Option<u64>, O
     Some((key, lifetime, mki))
 }
 
-/// `2^n` or decimal. RFC 4568 section 6.1: beyond the suite's limit (2^48 for all of ours) the
-/// attribute is invalid.
+/// `2^n` or decimal. Beyond the suite's limit (2^48 for all of ours) the attribute is invalid.
 fn parse_lifetime(text: &[u8]) -> Option<u64> {
     let lifetime = match text.strip_prefix(b"2^") {
         Some(exponent) => {

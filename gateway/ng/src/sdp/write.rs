@@ -49,7 +49,10 @@ struct Output(BytesMut);
 impl Output {
     fn session(&mut self, from: &SessionSection, to: &SessionRewrite, keeps_dtls: bool) {
         self.copy(&from.lines, |kind| kind == LineKind::Version);
-        self.origin(&from.origin, to);
+        match to.keeps_origin() {
+            true => self.copy(&from.lines, |kind| kind == LineKind::Origin),
+            false => self.origin(&from.origin, to),
+        }
         match &to.session_name {
             Some(name) => self.value("s=", value_or_dash(clean(name))),
             None => self.copy(&from.lines, |kind| kind == LineKind::SessionName),
@@ -261,6 +264,15 @@ impl Output {
     fn put(&mut self, line: &[u8]) {
         self.0.put_slice(line);
         self.0.put_slice(CRLF);
+    }
+}
+
+impl SessionRewrite {
+    fn keeps_origin(&self) -> bool {
+        self.origin_address.is_none()
+            && self.origin_username.is_none()
+            && self.origin_session_id.is_none()
+            && self.origin_version.is_none()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Bodies as they come from the field, and what must become of them.
 
 mod golden;
+mod property;
+mod reading;
 mod sdes;
 
 use std::net::SocketAddr;
