@@ -1,0 +1,242 @@
+//! The configuration: one value with a default for everything, from a TOML file and flags.
+//!
+//! [`Config`] mirrors the file section by section. [`file`] reads it and answers a typo with the
+//! nearest key that exists; flags then override single values; [`check`] refuses what cannot work
+//! together. Nothing here touches a socket or the system.
+
+pub mod check;
+mod choice;
+mod duration;
+pub mod file;
+mod interface;
+mod listen;
+mod port_range;
+mod size;
+mod text;
+
+pub use choice::{Compat, Io, Learning, LogFormat, Suite};
+pub use duration::{Span, Timeout};
+pub use interface::Interface;
+pub use listen::{AdminListen, Listen};
+pub use port_range::PortRange;
+pub use size::Size;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use srtp::Profile;
+
+/// Everything that can be set; `Default` is what `gateway run` does without a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Workers, ports and calls.
+    pub relay: Relay,
+    /// The ng listener.
+    pub ng: Ng,
+    /// The read-only HTTP listener.
+    pub http: Http,
+    /// The admin API.
+    pub admin: Admin,
+    /// What protects us from too much.
+    pub limits: Limits,
+    /// Where calls are kept over a restart.
+    pub state: State,
+    /// What is logged.
+    pub log: Log,
+    /// Addresses that media uses.
+    pub interface: Vec<Interface>,
+}
+
+/// `[relay]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// Worker threads; 0 takes one for each CPU that we may run on.
+    pub workers: usize,
+    /// The I/O driver.
+    pub io: Io,
+    /// The range that media ports come from, on every interface address.
+    #[serde(with = "text")]
+    pub ports: PortRange,
+    /// Endpoint learning, where signalling asks for nothing else.
+    pub endpoint_learning: Learning,
+    /// Accept media only from the learned address; signalling can ask for it per call too.
+    pub strict_source: bool,
+    /// TOS / traffic class of what we send, 0 to 255.
+    pub tos: u8,
+    /// End a call that got no packet for this long.
+    #[serde(with = "text")]
+    pub timeout: Timeout,
+    /// The same while signalling has every direction off (hold).
+    #[serde(with = "text")]
+    pub silent_timeout: Timeout,
+    /// End an offer that got no answer for this long.
+    #[serde(with = "text")]
+    pub offer_timeout: Timeout,
+    /// End every call this long after it was made.
+    #[serde(with = "text")]
+    pub final_timeout: Timeout,
+    /// Keep a deleted call for this long, in case an offer brings it back.
+    #[serde(with = "text")]
+    pub delete_delay: Span,
+    /// After SIGTERM, end calls that are still up after this long.
+    #[serde(with = "text")]
+    pub drain_timeout: Timeout,
+}
+
+/// `[ng]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ng {
+    /// Where the SBC reaches us, over UDP and TCP.
+    pub listen: SocketAddr,
+    /// Also listen on TCP, same address and port.
+    pub tcp: bool,
+    /// Whose defaults to follow.
+    pub compat: Compat,
+    /// SRTP suites to offer, best first.
+    pub suites: Vec<Suite>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where `/metrics`, `/healthz` and `/readyz` are.
+    #[serde(with = "text")]
+    pub listen: Listen,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The admin API's Unix socket.
+    #[serde(with = "text")]
+    pub listen: AdminListen,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most calls at a time; 0 sets no limit besides ports.
+    pub max_calls: usize,
+    /// Most ng connections over TCP at a time.
+    pub ng_connections: usize,
+    /// Longest ng message over TCP.
+    #[serde(with = "text")]
+    pub ng_message: Size,
+    /// Longest time that a worker may take to answer before we reply without its numbers.
+    #[serde(with = "text")]
+    pub report_timeout: Span,
+    /// A worker that answers nothing for this long is stalled.
+    #[serde(with = "text")]
+    pub stall_timeout: Span,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Where calls are kept over a restart; "none" keeps none.
+    pub dir: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What to log, as `info` or `gateway=debug,info`.
+    pub filter: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            relay: Relay::default(),
+            ng: Ng::default(),
+            http: Http::default(),
+            admin: Admin::default(),
+            limits: Limits::default(),
+            state: State::default(),
+            log: Log::default(),
+            interface: vec![Interface::unnamed(IpAddr::V4(Ipv4Addr::LOCALHOST))],
+        }
+    }
+}
+
+impl Default for Relay {
+    /// Timeouts and ports are rtpengine's, so that a replaced one is missed by nobody.
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            io: Io::Auto,
+            ports: PortRange { min: 30000, max: 39999 },
+            endpoint_learning: Learning::Heuristic,
+            strict_source: true,
+            tos: 0,
+            timeout: Timeout::seconds(60),
+            silent_timeout: Timeout::seconds(3600),
+            offer_timeout: Timeout::seconds(3600),
+            final_timeout: Timeout::OFF,
+            delete_delay: Span::seconds(30),
+            drain_timeout: Timeout::seconds(3600),
+        }
+    }
+}
+
+impl Default for Ng {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)),
+            tcp: true,
+            compat: Compat::Postern,
+            suites: Profile::ALL.into_iter().map(Suite).collect(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9431))) }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: AdminListen::Auto }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_calls: 0,
+            ng_connections: 64,
+            ng_message: Size(256 << 10),
+            report_timeout: Span::seconds(1),
+            stall_timeout: Span::seconds(5),
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { dir: State::NONE.to_owned() }
+    }
+}
+
+impl State {
+    /// Keeps no state.
+    pub const NONE: &'static str = "none";
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
