@@ -3,5 +3,8 @@
 
 pub mod cli;
 pub mod config;
+mod control;
 pub mod relay;
 pub mod session;
+mod sys;
+mod systemd;

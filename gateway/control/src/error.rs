@@ -1,0 +1,35 @@
+//! How the admin API says no.
+
+use serde::{Deserialize, Serialize};
+
+/// The body of every response that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What kind of error, for programs.
+    pub code: ErrorCode,
+    /// What was wrong, for people.
+    pub message: String,
+    /// What it was wrong with: a path, a call, a header.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Kinds of [`ApiError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// No such path.
+    NotFound,
+    /// No such call.
+    UnknownCall,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// Asked in another version of this API.
+    VersionMismatch,
+    /// A parameter cannot be read.
+    BadParameter,
+    /// The gateway could not answer in time.
+    Unavailable,
+}

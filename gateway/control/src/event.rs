@@ -1,0 +1,76 @@
+//! What happened, as the admin API's stream and the log tell it.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that an operator wants to know afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up from 1 without gaps while the process lives.
+    pub seq: u64,
+    /// Milliseconds since 1970 (UTC).
+    pub time: u64,
+    /// What.
+    pub kind: EventKind,
+    /// To what: a worker, a call, a file.
+    pub object: String,
+    /// The state before, where there was one.
+    pub from: String,
+    /// The state now.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// Whose decision: `kernel`, `config`, `operator`, `signalling`, `gateway`.
+    pub owner: String,
+}
+
+/// Kinds of [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// Something runs in a worse place than asked for.
+    #[serde(rename = "placement.fallback")]
+    PlacementFallback,
+    /// An SRTP key nears its limit.
+    #[serde(rename = "srtp.rekey_due")]
+    SrtpRekeyDue,
+    /// A limit refused something.
+    #[serde(rename = "limit.reached")]
+    LimitReached,
+    /// A worker stopped answering.
+    #[serde(rename = "worker.stalled")]
+    WorkerStalled,
+    /// A stalled worker answers again.
+    #[serde(rename = "worker.recovered")]
+    WorkerRecovered,
+    /// The configuration was read again.
+    #[serde(rename = "config.reloaded")]
+    ConfigReloaded,
+    /// The configuration was read again and refused; the old one stays.
+    #[serde(rename = "config.refused")]
+    ConfigRefused,
+    /// No new calls are taken.
+    #[serde(rename = "drain.started")]
+    DrainStarted,
+}
+
+impl EventKind {
+    /// The name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PlacementFallback => "placement.fallback",
+            Self::SrtpRekeyDue => "srtp.rekey_due",
+            Self::LimitReached => "limit.reached",
+            Self::WorkerStalled => "worker.stalled",
+            Self::WorkerRecovered => "worker.recovered",
+            Self::ConfigReloaded => "config.reloaded",
+            Self::ConfigRefused => "config.refused",
+            Self::DrainStarted => "drain.started",
+        }
+    }
+}
+
+/// Recent events, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventList {
+    /// As many as are kept.
+    pub events: Vec<Event>,
+}

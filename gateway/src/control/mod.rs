@@ -1,0 +1,2 @@
+//! The control side.
+mod udp;

@@ -1,0 +1,133 @@
+//! The kernel calls of the shell: process limits, dumpability and packet information on the ng
+//! socket. Media sockets are `packet-io`'s.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// A resource that a process may use so much of (getrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// Open file descriptors.
+    Files,
+    /// Bytes of a core dump.
+    Core,
+}
+
+/// A limit in force and how far it may be raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResourceLimit {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+impl Resource {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::Files => libc::RLIMIT_NOFILE,
+            Self::Core => libc::RLIMIT_CORE,
+        }
+    }
+}
+
+/// Keeps memory, and with it keys, out of core dumps and from ptrace by our own user (prctl(2)).
+pub(crate) fn forbid_dumps() -> io::Result<()> {
+    // SAFETY: PR_SET_DUMPABLE takes one integer (passed as the unsigned long that prctl reads)
+    // and touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) };
+    check(result).map(drop)
+}
+
+/// Reads a limit.
+pub(crate) fn resource_limit(resource: Resource) -> io::Result<ResourceLimit> {
+    let mut raw = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `raw` is a live, writable `rlimit`, which getrlimit fills and does not keep.
+    let result = unsafe { libc::getrlimit(resource.number(), &raw mut raw) };
+    check(result)?;
+    Ok(ResourceLimit { soft: raw.rlim_cur, hard: raw.rlim_max })
+}
+
+/// Sets a limit.
+pub(crate) fn set_resource_limit(resource: Resource, limit: ResourceLimit) -> io::Result<()> {
+    let raw = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+    // SAFETY: `raw` is a live `rlimit`, which setrlimit reads and does not keep.
+    let result = unsafe { libc::setrlimit(resource.number(), &raw const raw) };
+    check(result).map(drop)
+}
+
+/// CLOCK_MONOTONIC in microseconds, as systemd wants it with `RELOADING=1`.
+pub(crate) fn monotonic_microseconds() -> io::Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a live, writable `timespec`, which clock_gettime fills and does not keep.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    check(result)?;
+    Ok(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
+}
+
+/// Sets an integer socket option.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `fd` is open for the call's duration (borrowed); `value` is a live c_int of
+    // `length` bytes, which setsockopt reads and does not keep.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
+    };
+    check(result).map(drop)
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Bytes that the kernel may write into through an interface that speaks of `MaybeUninit`, and
+/// that are initialised all the same.
+pub(crate) struct KernelBytes(Box<[MaybeUninit<u8>]>);
+
+impl KernelBytes {
+    /// `length` zeroes.
+    pub(crate) fn zeroed(length: usize) -> Self {
+        Self(vec![MaybeUninit::new(0); length].into_boxed_slice())
+    }
+
+    /// For the kernel to write into.
+    ///
+    /// Callers pass this to a system call and nowhere else: nothing may store uninitialised
+    /// bytes through it.
+    pub(crate) fn as_kernel_slice(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.0
+    }
+
+    /// The first `length` bytes, or all if there are fewer.
+    pub(crate) fn bytes(&self, length: usize) -> &[u8] {
+        let slice = &self.0[..length.min(self.0.len())];
+        // SAFETY: every element was initialised in `zeroed`, the only constructor, and the
+        // kernel only ever writes whole initialised bytes over them.
+        unsafe { slice.assume_init_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soft_limit_can_be_lowered_and_raised_to_the_hard_one() {
+        let before = resource_limit(Resource::Files).unwrap();
+        assert!(before.soft <= before.hard);
+        set_resource_limit(Resource::Files, ResourceLimit { soft: before.hard, ..before }).unwrap();
+        assert_eq!(resource_limit(Resource::Files).unwrap().soft, before.hard);
+    }
+
+    #[test]
+    fn the_monotonic_clock_goes_on() {
+        let first = monotonic_microseconds().unwrap();
+        assert!(first > 0 && monotonic_microseconds().unwrap() >= first);
+    }
+
+    #[test]
+    fn kernel_bytes_start_as_zeroes_and_never_reach_beyond_their_end() {
+        let bytes = KernelBytes::zeroed(4);
+        assert_eq!(bytes.bytes(9), [0; 4]);
+    }
+}
