@@ -4,6 +4,9 @@
 pub mod cli;
 pub mod config;
 mod control;
+mod events;
+mod metrics;
+mod ports;
 pub mod relay;
 pub mod session;
 mod sys;

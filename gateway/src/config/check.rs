@@ -36,9 +36,9 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     if config.ng.suites.is_empty() {
         return refuse("ng.suites", &"[]", "no suite to offer; name at least one");
     }
-    if config.limits.ng_message.0 < SMALLEST_MESSAGE {
-        let reason = "shorter than an ordinary offer; use \"16KiB\" or more";
-        return refuse("limits.ng_message", &config.limits.ng_message, reason);
+    if config.relay.receive_buffer.0 > MAX_RECEIVE_BUFFER {
+        let reason = "more than \"1GiB\" for each media socket";
+        return refuse("relay.receive_buffer", &config.relay.receive_buffer, reason);
     }
     check_interfaces(config)?;
     check_listeners(config)
@@ -95,6 +95,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("relay.workers", old.relay.workers != new.relay.workers),
         ("relay.io", old.relay.io != new.relay.io),
         ("relay.ports", old.relay.ports != new.relay.ports),
+        ("relay.receive_buffer", old.relay.receive_buffer != new.relay.receive_buffer),
         ("interface", old.interface != new.interface),
         ("ng.listen", old.ng.listen != new.ng.listen),
         ("ng.tcp", old.ng.tcp != new.ng.tcp),
@@ -108,8 +109,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 /// Beyond any machine, and a typo away from exhausting threads.
 const MAX_WORKERS: usize = 1024;
 
-/// An audio and video offer of a browser is about 8 KiB.
-const SMALLEST_MESSAGE: u64 = 16 << 10;
+/// The kernel takes an `int` and doubles it.
+const MAX_RECEIVE_BUFFER: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

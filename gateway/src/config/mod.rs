@@ -65,6 +65,9 @@ pub struct Relay {
     pub strict_source: bool,
     /// TOS / traffic class of what we send, 0 to 255.
     pub tos: u8,
+    /// SO_RCVBUF of each media socket; "0B" leaves the system's default.
+    #[serde(with = "text")]
+    pub receive_buffer: Size,
     /// End a call that got no packet for this long.
     #[serde(with = "text")]
     pub timeout: Timeout,
@@ -125,9 +128,6 @@ pub struct Limits {
     pub max_calls: usize,
     /// Most ng connections over TCP at a time.
     pub ng_connections: usize,
-    /// Longest ng message over TCP.
-    #[serde(with = "text")]
-    pub ng_message: Size,
     /// Longest time that a worker may take to answer before we reply without its numbers.
     #[serde(with = "text")]
     pub report_timeout: Span,
@@ -179,6 +179,7 @@ impl Default for Relay {
             endpoint_learning: Learning::Heuristic,
             strict_source: true,
             tos: 0,
+            receive_buffer: Size(0),
             timeout: Timeout::seconds(60),
             silent_timeout: Timeout::seconds(3600),
             offer_timeout: Timeout::seconds(3600),
@@ -217,7 +218,6 @@ impl Default for Limits {
         Self {
             max_calls: 0,
             ng_connections: 64,
-            ng_message: Size(256 << 10),
             report_timeout: Span::seconds(1),
             stall_timeout: Span::seconds(5),
         }
