@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{self, AdminListen, Compat, Config, Interface, Io, Learning, Listen, PortRange};
+use crate::config::{
+    self, AdminListen, Compat, Config, Interface, Io, Learning, Listen, PortRange,
+};
 
 /// Relays and encrypts media for an SBC, driven over rtpengine's ng protocol.
 #[derive(Debug, Parser)]

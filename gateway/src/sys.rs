@@ -70,9 +70,8 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `fd` is open for the call's duration (borrowed); `value` is a live c_int of
     // `length` bytes, which setsockopt reads and does not keep.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) };
     check(result).map(drop)
 }
 

@@ -58,7 +58,10 @@ fn check_interfaces(config: &Config) -> Result<(), SettingError> {
         }
         let families = (interface.address.is_ipv4(), interface.advertised.map(|a| a.is_ipv4()));
         if matches!(families, (ours, Some(told)) if ours != told) {
-            return refuse(interface.to_string(), "address and advertised address differ in family");
+            return refuse(
+                interface.to_string(),
+                "address and advertised address differ in family",
+            );
         }
         let same = |other: &&super::Interface| {
             other.address == interface.address && other.name == interface.name

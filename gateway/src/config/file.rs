@@ -27,7 +27,11 @@ pub enum FileError {
         message: String,
     },
     /// A key that does not exist.
-    #[error("{place}: unknown key \"{key}\"{}: {}", in_section(section), suggestion(nearest, known))]
+    #[error(
+        "{place}: unknown key \"{key}\"{}: {}",
+        in_section(section),
+        suggestion(nearest, known)
+    )]
     UnknownKey {
         /// File and line.
         place: Place,
@@ -90,8 +94,7 @@ pub fn print(config: &Config) -> Result<String, toml::ser::Error> {
 fn known_keys() -> toml::Table {
     let mut config = Config::default();
     let address = config.ng.listen.ip();
-    config.interface =
-        vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
+    config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()
 }
 
@@ -198,7 +201,10 @@ mod tests {
         let error = read("[relays]\n").unwrap_err();
         assert!(error.ends_with("did you mean \"relay\"?"), "{error}");
         let error = read("[[interface]]\naddres = \"127.0.0.1\"\n").unwrap_err();
-        assert!(error.contains("line 2") && error.ends_with("did you mean \"address\"?"), "{error}");
+        assert!(
+            error.contains("line 2") && error.ends_with("did you mean \"address\"?"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -89,7 +89,10 @@ mod tests {
         assert_eq!(full.name, "pub");
         assert_eq!(full.advertised, Some("203.0.113.5".parse().unwrap()));
         assert_eq!(full.to_string(), "pub/10.0.0.1!203.0.113.5");
-        assert_eq!("v6/[2001:db8::1]".parse::<Interface>().unwrap().address.to_string(), "2001:db8::1");
+        assert_eq!(
+            "v6/[2001:db8::1]".parse::<Interface>().unwrap().address.to_string(),
+            "2001:db8::1"
+        );
     }
 
     #[test]

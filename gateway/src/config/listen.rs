@@ -34,7 +34,9 @@ impl FromStr for Listen {
             return Ok(Self::Off);
         }
         text.parse().map(Self::At).map_err(|_| {
-            format!("\"{text}\" is not an address: write ADDR:PORT, as \"127.0.0.1:9431\", or \"none\"")
+            format!(
+                "\"{text}\" is not an address: write ADDR:PORT, as \"127.0.0.1:9431\", or \"none\""
+            )
         })
     }
 }

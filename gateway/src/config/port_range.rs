@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn rejects_ranges_without_a_pair() {
-        for text in ["30001-30002", "30000", "0-10", "40000-30000", "65535-65535", "1-70000", "a-b"] {
+        for text in ["30001-30002", "30000", "0-10", "40000-30000", "65535-65535", "1-70000", "a-b"]
+        {
             let error = text.parse::<PortRange>().unwrap_err();
             assert!(error.contains("MIN-MAX"), "{text}: {error}");
         }

@@ -135,7 +135,9 @@ impl PacketInfo {
             Some(([level, kind], [])) => {
                 match (i32::from_ne_bytes(*level), i32::from_ne_bytes(*kind)) {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) => HEADER,
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => HEADER + size_of::<libc::in6_addr>(),
+                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                        HEADER + size_of::<libc::in6_addr>()
+                    }
                     _ => return Self::NONE,
                 }
             }
