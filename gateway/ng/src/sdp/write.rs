@@ -18,7 +18,8 @@ impl Sdp {
     /// Writes the body again. Sections beyond the end of `media` are rejected, so that a peer's
     /// address never slips through.
     pub fn rewrite(&self, session: &SessionRewrite, media: &[MediaRewrite]) -> Bytes {
-        let mut out = Output(BytesMut::with_capacity(self.size() + GROWTH * (1 + media.len())));
+        let growth: usize = media.iter().map(growth).sum();
+        let mut out = Output(BytesMut::with_capacity(self.size() + GROWTH + growth));
         let keeps_dtls = media.iter().any(|rewrite| match rewrite {
             MediaRewrite::Relay(local) => local.protocol.is_dtls(),
             MediaRewrite::PassThrough => true,
@@ -348,5 +349,17 @@ fn value_or_dash(value: &[u8]) -> &[u8] {
 
 const CRLF: &[u8] = b"\r\n";
 
-/// Bytes that a rewritten part usually grows by, so that writing allocates once.
+/// Bytes that a section may grow by. Writing allocates once, not only to be quick: a buffer that
+/// grew would leave copies of keys behind.
+fn growth(rewrite: &MediaRewrite) -> usize {
+    match rewrite {
+        MediaRewrite::Relay(local) => GROWTH + CRYPTO_LINE * local.crypto.len(),
+        MediaRewrite::Reject | MediaRewrite::PassThrough => GROWTH,
+    }
+}
+
+/// What a part grows by: an address, a port, directions, and `a=rtpmap` of static types.
 const GROWTH: usize = 512;
+
+/// An `a=crypto` line with what usually follows its key.
+const CRYPTO_LINE: usize = 192;
