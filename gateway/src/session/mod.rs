@@ -1,9 +1,35 @@
-//! Call state, sans-IO: requests and the time come in, SDP, plans for a worker and deadlines
-//! come out.
+//! Call state, sans-IO: requests and the time come in; SDP, plans for a worker and deadlines come
+//! out.
+//!
+//! [`Calls`] is the whole of it towards the shell. One request's way through the files:
+//!
+//! 1. `calls` finds the call by its call-id, or makes one.
+//! 2. `dialogue` finds the two parties by tags and via-branch.
+//! 3. `offer` or `answer` weighs each media section (`media`, `crypto`, `mux`), opens ports
+//!    ([`ports`], `lease`), and only then changes anything: a request that is refused leaves the
+//!    call as it was and its ports free.
+//! 4. `call`, `party` and `stream` hold what came of it; the streams' news becomes the plan.
+//!
+//! There is no DTLS and no ICE agent here yet: DTLS-SRTP sections are refused, ICE attributes are
+//! always taken out, so that no peer waits for checks that nobody answers.
 
+mod answer;
+mod call;
+mod calls;
+mod crypto;
+mod dialogue;
+mod lease;
+mod media;
+mod mux;
+mod offer;
+mod origin;
 mod outcome;
+mod party;
 pub mod ports;
 pub mod settings;
+mod stream;
+mod timeouts;
 
-pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused};
+pub use calls::Calls;
+pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
 pub use settings::{Compat, Interface, LocalAddress, Settings};

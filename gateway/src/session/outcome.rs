@@ -17,8 +17,11 @@ pub struct Outcome {
     /// What the worker is to make of the call; `None` when nothing changes.
     pub plan: Option<CallPlan>,
     /// What was odd but not refused, for the reply's `warning` and the log.
-    pub warnings: Vec<&'static str>,
+    pub warnings: Warnings,
 }
+
+/// What was odd about a request but not refused.
+pub type Warnings = Vec<&'static str>;
 
 /// A `delete` done.
 #[derive(Debug)]
@@ -36,19 +39,19 @@ pub enum DeleteEffect {
     /// [`Calls::closed`].
     ///
     /// [`Command::Close`]: crate::relay::command::Command::Close
-    /// [`Calls::closed`]: super
+    /// [`Calls::closed`]: super::Calls::closed
     Close,
     /// A branch ends now, the call goes on under this plan.
     Branch(CallPlan),
     /// Something ends after the delete delay, through [`Calls::expire`].
     ///
-    /// [`Calls::expire`]: super
+    /// [`Calls::expire`]: super::Calls::expire
     Later,
 }
 
 /// What [`Calls::expire`] found to be over.
 ///
-/// [`Calls::expire`]: super
+/// [`Calls::expire`]: super::Calls::expire
 #[derive(Debug)]
 pub enum Expired {
     /// The whole call: close it at its worker as after [`DeleteEffect::Close`].
@@ -100,6 +103,12 @@ impl Refused {
     pub const REWRITE: Self = Self("Error rewriting SDP");
     /// A section speaks DTLS-SRTP, which has no agent here yet, and offers nothing else.
     pub const DTLS: Self = Self("DTLS-SRTP is not supported: offer SDES or plain RTP");
+    /// A section speaks SRTP without a key we could use.
+    pub const NO_KEY: Self = Self("SRTP without a usable a=crypto attribute");
+    /// No interface has an address of a usable family.
+    pub const NO_ADDRESS: Self = Self("No address of this family on the interface");
+    /// A `delete` that fits no call or none of its parties: with `fatal` an error, else a warning.
+    pub const NOT_FOUND: Self = Self("Call-ID not found or tags didn't match");
     /// The system's random source failed.
     pub const NO_ENTROPY: Self = Self("No random numbers for keys");
     /// More media sections or parties than a call may have.

@@ -1,0 +1,313 @@
+//! An answer: what both sides have said comes into force.
+//!
+//! Each section of the answer is weighed against what its party was offered. Where the
+//! protection agreed on is not to be had (no usable key, another suite than offered, plain RTP
+//! where SRTP was offered) the section is rejected: silence is better than media in clear.
+//! An answer may come again (183, then 200): it is weighed against the same offer, and what it
+//! repeats changes nothing.
+
+use bytes::Bytes;
+use ng::request::{Signal, Transport};
+use ng::sdp::{LocalMedia, MediaRewrite, MediaSection, Protocol, Sdp};
+
+use crate::relay::command::StreamIndex;
+
+use super::call::Call;
+use super::crypto::{self, LocalCrypto, PeerCrypto};
+use super::dialogue;
+use super::media::{Kind, Said};
+use super::mux::{self, Settled};
+use super::offer::{Context, apply_flags, first_address, written};
+use super::origin;
+use super::party::PartyIndex;
+use super::ports::LocalPorts;
+use super::stream::SdesKeys;
+use super::{Refused, Warnings};
+
+/// A section on its way through an answer.
+enum Draft {
+    Relay(Box<Agreed>),
+    Reject,
+    PassThrough,
+}
+
+/// What a section comes to.
+struct Agreed {
+    offerer: Leg,
+    answerer: Leg,
+    said: Said,
+}
+
+/// One side of it.
+struct Leg {
+    stream: StreamIndex,
+    /// `None` is plain RTP.
+    keys: Option<SdesKeys>,
+    mux: Settled,
+}
+
+/// Takes an answer into the call and returns the body for the offerer.
+pub(super) fn answer(
+    context: &Context<'_>,
+    call: &mut Call,
+    signal: &Signal,
+    sdp: &Sdp,
+    warnings: &mut Warnings,
+    freed: &mut Vec<LocalPorts>,
+) -> Result<Bytes, Refused> {
+    let (offerer, answerer) = dialogue::of_answer(call, signal)?;
+    let mut drafts = Vec::with_capacity(sdp.media.len());
+    for (index, section) in sdp.media.iter().enumerate() {
+        let weighing = Weighing { context, call, signal, offerer, answerer, index };
+        drafts.push(weighing.section(section, warnings)?);
+    }
+
+    name(call, offerer, answerer, signal);
+    let mut rewrites = Vec::with_capacity(drafts.len());
+    let answered = drafts.len();
+    for (index, (draft, section)) in drafts.into_iter().zip(&sdp.media).enumerate() {
+        rewrites.push(match draft {
+            Draft::Relay(agreed) => {
+                commit(call, offerer, answerer, index, *agreed, signal);
+                rewrite(call, offerer, index, section, signal)
+            }
+            Draft::Reject => {
+                end_section(call, offerer, answerer, index, freed);
+                MediaRewrite::Reject
+            }
+            Draft::PassThrough => {
+                end_section(call, offerer, answerer, index, freed);
+                MediaRewrite::PassThrough
+            }
+        });
+    }
+    // RFC 3264 section 6 wants a section for each one offered; one left out is one refused.
+    for index in answered..call.parties[offerer.0].media.len() {
+        end_section(call, offerer, answerer, index, freed);
+    }
+    call.answered = true;
+    let session = origin::session(signal, first_address(&rewrites), &context.settings.instance);
+    let origin = &mut call.parties[offerer.0].origin;
+    Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
+}
+
+struct Weighing<'a> {
+    context: &'a Context<'a>,
+    call: &'a Call,
+    signal: &'a Signal,
+    offerer: PartyIndex,
+    answerer: PartyIndex,
+    index: usize,
+}
+
+impl Weighing<'_> {
+    fn section(&self, section: &MediaSection, warnings: &mut Warnings) -> Result<Draft, Refused> {
+        let crypto = PeerCrypto::usable(&section.crypto);
+        match Kind::of(section, &crypto) {
+            Kind::Foreign => return Ok(self.foreign()),
+            Kind::Disabled => return Ok(Draft::Reject),
+            Kind::Dtls | Kind::NoKey => {
+                warnings.push(NO_KEY);
+                return Ok(Draft::Reject);
+            }
+            Kind::Relay => {}
+        }
+        let said = Said::of(section, self.signal, crypto)?;
+        match self.relay(said)? {
+            Ok(agreed) => Ok(Draft::Relay(Box::new(agreed))),
+            Err(reason) => {
+                warnings.push(reason);
+                Ok(Draft::Reject)
+            }
+        }
+    }
+
+    /// What was offered as RTP cannot be answered as something else.
+    fn foreign(&self) -> Draft {
+        let media = self.call.parties[self.offerer.0].media.get(self.index);
+        match media.is_some_and(|media| media.said.is_none()) {
+            true => Draft::PassThrough,
+            false => Draft::Reject,
+        }
+    }
+
+    /// The section as both sides have it, or why there is none.
+    fn relay(&self, said: Said) -> Result<Result<Agreed, &'static str>, Refused> {
+        let (parties, index) = (&self.call.parties, self.index);
+        let from = self.call.open_stream(self.offerer, index);
+        let to = self.call.open_stream(self.answerer, index);
+        let (Some(from), Some(to)) = (from, to) else { return Ok(Err(NOT_OFFERED)) };
+        let (offerer, answerer) =
+            (&parties[self.offerer.0].media[index], &parties[self.answerer.0].media[index]);
+        let Some(offer) = &offerer.said else { return Ok(Err(NOT_OFFERED)) };
+        if said.protocol.is_srtp() != answerer.protocol.is_srtp() {
+            return Ok(Err(OTHER_PROTECTION));
+        }
+        let answerer_keys = match answerer.protocol.is_srtp() {
+            true => match crypto::accepted(&answerer.offered, &said.crypto) {
+                Some((local, peer)) => Some(SdesKeys {
+                    peer: peer.dangerous_duplicate(),
+                    local: local.dangerous_duplicate(),
+                }),
+                None => return Ok(Err(OTHER_SUITE)),
+            },
+            false => None,
+        };
+        let other_leg = answerer_keys.as_ref().map(|keys| keys.local.key.profile());
+        let offerer_keys = match offer.protocol.is_srtp() {
+            true => match self.offerer_keys(&offer.crypto, from, other_leg)? {
+                Some(keys) => Some(keys),
+                None => return Ok(Err(NO_SUITE)),
+            },
+            false => None,
+        };
+        let to_mux = mux::answerer_leg(answerer, &said);
+        let from_mux = mux::offerer_leg(offerer, offer, to_mux);
+        Ok(Ok(Agreed {
+            offerer: Leg { stream: from, keys: offerer_keys, mux: from_mux },
+            answerer: Leg { stream: to, keys: answerer_keys, mux: to_mux },
+            said,
+        }))
+    }
+
+    /// The key pair for the offerer: its key of the suite chosen, and ours, which stays while the
+    /// suite does.
+    fn offerer_keys(
+        &self,
+        offered: &[PeerCrypto],
+        stream: StreamIndex,
+        other_leg: Option<srtp::Profile>,
+    ) -> Result<Option<SdesKeys>, Refused> {
+        let in_force = self.call.stream(stream).local_crypto();
+        let profile = in_force.map(|local| local.key.profile());
+        let sdes = &self.signal.sdes;
+        let Some(peer) = crypto::choose(self.context.settings, sdes, offered, profile, other_leg)
+        else {
+            return Ok(None);
+        };
+        let key = match in_force {
+            Some(local) if local.key.profile() == peer.key.profile() => {
+                local.key.dangerous_duplicate()
+            }
+            _ => crypto::generate(peer.key.profile(), self.context.random)?,
+        };
+        let local = LocalCrypto { tag: peer.tag, key };
+        Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
+    }
+}
+
+/// The answerer gets its name, and the two are each other's now.
+fn name(call: &mut Call, offerer: PartyIndex, answerer: PartyIndex, signal: &Signal) {
+    let party = &mut call.parties[answerer.0];
+    if let Some(tag) = &signal.to_tag {
+        party.answer_as(tag);
+    }
+    if let Some(label) = &signal.label {
+        party.label = Some((**label).into());
+    }
+    party.partner = Some(offerer);
+    call.parties[offerer.0].partner = Some(answerer);
+}
+
+fn commit(
+    call: &mut Call,
+    offerer: PartyIndex,
+    answerer: PartyIndex,
+    index: usize,
+    agreed: Agreed,
+    signal: &Signal,
+) {
+    let Agreed { offerer: from, answerer: to, said } = agreed;
+    let streams = (from.stream, to.stream);
+    let callee = call.stream_mut(to.stream);
+    apply_flags(callee, signal);
+    if signal.flags.asymmetric {
+        callee.learn_nothing();
+    }
+    let offered = call.parties[offerer.0].media[index].said.as_ref();
+    let offered = offered.map(|offer| offer.remote(from.mux));
+    bring_into_force(call, from, offered, streams.1);
+    let remote = said.remote(to.mux);
+    bring_into_force(call, to, Some(remote), streams.0);
+    let media = call.parties[answerer.0].section(index);
+    media.protocol = said.protocol.clone();
+    media.said = Some(said);
+}
+
+fn bring_into_force(
+    call: &mut Call,
+    leg: Leg,
+    remote: Option<crate::relay::command::Remote>,
+    peer: StreamIndex,
+) {
+    let stream = call.stream_mut(leg.stream);
+    if let Some(remote) = remote {
+        stream.point_to(remote);
+    }
+    match leg.keys {
+        Some(keys) => stream.protect(keys),
+        None => stream.clear(),
+    }
+    stream.mux = leg.mux;
+    stream.peer = Some(peer);
+    stream.answered = true;
+}
+
+/// A section refused or taken away. The offerer's stream stays while another branch may use it.
+fn end_section(
+    call: &mut Call,
+    offerer: PartyIndex,
+    answerer: PartyIndex,
+    index: usize,
+    freed: &mut Vec<LocalPorts>,
+) {
+    if let Some(stream) = call.open_stream(answerer, index) {
+        call.end_stream(stream, freed);
+    }
+    let wanted_by_another = (0..call.parties.len()).map(PartyIndex).any(|other| {
+        other != answerer
+            && call.parties[other.0].partner == Some(offerer)
+            && call.open_stream(other, index).is_some()
+    });
+    if let Some(stream) = call.open_stream(offerer, index).filter(|_| !wanted_by_another) {
+        call.end_stream(stream, freed);
+    }
+}
+
+/// How a section is written for the offerer.
+fn rewrite(
+    call: &Call,
+    offerer: PartyIndex,
+    index: usize,
+    section: &MediaSection,
+    signal: &Signal,
+) -> MediaRewrite {
+    let Some(stream) = call.open_stream(offerer, index) else { return MediaRewrite::Reject };
+    let stream = call.stream(stream);
+    let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
+    MediaRewrite::Relay(Box::new(LocalMedia {
+        rtp: stream.ports.rtp(),
+        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, stream.mux),
+        rtcp_mux: stream.mux == Settled::OnePort,
+        protocol: restored(&call.parties[offerer.0].media[index].protocol, section, signal),
+        crypto: crypto.into_iter().collect(),
+        ..written(section, signal, index)
+    }))
+}
+
+/// The transport that was offered; with `accept` the one answered, as far as its keys are of the
+/// same kind.
+fn restored(offered: &Protocol, section: &MediaSection, signal: &Signal) -> Protocol {
+    match signal.transport {
+        Some(Transport::Accept) if section.protocol.is_srtp() == offered.is_srtp() => {
+            section.protocol.clone()
+        }
+        _ => offered.clone(),
+    }
+}
+
+const NO_KEY: &str = "media rejected: the answer has SRTP without a usable a=crypto";
+const NOT_OFFERED: &str = "media rejected: the answer has a section that was not offered";
+const OTHER_PROTECTION: &str = "media rejected: SRTP offered and RTP answered, or the reverse";
+const OTHER_SUITE: &str = "media rejected: the answer's a=crypto is none of those offered";
+const NO_SUITE: &str = "media rejected: no suite offered is allowed by SDES options";

@@ -1,0 +1,178 @@
+//! A call: its parties, their streams, and its times.
+
+use std::time::Instant;
+
+use crate::relay::command::{CallKey, CallPlan, StreamIndex};
+
+use super::EndReason;
+use super::party::{Party, PartyIndex};
+use super::ports::LocalPorts;
+use super::stream::Stream;
+
+/// Everything known of one call-id.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its name towards the worker.
+    pub(super) key: CallKey,
+    /// `call-id`.
+    pub(super) id: Box<[u8]>,
+    /// Its parties; an index stays for life.
+    pub(super) parties: Vec<Party>,
+    /// Their streams; an index stays for life.
+    pub(super) streams: Vec<Stream>,
+    /// When its first offer came.
+    pub(super) created: Instant,
+    /// When its last offer or answer came.
+    pub(super) last_signal: Instant,
+    /// It has been answered.
+    pub(super) answered: bool,
+    /// When it is to end (a delayed `delete`).
+    pub(super) deletion: Option<Instant>,
+    /// It has ended and waits for its worker's report.
+    pub(super) ended: Option<EndReason>,
+    /// The deadline it is scheduled under.
+    pub(super) scheduled: Option<Instant>,
+}
+
+impl Call {
+    /// A call without parties.
+    pub(super) fn new(key: CallKey, id: &[u8], now: Instant) -> Self {
+        Self {
+            key,
+            id: id.into(),
+            parties: Vec::new(),
+            streams: Vec::new(),
+            created: now,
+            last_signal: now,
+            answered: false,
+            deletion: None,
+            ended: None,
+            scheduled: None,
+        }
+    }
+
+    /// The party that goes by this tag.
+    pub(super) fn party(&self, tag: &[u8]) -> Option<PartyIndex> {
+        self.parties.iter().position(|party| party.is(tag)).map(PartyIndex)
+    }
+
+    /// The stream of a party's section, while it is open.
+    pub(super) fn open_stream(&self, party: PartyIndex, section: usize) -> Option<StreamIndex> {
+        let stream = self.parties[party.0].media.get(section)?.stream?;
+        (!self.streams[usize::from(stream.0)].ended()).then_some(stream)
+    }
+
+    /// A stream.
+    pub(super) fn stream(&self, stream: StreamIndex) -> &Stream {
+        &self.streams[usize::from(stream.0)]
+    }
+
+    /// A stream.
+    pub(super) fn stream_mut(&mut self, stream: StreamIndex) -> &mut Stream {
+        &mut self.streams[usize::from(stream.0)]
+    }
+
+    /// Adds a stream. The caller has checked that there is room ([`STREAMS_MAX`]).
+    pub(super) fn add_stream(&mut self, stream: Stream) -> StreamIndex {
+        let index = u16::try_from(self.streams.len()).unwrap_or(u16::MAX);
+        self.streams.push(stream);
+        StreamIndex(index)
+    }
+
+    /// The whole call as it should be, each piece of news once.
+    pub(super) fn plan(&mut self) -> CallPlan {
+        CallPlan { call: self.key, streams: self.streams.iter_mut().map(Stream::plan).collect() }
+    }
+
+    /// Ends a stream; whoever sent to it sends nowhere until told.
+    pub(super) fn end_stream(&mut self, stream: StreamIndex, freed: &mut Vec<LocalPorts>) {
+        freed.extend(self.stream_mut(stream).end());
+        for other in &mut self.streams {
+            if other.peer == Some(stream) {
+                other.peer = None;
+            }
+        }
+    }
+
+    /// Who leaves when this party does: it, and whoever is left without anyone to talk to.
+    pub(super) fn leaving_with(&self, party: PartyIndex) -> Vec<PartyIndex> {
+        let mut leaving = vec![party];
+        let mut at = 0;
+        while let Some(&gone) = leaving.get(at) {
+            at += 1;
+            for other in self.present() {
+                if self.parties[other.0].partner == Some(gone)
+                    && !leaving.contains(&other)
+                    && self.branch_of(other, &leaving).is_none()
+                {
+                    leaving.push(other);
+                }
+            }
+        }
+        leaving
+    }
+
+    /// Ends parties with their streams. A caller who stays goes on with the last branch that has
+    /// answered.
+    pub(super) fn end_parties(&mut self, leaving: &[PartyIndex], freed: &mut Vec<LocalPorts>) {
+        for party in leaving {
+            self.parties[party.0].ended = true;
+            for section in 0..self.parties[party.0].media.len() {
+                if let Some(stream) = self.parties[party.0].media[section].stream {
+                    self.end_stream(stream, freed);
+                }
+            }
+        }
+        let left: Vec<PartyIndex> = self
+            .present()
+            .filter(|other| self.parties[other.0].partner.is_some_and(|p| leaving.contains(&p)))
+            .collect();
+        for party in left {
+            if let Some(branch) = self.branch_of(party, leaving) {
+                self.join(party, branch);
+            }
+        }
+    }
+
+    /// Parties that have not left.
+    pub(super) fn present(&self) -> impl Iterator<Item = PartyIndex> {
+        (0..self.parties.len()).map(PartyIndex).filter(|party| !self.parties[party.0].ended)
+    }
+
+    /// Makes two parties each other's, section by section.
+    pub(super) fn join(&mut self, party: PartyIndex, partner: PartyIndex) {
+        self.parties[party.0].partner = Some(partner);
+        let sections = self.parties[party.0].media.len();
+        for section in 0..sections {
+            let here = self.open_stream(party, section);
+            let there = self.open_stream(partner, section);
+            if let (Some(here), Some(there)) = (here, there) {
+                let answered = self.stream(there).answered;
+                self.stream_mut(here).peer = answered.then_some(there);
+            }
+        }
+    }
+
+    /// Whoever has this party for a partner and does not leave, one that has answered before one
+    /// that has not.
+    fn branch_of(&self, party: PartyIndex, leaving: &[PartyIndex]) -> Option<PartyIndex> {
+        let is_branch = |other: &PartyIndex| {
+            self.parties[other.0].partner == Some(party) && !leaving.contains(other)
+        };
+        self.present()
+            .filter(is_branch)
+            .max_by_key(|other| (self.parties[other.0].tag.is_some(), other.0))
+    }
+
+    /// The ports of all open streams; each is told once.
+    pub(super) fn end_streams(&mut self) -> impl Iterator<Item = LocalPorts> {
+        self.streams.iter_mut().filter_map(Stream::end)
+    }
+}
+
+/// Most streams a call may have in its life: far beyond any real call, so that a controller gone
+/// wild does not make every plan grow.
+pub(super) const STREAMS_MAX: usize = 1024;
+
+/// Most parties a call may have in its life.
+pub(super) const PARTIES_MAX: usize = 128;

@@ -1,0 +1,326 @@
+//! All calls: from requests to the call they mean, and each call's birth and end.
+//!
+//! A call that has ended stays until its worker has closed its sockets and told what it did
+//! ([`Calls::closed`]); its call-id is free at once, so that the same id may start anew.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use ng::request::{Delete, Query, Signal};
+use ng::sdp::Sdp;
+use ring::rand::SystemRandom;
+
+use crate::relay::command::CallKey;
+
+use super::answer;
+use super::call::Call;
+use super::offer::{self, Context};
+use super::origin;
+use super::party::PartyIndex;
+use super::ports::{LocalPorts, PortSource};
+use super::settings::Settings;
+use super::timeouts::Deadlines;
+use super::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
+
+/// The state of all calls.
+#[derive(Debug)]
+pub struct Calls<P> {
+    settings: Settings,
+    ports: P,
+    random: SystemRandom,
+    calls: HashMap<CallKey, Call>,
+    by_id: HashMap<Box<[u8]>, CallKey>,
+    deadlines: Deadlines,
+    next_key: u64,
+}
+
+impl<P: PortSource> Calls<P> {
+    /// No calls yet.
+    pub fn new(settings: Settings, ports: P) -> Self {
+        Self {
+            settings,
+            ports,
+            random: SystemRandom::new(),
+            calls: HashMap::new(),
+            by_id: HashMap::new(),
+            deadlines: Deadlines::default(),
+            next_key: 0,
+        }
+    }
+
+    /// Takes an offer.
+    pub fn offer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
+        let sdp = parse(signal)?;
+        let existing = self.by_id.get(&*signal.call_id).copied();
+        if existing.is_none() && self.is_full() {
+            return Err(Refused::SESSION_LIMIT);
+        }
+        // A call is out of the table while it is worked on; refused, an old one goes back as it
+        // was and a new one is forgotten.
+        let mut call = match existing.and_then(|key| self.calls.remove(&key)) {
+            Some(call) => call,
+            None => Call::new(CallKey(self.next_key), &signal.call_id, now),
+        };
+        if existing.is_some() && origin::has_looped(&sdp, signal, &self.settings.instance) {
+            let looped = unchanged(&call, signal);
+            self.calls.insert(call.key, call);
+            return Ok(looped);
+        }
+        let mut warnings = Warnings::new();
+        let context = Context { settings: &self.settings, random: &self.random, now };
+        let offered =
+            offer::offer(&context, &mut self.ports, &mut call, signal, &sdp, &mut warnings);
+        if existing.is_none() {
+            if let Err(refused) = offered {
+                return Err(refused);
+            }
+            self.next_key += 1;
+            self.by_id.insert(call.id.clone(), call.key);
+        }
+        let outcome = offered.map(|sdp| {
+            call.last_signal = now;
+            call.deletion = None;
+            Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings }
+        });
+        self.deadlines.schedule(&mut call, &self.settings);
+        self.calls.insert(call.key, call);
+        outcome
+    }
+
+    /// Takes an answer.
+    pub fn answer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
+        let sdp = parse(signal)?;
+        let call = live(&mut self.calls, &self.by_id, &signal.call_id)?;
+        if origin::has_looped(&sdp, signal, &self.settings.instance) {
+            return Ok(unchanged(call, signal));
+        }
+        let context = Context { settings: &self.settings, random: &self.random, now };
+        let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
+        let sdp = answer::answer(&context, call, signal, &sdp, &mut warnings, &mut freed)?;
+        call.last_signal = now;
+        self.deadlines.schedule(call, &self.settings);
+        let outcome = Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings };
+        self.release(freed);
+        Ok(outcome)
+    }
+
+    /// Ends a call or a branch, now or later. A call or party that is not there is
+    /// [`Refused::NOT_FOUND`].
+    pub fn delete(&mut self, delete: &Delete, now: Instant) -> Result<Deleted, Refused> {
+        let call =
+            live(&mut self.calls, &self.by_id, &delete.call_id).map_err(|_| Refused::NOT_FOUND)?;
+        let key = call.key;
+        let party = match &delete.from_tag {
+            Some(_) => Some(meant(call, delete).ok_or(Refused::NOT_FOUND)?),
+            // OpenSIPS names no tag; with a branch it still means that branch alone.
+            None => delete.via_branch.as_deref().and_then(|branch| by_branch(call, branch)),
+        };
+        let delay = delete.delete_delay.unwrap_or(self.settings.delete_delay);
+        let deadline = now.checked_add(delay).filter(|_| !delay.is_zero());
+        let effect = match (party, deadline) {
+            (None, None) => {
+                self.end(key, EndReason::Terminated);
+                DeleteEffect::Close
+            }
+            (Some(party), None) => self.end_party(key, party),
+            (None, Some(deadline)) => {
+                call.deletion = Some(deadline);
+                self.deadlines.schedule(call, &self.settings);
+                DeleteEffect::Later
+            }
+            (Some(party), Some(deadline)) => {
+                call.parties[party.0].deletion = Some(deadline);
+                self.deadlines.schedule(call, &self.settings);
+                DeleteEffect::Later
+            }
+        };
+        Ok(Deleted { call: key, effect })
+    }
+
+    /// The call that a query means.
+    pub fn query(&self, query: &Query) -> Result<CallKey, Refused> {
+        let key = self.by_id.get(&*query.call_id).ok_or(Refused::UNKNOWN_CALL)?;
+        let call = self.calls.get(key).ok_or(Refused::UNKNOWN_CALL)?;
+        let mut tags = query.from_tag.iter().chain(&query.to_tag);
+        match tags.all(|tag| call.party(tag).is_some()) {
+            true => Ok(*key),
+            false => Err(Refused::UNKNOWN_CALL),
+        }
+    }
+
+    /// Call-ids of calls that are up, at most `limit`.
+    pub fn list(&self, limit: usize) -> impl Iterator<Item = &[u8]> {
+        self.by_id.keys().map(|id| &**id).take(limit)
+    }
+
+    /// Keys of calls that are up.
+    pub fn keys(&self) -> impl Iterator<Item = CallKey> {
+        self.by_id.values().copied()
+    }
+
+    /// How many calls are up.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether no call is up.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// When [`Calls::expire`] next has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Ends what is over by now. Each call ended here waits for [`Calls::closed`].
+    pub fn expire(&mut self, now: Instant) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        while let Some(key) = self.deadlines.due(now) {
+            let Some(call) = self.calls.get(&key) else { break };
+            if let Some(reason) = call.over(&self.settings, now) {
+                self.end(key, reason);
+                expired.push(Expired::Call { call: key, reason });
+                continue;
+            }
+            let due = |party: &super::party::Party| {
+                !party.ended && party.deletion.is_some_and(|deadline| deadline <= now)
+            };
+            let Some(party) = call.parties.iter().position(due) else { break };
+            expired.push(match self.end_party(key, PartyIndex(party)) {
+                DeleteEffect::Branch(plan) => Expired::Branch(plan),
+                DeleteEffect::Close | DeleteEffect::Later => {
+                    Expired::Call { call: key, reason: EndReason::Terminated }
+                }
+            });
+        }
+        expired
+    }
+
+    /// What a worker's report of silence since `since` means: `Some` when the call has ended by
+    /// it.
+    pub fn idle(&mut self, call: CallKey, since: Instant, now: Instant) -> Option<Expired> {
+        let reason = self.calls.get(&call)?.silent(&self.settings, since, now)?;
+        self.end(call, reason);
+        Some(Expired::Call { call, reason })
+    }
+
+    /// Ends a call from outside signalling (operator, drain). False when it has ended already.
+    pub fn force_end(&mut self, call: CallKey) -> Option<Expired> {
+        let up = self.calls.get(&call).is_some_and(|call| call.ended.is_none());
+        up.then(|| {
+            self.end(call, EndReason::Forced);
+            Expired::Call { call, reason: EndReason::Forced }
+        })
+    }
+
+    /// The worker has closed an ended call's sockets: its ports are free, it is forgotten.
+    pub fn closed(&mut self, call: CallKey) {
+        if let Some(mut call) = self.calls.remove(&call) {
+            if let Some(deadline) = call.scheduled.take() {
+                self.deadlines.forget(deadline, call.key);
+            }
+            if self.by_id.get(&call.id) == Some(&call.key) {
+                self.by_id.remove(&call.id);
+            }
+            let freed: Vec<LocalPorts> = call.end_streams().collect();
+            self.release(freed);
+        }
+    }
+
+    /// New settings, for later requests.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where ports come from.
+    pub fn ports(&self) -> &P {
+        &self.ports
+    }
+
+    /// Where ports come from.
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+
+    fn is_full(&self) -> bool {
+        self.settings.max_sessions.is_some_and(|limit| self.by_id.len() >= limit)
+    }
+
+    /// Takes a call out of service; its ports stay until its sockets are closed.
+    fn end(&mut self, key: CallKey, reason: EndReason) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.ended = Some(reason);
+            self.by_id.remove(&call.id);
+            self.deadlines.schedule(call, &self.settings);
+        }
+    }
+
+    fn end_party(&mut self, key: CallKey, party: PartyIndex) -> DeleteEffect {
+        let Some(call) = self.calls.get_mut(&key) else { return DeleteEffect::Close };
+        let leaving = call.leaving_with(party);
+        if call.present().all(|party| leaving.contains(&party)) {
+            self.end(key, EndReason::Terminated);
+            return DeleteEffect::Close;
+        }
+        let mut freed = Vec::new();
+        call.end_parties(&leaving, &mut freed);
+        self.deadlines.schedule(call, &self.settings);
+        let plan = call.plan();
+        self.release(freed);
+        DeleteEffect::Branch(plan)
+    }
+
+    fn release(&mut self, freed: Vec<LocalPorts>) {
+        for ports in freed {
+            self.ports.release(ports);
+        }
+    }
+}
+
+fn live<'a>(
+    calls: &'a mut HashMap<CallKey, Call>,
+    by_id: &HashMap<Box<[u8]>, CallKey>,
+    id: &[u8],
+) -> Result<&'a mut Call, Refused> {
+    let key = by_id.get(id).ok_or(Refused::UNKNOWN_CALL)?;
+    calls.get_mut(key).ok_or(Refused::UNKNOWN_CALL)
+}
+
+fn parse(signal: &Signal) -> Result<Sdp, Refused> {
+    Sdp::parse(&signal.sdp).map_err(|error| {
+        tracing::debug!(%error, "SDP refused");
+        Refused(error.incumbent())
+    })
+}
+
+fn unchanged(call: &Call, signal: &Signal) -> Outcome {
+    Outcome { sdp: signal.sdp.clone(), call: call.key, plan: None, warnings: Warnings::new() }
+}
+
+/// The party a `delete` means: to-tag (when flagged) before from-tag; a via-branch picks the
+/// caller's branch of that name.
+fn meant(call: &Call, delete: &Delete) -> Option<PartyIndex> {
+    if let Some(party) = delete.via_branch.as_deref().and_then(|branch| by_branch(call, branch)) {
+        return Some(party);
+    }
+    let from = || delete.from_tag.as_deref().and_then(|tag| call.party(tag));
+    match delete.to_tag.as_deref() {
+        Some(tag) => call.party(tag).or_else(|| {
+            // A callee whose answer never came goes by no tag yet.
+            call.parties[from()?.0].partner.filter(|partner| call.parties[partner.0].is_anonymous())
+        }),
+        None => from(),
+    }
+}
+
+fn by_branch(call: &Call, branch: &[u8]) -> Option<PartyIndex> {
+    let is_it =
+        |party: &super::party::Party| !party.ended && party.branch.as_deref() == Some(branch);
+    call.parties.iter().position(is_it).map(PartyIndex)
+}

@@ -1,0 +1,233 @@
+//! SDES negotiation (RFC 4568): which suites we offer under which tags, which one we answer with,
+//! and which of our keys an answer has chosen.
+//!
+//! Every leg gets keys of our own: the other leg's key is never passed on, so both sides are
+//! always decrypted, checked and encrypted again. Keys that are in use stay over a re-INVITE for
+//! as long as the peer goes on choosing their suite.
+
+use ng::request::Sdes;
+use ng::sdp::CryptoAttribute;
+use ring::rand::{SecureRandom, SystemRandom};
+use srtp::{MasterKey, Profile};
+use zeroize::Zeroizing;
+
+use super::Refused;
+use super::settings::{Compat, Settings};
+
+/// A key of ours with the tag it goes by.
+#[derive(Debug)]
+pub(super) struct LocalCrypto {
+    /// The tag in `a=crypto`.
+    pub(super) tag: u32,
+    /// Suite, key and salt.
+    pub(super) key: MasterKey,
+}
+
+/// A peer's key.
+#[derive(Debug)]
+pub(super) struct PeerCrypto {
+    /// The tag in `a=crypto`.
+    pub(super) tag: u32,
+    /// Suite, key and salt.
+    pub(super) key: MasterKey,
+    /// The MKI in every packet, empty for none.
+    pub(super) mki: Vec<u8>,
+    /// Most packets under it.
+    pub(super) lifetime: Option<u64>,
+}
+
+impl PeerCrypto {
+    /// What we can use of a peer's attributes, in its order.
+    pub(super) fn usable(attributes: &[CryptoAttribute]) -> Vec<Self> {
+        attributes.iter().filter(|a| acceptable(a)).map(Self::of).collect()
+    }
+
+    /// Whether the worker could go on with the other's receive state.
+    pub(super) fn same_key(&self, other: &Self) -> bool {
+        self.key == other.key && self.mki == other.mki
+    }
+
+    /// A second owner: one belongs to what was said, the other to what is in force.
+    pub(super) fn dangerous_duplicate(&self) -> Self {
+        Self {
+            tag: self.tag,
+            key: self.key.dangerous_duplicate(),
+            mki: self.mki.clone(),
+            lifetime: self.lifetime,
+        }
+    }
+
+    fn of(attribute: &CryptoAttribute) -> Self {
+        Self {
+            tag: attribute.tag,
+            key: attribute.key.dangerous_duplicate(),
+            mki: attribute.mki.map(|mki| mki.to_packet_bytes()).unwrap_or_default(),
+            lifetime: attribute.lifetime,
+        }
+    }
+}
+
+impl LocalCrypto {
+    /// A second owner: one is printed or in force, the other may be chosen later.
+    pub(super) fn dangerous_duplicate(&self) -> Self {
+        Self { tag: self.tag, key: self.key.dangerous_duplicate() }
+    }
+
+    /// As it is written into SDP.
+    pub(super) fn attribute(&self, sdes: &Sdes) -> CryptoAttribute {
+        CryptoAttribute {
+            tag: self.tag,
+            key: self.key.dangerous_duplicate(),
+            lifetime: sdes.lifetime.then_some(PRINTED_LIFETIME),
+            mki: None,
+            parameters: Vec::new(),
+        }
+    }
+}
+
+/// What to offer a party: the key in force first, then the suites of the other leg's offer with
+/// their tags, then the rest of ours with tags counting up.
+pub(super) fn offer(
+    settings: &Settings,
+    sdes: &Sdes,
+    in_force: Option<&LocalCrypto>,
+    source: &[PeerCrypto],
+    random: &SystemRandom,
+) -> Result<Vec<LocalCrypto>, Refused> {
+    let mut list = Vec::with_capacity(settings.suites.len());
+    if let Some(local) = in_force {
+        list.push(local.dangerous_duplicate());
+    }
+    let mut next_tag = 1 + source
+        .iter()
+        .map(|peer| peer.tag)
+        .chain(in_force.map(|local| local.tag))
+        .max()
+        .unwrap_or(0);
+    for profile in suites_to_offer(settings, sdes, source) {
+        if list.iter().any(|local: &LocalCrypto| local.key.profile() == profile) {
+            continue;
+        }
+        let wanted = source.iter().find(|peer| peer.key.profile() == profile).map(|p| p.tag);
+        let tag = match wanted {
+            Some(tag) if list.iter().all(|local| local.tag != tag) => tag,
+            _ => {
+                next_tag += 1;
+                next_tag - 1
+            }
+        };
+        list.push(LocalCrypto { tag, key: generate(profile, random)? });
+    }
+    Ok(list)
+}
+
+/// The suites to offer, in order. `only-` wins over `no-`, `nonew` over both; where a filter
+/// leaves nothing, SRTP is still wanted, so the filter gives way and not the encryption.
+fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> Vec<Profile> {
+    let mut offered: Vec<Profile> = Vec::with_capacity(Profile::ALL.len());
+    for peer in source {
+        if !offered.contains(&peer.key.profile()) {
+            offered.push(peer.key.profile());
+        }
+    }
+    let mut suites = offered;
+    if !(sdes.no_new && !suites.is_empty()) {
+        for &profile in &settings.suites {
+            if !suites.contains(&profile) {
+                suites.push(profile);
+            }
+        }
+        if suites.iter().any(|&profile| allowed(sdes, profile)) {
+            suites.retain(|&profile| allowed(sdes, profile));
+        }
+    }
+    sort(&mut suites, settings.compat, &sdes.order);
+    suites
+}
+
+/// Named ones first, in the order named; then, unless the incumbent's habits are wanted, 32-bit
+/// tags last.
+fn sort(suites: &mut [Profile], compat: Compat, named: &[Profile]) {
+    suites.sort_by_key(|profile| match named.iter().position(|n| n == profile) {
+        Some(place) => place,
+        None => named.len() + usize::from(compat == Compat::Secure && short_tag(*profile)),
+    });
+}
+
+/// The attribute of an offer to answer with. The suite in force stays; else the operator's
+/// preference, then the other leg's suite, then the offerer's own order decide.
+pub(super) fn choose<'a>(
+    settings: &Settings,
+    sdes: &Sdes,
+    offered: &'a [PeerCrypto],
+    in_force: Option<Profile>,
+    other_leg: Option<Profile>,
+) -> Option<&'a PeerCrypto> {
+    let candidate = |profile: Profile| {
+        offered.iter().find(|peer| peer.key.profile() == profile && allowed(sdes, profile))
+    };
+    let mut preferred = in_force
+        .into_iter()
+        .chain(sdes.offerer_preference.iter().copied())
+        .chain(other_leg.filter(|&p| settings.compat == Compat::Rtpengine || !short_tag(p)));
+    if let Some(peer) = preferred.find_map(candidate) {
+        return Some(peer);
+    }
+    let mut rest = offered.iter().filter(|peer| allowed(sdes, peer.key.profile()));
+    match settings.compat {
+        Compat::Rtpengine => rest.next(),
+        Compat::Secure => rest.min_by_key(|peer| short_tag(peer.key.profile())),
+    }
+}
+
+/// Which of our offered keys an answer has chosen, with the peer's key: tag and suite must both
+/// be ours (RFC 4568 section 5.1.3).
+pub(super) fn accepted<'a>(
+    offered: &'a [LocalCrypto],
+    answer: &'a [PeerCrypto],
+) -> Option<(&'a LocalCrypto, &'a PeerCrypto)> {
+    answer.iter().find_map(|peer| {
+        let same = |local: &&LocalCrypto| {
+            local.tag == peer.tag && local.key.profile() == peer.key.profile()
+        };
+        Some((offered.iter().find(same)?, peer))
+    })
+}
+
+/// A fresh master key and salt.
+pub(super) fn generate(profile: Profile, random: &SystemRandom) -> Result<MasterKey, Refused> {
+    let mut bytes = Zeroizing::new([0; KEY_AND_SALT_MAX]);
+    let bytes = &mut bytes[..profile.key_len() + profile.salt_len()];
+    random.fill(bytes).map_err(|_| Refused::NO_ENTROPY)?;
+    MasterKey::from_concatenated(profile, bytes).ok_or(Refused::NO_ENTROPY)
+}
+
+/// Whether the operator's `only-` and `no-` leave this suite in.
+fn allowed(sdes: &Sdes, profile: Profile) -> bool {
+    match sdes.only.is_empty() {
+        false => sdes.only.contains(&profile),
+        true => !sdes.no.contains(&profile),
+    }
+}
+
+/// We always encrypt and authenticate, and derive keys once: an attribute that asks otherwise is
+/// one we cannot honour, so it is as if it was not offered.
+fn acceptable(attribute: &CryptoAttribute) -> bool {
+    attribute.parameters.iter().all(|parameter| {
+        let upper = parameter.to_ascii_uppercase();
+        !upper.starts_with(b"UNENCRYPTED_")
+            && !upper.starts_with(b"UNAUTHENTICATED_")
+            && (!upper.starts_with(b"KDR=") || upper == b"KDR=0")
+    })
+}
+
+/// Suites whose 4-byte tag lets one forgery in 2^32 through.
+fn short_tag(profile: Profile) -> bool {
+    profile.rtp_overhead() < 10
+}
+
+/// The longest key and salt of any suite: AES-256 counter mode's, RFC 6188.
+const KEY_AND_SALT_MAX: usize = 46;
+
+/// What `SDES-lifetime` prints: the incumbent's `2^31`, the SRTCP limit of RFC 3711 section 9.2.
+const PRINTED_LIFETIME: u64 = 1 << 31;

@@ -1,0 +1,88 @@
+//! rtcp-mux (RFC 5761) and `a=rtcp` (RFC 3605): what we offer one side, what we answer the other.
+//!
+//! By default the callee is offered what the caller offered and the caller is answered what the
+//! callee answered; the ng options change either half.
+
+use std::net::SocketAddr;
+
+use ng::request::{Flags, RtcpMux};
+use ng::sdp::RtcpLine;
+
+use super::media::Said;
+use super::party::Media;
+use super::ports::LocalPorts;
+
+/// How a party's offer of rtcp-mux will be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum MuxAnswer {
+    /// As the other side answers.
+    #[default]
+    Mirror,
+    /// Yes, whatever the other side says (`accept`, `demux`).
+    Accept,
+    /// No (`reject`).
+    Refuse,
+}
+
+impl MuxAnswer {
+    /// What the options of the offer ask for.
+    pub(super) fn of(options: RtcpMux) -> Self {
+        match options {
+            RtcpMux { reject: true, .. } => Self::Refuse,
+            RtcpMux { accept: true, .. } | RtcpMux { demux: true, .. } => Self::Accept,
+            _ => Self::Mirror,
+        }
+    }
+}
+
+/// What the answerer's leg comes to: multiplexed when we offered it and it agreed.
+pub(super) fn answerer_leg(answerer: &Media, said: &Said) -> Settled {
+    match answerer.mux_offered && said.rtcp_mux {
+        true => Settled::OnePort,
+        false => Settled::TwoPorts,
+    }
+}
+
+/// What the offerer's leg comes to, given what it offered and how the other leg came out.
+pub(super) fn offerer_leg(offerer: &Media, offer: &Said, other_leg: Settled) -> Settled {
+    match offerer.mux_answer {
+        _ if !offer.rtcp_mux => Settled::TwoPorts,
+        MuxAnswer::Mirror => other_leg,
+        MuxAnswer::Accept => Settled::OnePort,
+        MuxAnswer::Refuse => Settled::TwoPorts,
+    }
+}
+
+/// Whether to offer rtcp-mux to the other side. A leg that is multiplexed already stays so.
+pub(super) fn offers(options: RtcpMux, source: &Said, in_force: Settled) -> bool {
+    if options.offer || options.require {
+        return true;
+    }
+    !options.demux && (source.rtcp_mux || in_force == Settled::OnePort)
+}
+
+/// The `a=rtcp` line of an offer or answer. With multiplexing settled (an answer, or an offer
+/// that requires it) it names the RTP port, else RTCP's own.
+pub(super) fn rtcp_line(flags: &Flags, ports: &LocalPorts, settled: Settled) -> RtcpLine {
+    if flags.no_rtcp_attribute {
+        return RtcpLine::Omit;
+    }
+    let address: SocketAddr = match settled {
+        Settled::OnePort => ports.rtp(),
+        Settled::TwoPorts => ports.rtcp(),
+    };
+    match flags.full_rtcp_attribute {
+        true => RtcpLine::Full(address),
+        false => RtcpLine::Port(address.port()),
+    }
+}
+
+/// Where a leg's RTCP is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// On the RTP port.
+    OnePort,
+    /// On its own, at least until the answer.
+    #[default]
+    TwoPorts,
+}

@@ -1,0 +1,143 @@
+//! A party of a call (the incumbent's "monologue"): whoever goes by a tag, or will once it answers.
+//!
+//! A callee is anonymous at first: it exists from the offer on, known only by its via-branch, and
+//! gets its name from the tag of its answer. Later answers under other tags (a proxy that forks
+//! further on) become aliases of it.
+
+use std::time::Instant;
+
+use ng::request::AddressFamily;
+use ng::sdp::Protocol;
+
+use crate::relay::command::StreamIndex;
+
+use super::crypto::LocalCrypto;
+use super::media::Said;
+use super::mux::MuxAnswer;
+use super::origin::Origin;
+use super::ports::InterfaceIndex;
+
+/// A party's place in its call; stays for the call's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PartyIndex(pub(super) usize);
+
+/// One side of a dialogue.
+#[derive(Debug)]
+pub(super) struct Party {
+    /// Its tag, once known.
+    pub(super) tag: Option<Box<[u8]>>,
+    /// Further tags it has answered under.
+    pub(super) aliases: Vec<Box<[u8]>>,
+    /// The via-branch of the offer that made it.
+    pub(super) branch: Option<Box<[u8]>>,
+    /// `label`.
+    pub(super) label: Option<Box<[u8]>>,
+    /// Who it talks with: the last dialogue counts.
+    pub(super) partner: Option<PartyIndex>,
+    /// Where its ports are opened.
+    pub(super) place: Place,
+    /// Its media sections, by index.
+    pub(super) media: Vec<Media>,
+    /// What `replace` keeps the same in all SDP going to it.
+    pub(super) origin: Option<Box<Origin>>,
+    /// When it came into the call.
+    pub(super) created: Instant,
+    /// When it is to end (a delayed `delete` of a branch).
+    pub(super) deletion: Option<Instant>,
+    /// It has left: its streams are closed, its index stays.
+    pub(super) ended: bool,
+}
+
+/// On which interface, and in which family, a party's ports are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) interface: InterfaceIndex,
+    pub(super) family: AddressFamily,
+}
+
+/// One party's one media section.
+#[derive(Debug)]
+pub(super) struct Media {
+    /// `audio`, `video`, …
+    pub(super) kind: Box<[u8]>,
+    /// Its stream, while it has one.
+    pub(super) stream: Option<StreamIndex>,
+    /// What the party said of itself last, in an offer or an answer.
+    pub(super) said: Option<Said>,
+    /// The transport we speak with it.
+    pub(super) protocol: Protocol,
+    /// The keys we offered it.
+    pub(super) offered: Vec<LocalCrypto>,
+    /// We offered it rtcp-mux.
+    pub(super) mux_offered: bool,
+    /// How to answer its offer of rtcp-mux.
+    pub(super) mux_answer: MuxAnswer,
+}
+
+impl Party {
+    /// A party that has neither said nor been told anything.
+    pub(super) fn new(place: Place, now: Instant) -> Self {
+        Self {
+            tag: None,
+            aliases: Vec::new(),
+            branch: None,
+            label: None,
+            partner: None,
+            place,
+            media: Vec::new(),
+            origin: None,
+            created: now,
+            deletion: None,
+            ended: false,
+        }
+    }
+
+    /// Whether it goes by this tag.
+    pub(super) fn is(&self, tag: &[u8]) -> bool {
+        !self.ended
+            && (self.tag.as_deref() == Some(tag) || self.aliases.iter().any(|a| &**a == tag))
+    }
+
+    /// Whether it is a callee of this branch that has no name yet.
+    pub(super) fn is_anonymous(&self) -> bool {
+        !self.ended && self.tag.is_none()
+    }
+
+    /// Gives it its name, or one more.
+    pub(super) fn answer_as(&mut self, tag: &[u8]) {
+        if self.is(tag) {
+            return;
+        }
+        match self.tag {
+            None => self.tag = Some(tag.into()),
+            // More tags than any fork has are not worth remembering; the answer still counts.
+            Some(_) if self.aliases.len() < ALIASES_MAX => self.aliases.push(tag.into()),
+            Some(_) => {}
+        }
+    }
+
+    /// Its section of this index, made when it is not there yet.
+    pub(super) fn section(&mut self, index: usize) -> &mut Media {
+        while self.media.len() <= index {
+            self.media.push(Media::default());
+        }
+        &mut self.media[index]
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            kind: Box::default(),
+            stream: None,
+            said: None,
+            protocol: Protocol::RtpAvp,
+            offered: Vec::new(),
+            mux_offered: false,
+            mux_answer: MuxAnswer::Mirror,
+        }
+    }
+}
+
+/// Most other tags one party is known by.
+const ALIASES_MAX: usize = 16;

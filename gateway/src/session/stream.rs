@@ -1,0 +1,226 @@
+//! A stream: one party's one media section while it has sockets of ours. It remembers what the
+//! worker was last told, so that the next plan says only what changed.
+//!
+//! Until both legs' protection is settled nothing is relayed: a leg that wants SRTP has no key
+//! before the answer, and sending it anything in clear would be worse than silence.
+
+use ng::request::EndpointLearning;
+use ng::sdp::Protocol;
+use srtp::MasterKey;
+
+use crate::relay::command::{KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan};
+
+use super::crypto::{LocalCrypto, PeerCrypto};
+use super::mux::Settled;
+use super::ports::LocalPorts;
+
+/// One party's one media section, with its sockets.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Where its sockets are.
+    pub(super) ports: LocalPorts,
+    /// The stream its packets go to.
+    pub(super) peer: Option<StreamIndex>,
+    /// How the real address is found.
+    pub(super) learning: EndpointLearning,
+    /// Drop packets from elsewhere once learned.
+    pub(super) strict_source: bool,
+    /// Where RTCP is.
+    pub(super) mux: Settled,
+    /// What the party signalled last, as far as the worker knows.
+    pub(super) remote: Option<Remote>,
+    /// An answer has been seen: what was signalled holds.
+    pub(super) answered: bool,
+    /// The leg's protection.
+    protection: Protection,
+    ended: bool,
+    news: News,
+}
+
+/// How a leg is protected.
+#[derive(Debug)]
+enum Protection {
+    /// SRTP was asked for and no key is agreed.
+    Unsettled,
+    /// Plain RTP.
+    Clear,
+    /// SDES.
+    Srtp(Box<SdesKeys>),
+}
+
+/// Both directions' keys of an SRTP leg.
+#[derive(Debug)]
+pub(super) struct SdesKeys {
+    /// The key the party protects with.
+    pub(super) peer: PeerCrypto,
+    /// Our own.
+    pub(super) local: LocalCrypto,
+}
+
+/// What the worker has not been told yet.
+#[derive(Debug, Default)]
+struct News {
+    sockets: Option<PortPair>,
+    remote: Option<Remote>,
+    receive_key: Option<KeyPlan>,
+    send_key: Option<KeyPlan>,
+    tos: Option<u8>,
+}
+
+impl Stream {
+    /// A stream over sockets just opened, relaying nothing yet.
+    pub(super) fn new(ports: LocalPorts, sockets: PortPair) -> Self {
+        Self {
+            ports,
+            peer: None,
+            learning: EndpointLearning::Heuristic,
+            strict_source: true,
+            mux: Settled::TwoPorts,
+            remote: None,
+            answered: false,
+            protection: Protection::Unsettled,
+            ended: false,
+            news: News { sockets: Some(sockets), ..News::default() },
+        }
+    }
+
+    /// Whether its sockets are closed or about to be.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Ends it: the next plan closes its sockets. Returns the ports to release, once.
+    pub(super) fn end(&mut self) -> Option<LocalPorts> {
+        if self.ended {
+            return None;
+        }
+        self.ended = true;
+        self.peer = None;
+        self.protection = Protection::Unsettled;
+        self.news = News::default();
+        Some(self.ports)
+    }
+
+    /// Takes the address the party signalled. The same address again is no news, so what was
+    /// learned since stays.
+    pub(super) fn point_to(&mut self, remote: Remote) {
+        if self.remote != Some(remote) {
+            self.remote = Some(remote);
+            self.news.remote = Some(remote);
+        }
+    }
+
+    /// Sends the address again even if it is the same, so that what was learned is forgotten.
+    pub(super) fn forget_learned(&mut self) {
+        self.news.remote = self.remote;
+    }
+
+    /// What to put into the TOS byte from now on.
+    pub(super) fn mark(&mut self, tos: Option<u8>) {
+        if tos.is_some() {
+            self.news.tos = tos;
+        }
+    }
+
+    /// Before the answer: plain RTP can flow at once, SRTP waits for its keys.
+    pub(super) fn expect(&mut self, protocol: &Protocol) {
+        match protocol.is_srtp() {
+            true => self.protection = Protection::Unsettled,
+            false => self.clear(),
+        }
+    }
+
+    /// For a party that sends from elsewhere than it receives: what it signalled is all there is.
+    pub(super) fn learn_nothing(&mut self) {
+        self.learning = EndpointLearning::Off;
+        self.strict_source = false;
+    }
+
+    /// Makes the leg plain RTP.
+    pub(super) fn clear(&mut self) {
+        if !matches!(self.protection, Protection::Clear) {
+            self.protection = Protection::Clear;
+            self.news.receive_key = Some(KeyPlan::Clear);
+            self.news.send_key = Some(KeyPlan::Clear);
+        }
+    }
+
+    /// Makes the leg SRTP under these keys. A key that stays the same keeps its index and replay
+    /// state at the worker.
+    pub(super) fn protect(&mut self, keys: SdesKeys) {
+        let old = match &self.protection {
+            Protection::Srtp(old) => Some(old),
+            Protection::Clear | Protection::Unsettled => None,
+        };
+        if old.is_none_or(|old| !old.peer.same_key(&keys.peer)) {
+            self.news.receive_key = Some(keys.peer.plan());
+        }
+        if old.is_none_or(|old| old.local.key != keys.local.key) {
+            self.news.send_key = Some(keys.local.plan());
+        }
+        self.protection = Protection::Srtp(Box::new(keys));
+    }
+
+    /// Our key towards the party, where one is agreed.
+    pub(super) fn local_crypto(&self) -> Option<&LocalCrypto> {
+        match &self.protection {
+            Protection::Srtp(keys) => Some(&keys.local),
+            Protection::Clear | Protection::Unsettled => None,
+        }
+    }
+
+    /// The key the party protects with, where one is agreed.
+    pub(super) fn peer_key(&self) -> Option<&MasterKey> {
+        match &self.protection {
+            Protection::Srtp(keys) => Some(&keys.peer.key),
+            Protection::Clear | Protection::Unsettled => None,
+        }
+    }
+
+    /// Whether packets may be relayed from and to the party: its protection is agreed.
+    pub(super) fn settled(&self) -> bool {
+        !matches!(self.protection, Protection::Unsettled)
+    }
+
+    /// What the worker is to make of it; tells each piece of news once.
+    pub(super) fn plan(&mut self) -> StreamPlan {
+        let news = std::mem::take(&mut self.news);
+        let open = !self.ended && self.settled();
+        StreamPlan {
+            sockets: news.sockets,
+            peer: self.peer,
+            remote: news.remote,
+            learning: self.learning,
+            strict_source: self.strict_source,
+            receive_key: news.receive_key.unwrap_or(KeyPlan::Keep),
+            send_key: news.send_key.unwrap_or(KeyPlan::Keep),
+            rtcp_mux: self.mux == Settled::OnePort,
+            // Like the incumbent we relay whatever a party sends, held or not: directions are a
+            // matter between the parties, and music on hold is sent where they say otherwise.
+            receive: open,
+            send: open,
+            tos: news.tos,
+            closed: self.ended,
+        }
+    }
+}
+
+impl PeerCrypto {
+    fn plan(&self) -> KeyPlan {
+        KeyPlan::Set(Box::new(SrtpKey {
+            master: self.key.dangerous_duplicate(),
+            mki: self.mki.clone(),
+            lifetime: self.lifetime,
+        }))
+    }
+}
+
+impl LocalCrypto {
+    fn plan(&self) -> KeyPlan {
+        KeyPlan::Set(Box::new(SrtpKey {
+            master: self.key.dangerous_duplicate(),
+            mki: Vec::new(),
+            lifetime: None,
+        }))
+    }
+}
