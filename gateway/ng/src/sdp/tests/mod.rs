@@ -4,6 +4,7 @@ mod golden;
 mod property;
 mod reading;
 mod sdes;
+mod session;
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,21 @@ fn body(lines: &[&str]) -> Bytes {
 
 fn parse(lines: &[&str]) -> Sdp {
     Sdp::parse(&body(lines)).expect("a body of a test")
+}
+
+/// A session part without `c=`.
+const SESSION: [&str; 4] =
+    ["v=0", "o=alice 2890844526 2890844527 IN IP4 192.0.2.10", "s=call", "t=0 0"];
+
+/// A body of [`SESSION`], a session-level `c=` and `media`.
+fn with_session(media: &[&str]) -> Sdp {
+    parse(&[&SESSION[..3], &["c=IN IP4 192.0.2.10", SESSION[3]], media].concat())
+}
+
+/// Asserts that `written` is [`SESSION`] and `media`.
+#[track_caller]
+fn assert_media(written: &Bytes, media: &[&str]) {
+    assert_lines(written, &[&SESSION[..], media].concat());
 }
 
 /// Our side of a plain section on `rtp` with the port after it for RTCP.
