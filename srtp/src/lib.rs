@@ -1,9 +1,58 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714), sans-IO: in place in the caller's buffer, without
 //! allocation per packet.
+//!
+//! A session has two directions, each with a key of its own: a [`Sender`] protects what we send,
+//! a [`Receiver`] opens what the peer sends. Both take any number of SSRCs up to a bound, keep
+//! 48-bit indexes through sequence wraps, never let an index be used twice, and say when their
+//! key runs out.
+//!
+//! ```
+//! use srtp::{MasterKey, Policy, Profile, Receiver, Refusal, Sender};
+//!
+//! let profile = Profile::AeadAes128Gcm;
+//! let key = MasterKey::from_concatenated(profile, &[7; 28]).ok_or("28 bytes of key and salt")?;
+//! let mut sender = Sender::new(&key, &Policy::default());
+//! let mut receiver = Receiver::new(&key, &Policy::default());
+//!
+//! let plain = *b"\x80\x00\x00\x01\x00\x00\x00\xa0\xca\xfe\xba\xbehello";
+//! let mut buffer = [0; 64];
+//! buffer[..plain.len()].copy_from_slice(&plain);
+//! let sealed = sender.protect_rtp(&mut buffer, plain.len())?;
+//! assert_eq!(sealed.len, plain.len() + profile.rtp_overhead());
+//!
+//! let mut replay = buffer;
+//! let opened = receiver.open_rtp(&mut buffer[..sealed.len])?;
+//! assert_eq!(buffer[..opened.len], plain);
+//! assert_eq!(receiver.open_rtp(&mut replay[..sealed.len]), Err(Refusal::Replayed));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Not here: parsing of SDES lines, DTLS, sockets, clocks. Known limits: one master key per
+//! direction, no header-extension encryption, key derivation rate zero only; `ring` does not
+//! zeroize the expanded GCM keys.
 #![forbid(unsafe_code)]
 
+mod index;
+mod lifetime;
 mod master_key;
+mod policy;
 mod profile;
+mod receiver;
+mod refusal;
+mod replay;
+pub mod rtcp;
+pub mod rtp;
+mod sender;
+mod session_keys;
+mod streams;
+mod transform;
 
+pub use index::PacketIndex;
+pub use lifetime::KeyState;
 pub use master_key::MasterKey;
+pub use policy::{Mki, Policy};
 pub use profile::Profile;
+pub use receiver::{Opened, OpenedRtcp, Receiver};
+pub use refusal::Refusal;
+pub use sender::{Sealed, SealedRtcp, Sender};
+pub use session_keys::{PacketKind, SessionKeys};

@@ -55,6 +55,11 @@ impl Profile {
         }
     }
 
+    /// True for the AES-GCM profiles, whose cipher authenticates too.
+    pub const fn is_aead(self) -> bool {
+        matches!(self, Self::AeadAes128Gcm | Self::AeadAes256Gcm)
+    }
+
     /// Bytes that SRTP protection adds to an RTP packet.
     pub const fn rtp_overhead(self) -> usize {
         match self {

@@ -1,0 +1,142 @@
+//! Session keys, and their derivation from the master key (RFC 3711 section 4.3).
+//!
+//! The key derivation rate is zero: keys are derived once per master key, as everybody does. The
+//! PRF is AES in counter mode under the master key, so with a 256-bit master key it is
+//! AES-256 (RFC 6188 section 3, RFC 7714 section 11).
+
+use std::fmt;
+
+use aes::{Aes128Enc, Aes256Enc, cipher::KeyInit};
+use ctr::{
+    CtrCore,
+    cipher::{BlockCipherEncrypt, BlockSizeUser, InnerIvInit, StreamCipherCore, consts::U16},
+    flavors::Ctr128BE,
+};
+use zeroize::Zeroize;
+
+use crate::{MasterKey, Profile};
+
+/// The cipher key, authentication key and salt of one kind of packet. Zeroized on drop, never
+/// printed.
+///
+/// Most callers never meet it: [`crate::Sender::new`] and [`crate::Receiver::new`] derive their
+/// own. It is public for those who are handed session keys, above all the RFCs' test vectors.
+pub struct SessionKeys {
+    profile: Profile,
+    cipher: [u8; MAX_KEY_LEN],
+    auth: [u8; AUTH_KEY_LEN],
+    salt: [u8; MAX_SALT_LEN],
+}
+
+/// Which packets keys are for; the value is the first of its three labels
+/// (RFC 3711 section 4.3.2): cipher key, then authentication key, then salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PacketKind {
+    /// SRTP, labels 0 to 2.
+    Rtp = 0,
+    /// SRTCP, labels 3 to 5.
+    Rtcp = 3,
+}
+
+impl SessionKeys {
+    /// Derives the keys for packets of `kind`.
+    pub fn derive(master: &MasterKey, kind: PacketKind) -> Self {
+        let mut keys = Self::zero(master.profile());
+        let label = kind as u8;
+        prf(master, label, &mut keys.cipher[..keys.profile.key_len()]);
+        prf(master, label + 1, &mut keys.auth[..]);
+        prf(master, label + 2, &mut keys.salt[..keys.profile.salt_len()]);
+        keys
+    }
+
+    /// Session keys as given, or `None` when a length is not the profile's. `auth` is empty for
+    /// an AEAD profile and 20 bytes otherwise.
+    pub fn from_parts(profile: Profile, cipher: &[u8], auth: &[u8], salt: &[u8]) -> Option<Self> {
+        let mut keys = Self::zero(profile);
+        let auth_len = if profile.is_aead() { 0 } else { AUTH_KEY_LEN };
+        if cipher.len() != profile.key_len()
+            || salt.len() != profile.salt_len()
+            || auth.len() != auth_len
+        {
+            return None;
+        }
+        keys.cipher[..cipher.len()].copy_from_slice(cipher);
+        keys.auth[..auth.len()].copy_from_slice(auth);
+        keys.salt[..salt.len()].copy_from_slice(salt);
+        Some(keys)
+    }
+
+    /// The profile they are for.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The encryption key, of the profile's length.
+    pub fn dangerous_cipher_key(&self) -> &[u8] {
+        &self.cipher[..self.profile.key_len()]
+    }
+
+    /// The HMAC key; meaningless in an AEAD profile.
+    pub fn dangerous_auth_key(&self) -> &[u8; AUTH_KEY_LEN] {
+        &self.auth
+    }
+
+    /// The salt, zero-padded on the right to 14 bytes.
+    pub fn dangerous_salt(&self) -> &[u8; MAX_SALT_LEN] {
+        &self.salt
+    }
+
+    fn zero(profile: Profile) -> Self {
+        Self { profile, cipher: [0; MAX_KEY_LEN], auth: [0; AUTH_KEY_LEN], salt: [0; MAX_SALT_LEN] }
+    }
+}
+
+impl fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionKeys").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SessionKeys {
+    fn drop(&mut self) {
+        self.cipher.zeroize();
+        self.auth.zeroize();
+        self.salt.zeroize();
+    }
+}
+
+/// Fills `out` with the PRF of `label` (RFC 3711 section 4.3.3). The 12-byte salt of RFC 7714 is
+/// padded on the right to the 14 bytes that the PRF was made for.
+fn prf(master: &MasterKey, label: u8, out: &mut [u8]) {
+    let salt = master.salt().dangerous_bytes();
+    let mut iv = [0; 16];
+    iv[..salt.len()].copy_from_slice(salt);
+    iv[LABEL_AT] ^= label;
+    let key = master.key().dangerous_bytes();
+    // MasterKey guarantees the profile's key length, so exactly one of these fits.
+    if let Ok(cipher) = Aes128Enc::new_from_slice(key) {
+        keystream(&cipher, iv, out);
+    } else if let Ok(cipher) = Aes256Enc::new_from_slice(key) {
+        keystream(&cipher, iv, out);
+    }
+    iv.zeroize();
+}
+
+fn keystream<C>(cipher: &C, iv: [u8; 16], out: &mut [u8])
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
+    out.fill(0);
+    CtrCore::<_, Ctr128BE>::inner_iv_init(cipher, &iv.into()).apply_keystream_partial(out.into());
+}
+
+/// `key_id = label || index` is 56 bits, right-aligned in the 112 bits of the salt.
+const LABEL_AT: usize = 7;
+
+/// The longest cipher key of any profile.
+const MAX_KEY_LEN: usize = 32;
+/// HMAC-SHA1's key (RFC 3711 section 5.2).
+pub(crate) const AUTH_KEY_LEN: usize = 20;
+/// The longest salt of any profile.
+pub(crate) const MAX_SALT_LEN: usize = 14;

@@ -1,0 +1,124 @@
+//! AES-GCM (RFC 7714), by `ring`.
+
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+use zeroize::Zeroize;
+
+use super::{PacketId, TagPlace, Transform};
+use crate::{PacketKind, Profile, Refusal, SessionKeys};
+
+/// AES-GCM with a 16-byte tag, of either key length.
+pub(crate) struct Aead {
+    key: LessSafeKey,
+    salt: [u8; SALT_LEN],
+}
+
+impl Aead {
+    #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
+    pub(super) fn new(keys: &SessionKeys) -> Self {
+        let algorithm = match keys.profile() {
+            Profile::AeadAes256Gcm => &AES_256_GCM,
+            _ => &AES_128_GCM,
+        };
+        let key = UnboundKey::new(algorithm, keys.dangerous_cipher_key())
+            .expect("a key of its profile's length");
+        let mut salt = [0; SALT_LEN];
+        salt.copy_from_slice(&keys.dangerous_salt()[..SALT_LEN]);
+        Self { key: LessSafeKey::new(key), salt }
+    }
+
+    /// `00 00 ‖ SSRC ‖ index`, XORed with the salt (RFC 7714 sections 8.1 and 9.1): the same
+    /// formula for both kinds, the SRTCP index standing in the last 31 of 48 bits.
+    fn nonce(&self, id: PacketId) -> Nonce {
+        let mut nonce = self.salt;
+        let id = u128::from(id.ssrc) << 48 | u128::from(id.index);
+        for (byte, id) in nonce.iter_mut().zip(&id.to_be_bytes()[4..]) {
+            *byte ^= id;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+impl Transform for Aead {
+    const TAG_PLACE: TagPlace = TagPlace::AfterCiphertext;
+
+    fn tag_len(&self) -> usize {
+        TAG_LEN
+    }
+
+    fn seal(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        header_len: usize,
+        tag: &mut [u8],
+    ) -> Result<(), Refusal> {
+        let (header, body) = message.split_at_mut(header_len);
+        let aad = AssociatedData::new(id, header);
+        let sealed = self
+            .key
+            .seal_in_place_separate_tag(self.nonce(id), Aad::from(&aad), body)
+            // Only a body beyond 64 GiB fails, and MAX_MESSAGE_LEN is checked before.
+            .map_err(|_| Refusal::Malformed)?;
+        tag.copy_from_slice(sealed.as_ref());
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        header_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal> {
+        let (header, body) = message.split_at_mut(header_len);
+        let aad = AssociatedData::new(id, header);
+        let tag = Tag::try_from(tag).map_err(|_| Refusal::Malformed)?;
+        self.key
+            .open_in_place_separate_tag(self.nonce(id), Aad::from(&aad), tag, body, 0..)
+            .map(|_| ())
+            .map_err(|_| Refusal::AuthenticationFailed)
+    }
+}
+
+impl Drop for Aead {
+    fn drop(&mut self) {
+        self.salt.zeroize();
+    }
+}
+
+/// What is authenticated but not encrypted: SRTP's header (RFC 7714 section 8.2), or SRTCP's
+/// header followed by the E flag and index, which stand apart in the packet (section 9.2).
+enum AssociatedData<'a> {
+    Rtp(&'a [u8]),
+    Rtcp([u8; RTCP_LEN]),
+}
+
+impl<'a> AssociatedData<'a> {
+    fn new(id: PacketId, header: &'a [u8]) -> Self {
+        match id.kind {
+            PacketKind::Rtp => Self::Rtp(header),
+            PacketKind::Rtcp => {
+                let mut data = [0; RTCP_LEN];
+                let (start, word) = data.split_at_mut(crate::rtcp::FIXED_LEN);
+                start.copy_from_slice(header);
+                word.copy_from_slice(&id.word());
+                Self::Rtcp(data)
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for AssociatedData<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Rtp(header) => header,
+            Self::Rtcp(data) => data,
+        }
+    }
+}
+
+/// The session salt of RFC 7714, as long as GCM's nonce.
+const SALT_LEN: usize = 12;
+/// GCM's whole tag; RFC 7714 registers no shorter one.
+const TAG_LEN: usize = 16;
+const RTCP_LEN: usize = crate::rtcp::FIXED_LEN + 4;

@@ -1,0 +1,155 @@
+//! What a cipher suite must be able to do, and where its parts stand in a packet.
+//!
+//! The packet path (`receiver.rs`, `sender.rs`) is written once against [`Transform`]. A
+//! transform knows neither windows nor limits; it turns a message into ciphertext and tag, and
+//! back, under a nonce that it is told.
+//!
+//! ```text
+//! AES-CM + HMAC:  header | ciphertext | [E‖index] | [MKI] | tag
+//! AEAD:           header | ciphertext | tag | [E‖index] | [MKI]
+//! ```
+
+mod aead;
+mod aes_cm;
+mod hmac_sha1;
+
+pub(crate) use aead::Aead;
+pub(crate) use aes_cm::AesCm;
+
+use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys};
+
+/// One cipher suite under one set of session keys.
+pub(crate) trait Transform {
+    /// Where the tag stands.
+    const TAG_PLACE: TagPlace;
+
+    /// Bytes of tag.
+    fn tag_len(&self) -> usize;
+
+    /// Encrypts `message[header_len..]` in place and writes the tag.
+    fn seal(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        header_len: usize,
+        tag: &mut [u8],
+    ) -> Result<(), Refusal>;
+
+    /// Verifies the tag and decrypts `message[header_len..]` in place.
+    fn open(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        header_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal>;
+}
+
+/// The transform of a profile. The only place that tells profiles apart.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxed, SRTCP's transform could not be made per packet without allocating"
+)]
+pub(crate) enum Cipher {
+    AesCm(AesCm),
+    Aead(Aead),
+}
+
+impl Cipher {
+    pub(crate) fn new(keys: &SessionKeys, kind: PacketKind) -> Self {
+        if keys.profile().is_aead() {
+            return Self::Aead(Aead::new(keys));
+        }
+        let tag_len = match (keys.profile(), kind) {
+            // RFC 4568 section 6.2.2: the short tag is for SRTP alone.
+            (Profile::AesCm128HmacSha1_32, PacketKind::Rtp) => 4,
+            _ => 10,
+        };
+        Self::AesCm(AesCm::new(keys, tag_len))
+    }
+}
+
+/// Calls `$body` with `$transform` bound to whichever transform `$cipher` holds: one match per
+/// packet, and the body compiled once for each.
+macro_rules! with_transform {
+    ($cipher:expr, $transform:ident => $body:expr) => {
+        match $cipher {
+            $crate::transform::Cipher::AesCm($transform) => $body,
+            $crate::transform::Cipher::Aead($transform) => $body,
+        }
+    };
+}
+pub(crate) use with_transform;
+
+/// What makes a packet's nonce, and what its tag covers beyond its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PacketId {
+    pub(crate) kind: PacketKind,
+    pub(crate) ssrc: u32,
+    /// 48 bits of SRTP index, or 31 bits of SRTCP index.
+    pub(crate) index: u64,
+}
+
+impl PacketId {
+    pub(crate) fn rtp(ssrc: u32, index: PacketIndex) -> Self {
+        Self { kind: PacketKind::Rtp, ssrc, index: index.value() }
+    }
+
+    pub(crate) fn rtcp(ssrc: u32, index: u32) -> Self {
+        Self { kind: PacketKind::Rtcp, ssrc, index: u64::from(index) }
+    }
+
+    /// The word that is authenticated after the message: the ROC, which SRTP does not send, or
+    /// the E flag and index, which SRTCP does (RFC 3711 sections 3.1 and 3.4).
+    fn word(self) -> [u8; 4] {
+        match self.kind {
+            PacketKind::Rtp => ((self.index >> 16) as u32).to_be_bytes(),
+            PacketKind::Rtcp => (self.index as u32 | ENCRYPTED_FLAG).to_be_bytes(),
+        }
+    }
+}
+
+/// Where a transform puts its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TagPlace {
+    /// Right behind the ciphertext, as AEADs have it (RFC 7714 sections 8.2 and 9.2).
+    AfterCiphertext,
+    /// At the very end (RFC 3711 sections 3.1 and 3.4).
+    Last,
+}
+
+/// Offsets of what follows the ciphertext, counted from the ciphertext's end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trailer {
+    pub(crate) word: usize,
+    pub(crate) mki: usize,
+    pub(crate) tag: usize,
+    pub(crate) len: usize,
+}
+
+impl Trailer {
+    pub(crate) fn of<T: Transform>(transform: &T, kind: PacketKind, mki_len: usize) -> Self {
+        let word_len = match kind {
+            PacketKind::Rtp => 0,
+            PacketKind::Rtcp => 4,
+        };
+        let tag_len = transform.tag_len();
+        let word = match T::TAG_PLACE {
+            TagPlace::AfterCiphertext => tag_len,
+            TagPlace::Last => 0,
+        };
+        let mki = word + word_len;
+        let tag = match T::TAG_PLACE {
+            TagPlace::AfterCiphertext => 0,
+            TagPlace::Last => mki + mki_len,
+        };
+        Self { word, mki, tag, len: word_len + mki_len + tag_len }
+    }
+}
+
+/// The E flag of SRTCP: this packet is encrypted (RFC 3711 section 3.4).
+pub(crate) const ENCRYPTED_FLAG: u32 = 1 << 31;
+
+/// The longest message. AES-CM's block counter has 16 bits (RFC 3711 section 4.1.1): 2^16 blocks
+/// further on the keystream would be that of the next index.
+pub(crate) const MAX_MESSAGE_LEN: usize = 1 << 20;
