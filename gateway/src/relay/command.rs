@@ -4,6 +4,7 @@
 //! A plan is declarative: after each offer or answer the session sends the whole call as it
 //! should now be, and `Keep` where nothing changed, so keys and learned addresses survive.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
@@ -251,5 +252,14 @@ pub enum WorkerEvent {
         call: CallKey,
         /// The stream.
         stream: StreamIndex,
+    },
+    /// A plan's socket was not taken: the stream stands without it.
+    SocketRefused {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+        /// What the kernel said.
+        error: io::Error,
     },
 }

@@ -1,7 +1,48 @@
-//! The hot path: what one worker does with each packet.
+//! The hot path: what one worker does with each packet. Read [`path`] first.
 //!
-//! A worker is one thread and owns its calls whole, so nothing here locks. Control reaches it as
-//! [`command::Command`]s; its numbers leave as [`command::CallReport`]s and snapshots.
+//! # Who owns what
+//!
+//! | State | Owner | Touched by |
+//! |---|---|---|
+//! | calls, streams, SRTP contexts, counters | the worker's [`table`] | the worker's thread |
+//! | media sockets | the worker's driver (`packet_io`) | the worker's thread |
+//! | SDP, tags, ports, timeouts | `session`, on the control runtime | control |
+//! | DTLS, ICE (later) | the control runtime | control |
+//!
+//! A call belongs to one worker for life and a worker is one thread, so there is nothing to lock
+//! and nothing to reorder. Three things cross the thread's boundary, all of them messages:
+//!
+//! * in: [`command::Command`], a bounded inbox, obeyed between two batches, never within one;
+//! * out, asked for: reports and snapshots, copies sent through the command's own reply channel;
+//! * out, unasked: [`command::WorkerEvent`], a bounded queue; when it is full the next scan says
+//!   it again.
+//!
+//! # What changes under a packet's feet: nothing
+//!
+//! A plan swaps keys, peers and endpoints while no packet is on the path. Swaps that outlive the
+//! moment: an old receive key stays beside the new one for a while ([`keys`]); sequence offsets
+//! are carried to a new send key ([`sequence`]); what was learned about an address survives
+//! signalling that does not contradict it ([`learning`]).
+//!
+//! # Where to look
+//!
+//! [`worker`] is the thread and its loop, [`table`] the calls and what plans do to them,
+//! [`stream`] one party's one media section, [`path`] the packet path and, in its order,
+//! [`demultiplex`], [`learning`], [`keys`], [`source`], [`sequence`], [`feedback`];
+//! [`residence`] and [`stats`] are what is measured.
 
 pub mod command;
+mod demultiplex;
 pub mod drop_reason;
+mod feedback;
+mod keys;
+mod learning;
+mod path;
+mod residence;
+mod sequence;
+mod source;
+mod stats;
+mod stream;
+mod sys;
+pub mod table;
+pub mod worker;

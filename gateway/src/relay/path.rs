@@ -1,0 +1,256 @@
+//! The one packet path. A packet goes down [`Batch::forward`] line by line:
+//!
+//! 1. demultiplex: RTP, RTCP or a drop;
+//! 2. source check: may it come from there;
+//! 3. open: key limit, replay check, authenticate and decrypt, replay mark;
+//! 4. count, and learn where the party is;
+//! 5. the peer: is there one, may media flow;
+//! 6. number and protect for the peer, in place;
+//! 7. send.
+//!
+//! Every early return is a [`DropReason`] with its own counter, of the stream and of the worker.
+//! Nothing here allocates, locks, logs, hashes or reads a clock: `now` is the batch's.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use packet_io::{Received, Verdict};
+use slab::Slab;
+use srtp::KeyState;
+
+use super::demultiplex::{Carriage, Component, Media, classify};
+use super::drop_reason::DropReason;
+use super::feedback;
+use super::keys::{Inbound, Outbound, Scratch};
+use super::learning::Proof;
+use super::source::Stamp;
+use super::stats::Tally;
+use super::stream::{Flow, Slot, SoftLimit, Stream};
+
+/// A packet handed to the kernel whose residence is told after the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The stream it came in on.
+    pub(super) from: Slot,
+    /// Kernel receive time, nanoseconds of CLOCK_REALTIME.
+    pub(super) received_ns: u64,
+}
+
+/// What the packets of one batch see of their worker.
+pub(super) struct Batch<'a> {
+    pub(super) streams: &'a mut Slab<Stream>,
+    pub(super) tally: &'a mut Tally,
+    /// Never grows: it holds as many as a batch has packets.
+    pub(super) sent: &'a mut Vec<Sent>,
+    pub(super) scratch: &'a mut Scratch,
+    /// The batch's time.
+    pub(super) now: Instant,
+}
+
+/// Where a packet leaves.
+struct Onward {
+    from: (Slot, Component),
+    to: SocketAddr,
+    range: Range<usize>,
+}
+
+impl Batch<'_> {
+    /// Takes one packet and says what becomes of it.
+    pub(super) fn relay(&mut self, packet: Received<'_>) -> Verdict {
+        let (slot, component) = Slot::of(packet.token);
+        // The driver delivers nothing for a token that was removed.
+        let Some(stream) = self.streams.get_mut(slot.key()) else { return Verdict::Drop };
+        self.tally.packets_in += 1;
+        self.tally.bytes_in += packet.range.len() as u64;
+        stream.note_kernel_drops(component, packet.kernel_drops, self.tally);
+        let received_ns = packet.timestamp_ns;
+        match self.forward(slot, component, packet) {
+            Ok(Onward { from: (slot, component), to, range }) => {
+                if received_ns != 0 && self.sent.len() < self.sent.capacity() {
+                    self.sent.push(Sent { from: slot, received_ns });
+                }
+                Verdict::Send { from: slot.token(component), to, range }
+            }
+            Err(reason) => {
+                self.tally.drops[reason as usize] += 1;
+                self.streams[slot.key()].note_drop(component, reason, 1);
+                Verdict::Drop
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        slot: Slot,
+        component: Component,
+        packet: Received<'_>,
+    ) -> Result<Onward, DropReason> {
+        let Received { buffer, range, source, truncated, .. } = packet;
+        if truncated {
+            return Err(DropReason::Oversize);
+        }
+        let (start, arrived) = (range.start, range.len());
+        let stream = &mut self.streams[slot.key()];
+
+        let media = classify(component, stream.carriage, &buffer[range.clone()])?;
+        let stamp = Stamp::parse(media, &buffer[range.clone()])?;
+        stream.check_source(component, source, self.now)?;
+        let length = stream.open(media, &mut buffer[range], self.scratch, self.now)?;
+
+        stream.count(media, stamp, arrived, self.now);
+        stream.learn(component, source, self.now);
+
+        let peer = stream.onward(media)?;
+        let opened = &mut buffer[start..start + length];
+        if media == Media::Rtcp {
+            stream.map_feedback(opened);
+        }
+
+        let stream = self.streams.get_mut(peer.key()).ok_or(DropReason::NoPeer)?;
+        let component = stream.component(media);
+        let to = stream.destination(media, component)?;
+        let length = stream.protect(media, &mut buffer[start..], length)?;
+        stream.traffic[media as usize].sent.packets += 1;
+        stream.traffic[media as usize].sent.bytes += length as u64;
+        self.tally.bytes_out += length as u64;
+        Ok(Onward { from: (peer, component), to, range: start..start + length })
+    }
+}
+
+impl Stream {
+    fn check_source(
+        &self,
+        component: Component,
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let endpoint = &self.endpoints[component as usize];
+        if endpoint.confirmed && endpoint.address == Some(source) {
+            return Ok(());
+        }
+        let proof = match self.inbound {
+            Inbound::Srtp(_) => Proof::Pending,
+            Inbound::Clear | Inbound::Unset => Proof::None,
+        };
+        match self.cold.learners[component as usize].admits(source, proof, now) {
+            true => Ok(()),
+            false => Err(DropReason::WrongSource),
+        }
+    }
+
+    fn open(
+        &mut self,
+        media: Media,
+        packet: &mut [u8],
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Result<usize, DropReason> {
+        match &mut self.inbound {
+            Inbound::Clear => Ok(packet.len()),
+            Inbound::Srtp(opener) => {
+                let (length, state) = opener.open(media, packet, scratch, now)?;
+                self.note_key(state);
+                Ok(length)
+            }
+            Inbound::Unset => Err(DropReason::NoKey),
+        }
+    }
+
+    /// Counts a packet that is the party's: what keeps the call alive.
+    fn count(&mut self, media: Media, stamp: Option<Stamp>, bytes: usize, now: Instant) {
+        let received = &mut self.traffic[media as usize].received;
+        received.packets += 1;
+        received.bytes += bytes as u64;
+        self.last_packet = Some(now);
+        if let Some(stamp) = stamp {
+            self.sources.count(stamp, bytes);
+        }
+    }
+
+    fn learn(&mut self, component: Component, source: SocketAddr, now: Instant) {
+        let endpoint = &mut self.endpoints[component as usize];
+        if endpoint.confirmed && endpoint.address == Some(source) {
+            return;
+        }
+        let proof = match self.inbound {
+            Inbound::Srtp(_) => Proof::Authenticated,
+            Inbound::Clear | Inbound::Unset => Proof::None,
+        };
+        self.cold.learners[component as usize].learn(endpoint, source, proof, now);
+    }
+
+    fn onward(&self, media: Media) -> Result<Slot, DropReason> {
+        if media == Media::Rtp && self.receive == Flow::Off {
+            return Err(DropReason::DirectionOff);
+        }
+        self.peer.ok_or(DropReason::NoPeer)
+    }
+
+    /// What the party reports about what it was sent speaks of our numbers.
+    fn map_feedback(&self, compound: &mut [u8]) {
+        if let Outbound::Srtp(sealer) = &self.outbound
+            && sealer.renumbers()
+        {
+            feedback::map_back(compound, |ssrc| sealer.offset_of(ssrc));
+        }
+    }
+
+    fn destination(&self, media: Media, component: Component) -> Result<SocketAddr, DropReason> {
+        if media == Media::Rtp && self.send == Flow::Off {
+            return Err(DropReason::DirectionOff);
+        }
+        // The peer has ended, or it muxes and its RTCP socket is gone.
+        if self.cold.local[component as usize].is_none() {
+            return Err(DropReason::NoPeer);
+        }
+        self.endpoints[component as usize].address.ok_or(DropReason::NoDestination)
+    }
+
+    /// Protects the first `length` bytes of `buffer`, whose rest is tailroom. An SRTP leg
+    /// without a key sends nothing: never in clear.
+    fn protect(
+        &mut self,
+        media: Media,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Result<usize, DropReason> {
+        match &mut self.outbound {
+            Outbound::Clear => Ok(length),
+            Outbound::Srtp(sealer) => {
+                let (length, state) = sealer.seal(media, buffer, length)?;
+                self.note_key(state);
+                Ok(length)
+            }
+            Outbound::Unset => Err(DropReason::NoKey),
+        }
+    }
+
+    fn note_key(&mut self, state: KeyState) {
+        if state == KeyState::SoftLimit && self.cold.soft_limit == SoftLimit::Below {
+            self.cold.soft_limit = SoftLimit::Reached;
+        }
+    }
+
+    fn note_drop(&mut self, component: Component, reason: DropReason, packets: u32) {
+        let media = match (component, self.carriage) {
+            (Component::Rtcp, Carriage::Separate) => Media::Rtcp,
+            _ => Media::Rtp,
+        };
+        self.traffic[media as usize].received.errors += u64::from(packets);
+        let drops = &mut self.cold.drops[reason as usize];
+        *drops = drops.saturating_add(packets);
+    }
+
+    fn note_kernel_drops(&mut self, component: Component, reading: u32, tally: &mut Tally) {
+        let last = &mut self.kernel_drops[component as usize];
+        let fresh = reading.wrapping_sub(*last);
+        // The kernel says nothing (0) before the first drop, and never counts backwards.
+        if fresh == 0 || fresh > u32::MAX / 2 {
+            return;
+        }
+        *last = reading;
+        tally.drops[DropReason::KernelReceiveQueue as usize] += u64::from(fresh);
+        self.note_drop(component, DropReason::KernelReceiveQueue, fresh);
+    }
+}

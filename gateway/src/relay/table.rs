@@ -1,0 +1,364 @@
+//! The calls and streams of one worker: applies plans, runs batches, answers for what it holds.
+//!
+//! Sans-I/O but for the driver it is given: time comes in, so tests run it on a virtual clock.
+//! The worker owns it; nothing else can reach a stream.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use packet_io::{Driver, Received, Turn};
+use slab::Slab;
+
+use super::command::{
+    CallKey, CallPlan, CallReport, KeyPlan, PortPair, Remote, StreamIndex, StreamPlan, WorkerEvent,
+    WorkerSnapshot,
+};
+use super::demultiplex::{Carriage, Component};
+use super::drop_reason::DropReason;
+use super::keys::{Inbound, Opener, Outbound, Scratch, Sealer};
+use super::learning::Elsewhere;
+use super::path::{Batch, Sent};
+use super::residence;
+use super::stats::{Identity, Tally};
+use super::stream::{Flow, Slot, SoftLimit, Stream};
+
+/// Most packets of one turn: what the driver is asked for, and what `sent` has room for.
+pub const BATCH: usize = 256;
+
+/// One call's streams, in index order.
+#[derive(Debug)]
+struct Call {
+    key: CallKey,
+    streams: Vec<Slot>,
+    created: Instant,
+    /// When control was last told that the call is idle.
+    told: Option<Instant>,
+}
+
+/// A worker's calls.
+pub struct Table {
+    calls: Slab<Call>,
+    by_key: HashMap<CallKey, usize>,
+    streams: Slab<Stream>,
+    tally: Tally,
+    sent: Vec<Sent>,
+    scratch: Box<Scratch>,
+    replay_window: usize,
+    /// Where the next scan begins.
+    scan_from: usize,
+}
+
+/// A socket that the driver did not take.
+#[derive(Debug)]
+pub struct SocketRefused {
+    /// The call.
+    pub call: CallKey,
+    /// The stream, which stands without it.
+    pub stream: StreamIndex,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+impl From<SocketRefused> for WorkerEvent {
+    fn from(SocketRefused { call, stream, error }: SocketRefused) -> Self {
+        Self::SocketRefused { call, stream, error }
+    }
+}
+
+impl Table {
+    /// No calls; SRTP contexts to come use `replay_window` (packets).
+    pub fn new(replay_window: usize) -> Self {
+        Self {
+            calls: Slab::new(),
+            by_key: HashMap::new(),
+            streams: Slab::new(),
+            tally: Tally::new(),
+            sent: Vec::with_capacity(BATCH),
+            scratch: Box::new([0; Received::MAX_PACKET]),
+            replay_window,
+            scan_from: 0,
+        }
+    }
+
+    /// Makes the call be what the plan says. A refused socket leaves the rest applied.
+    pub fn apply(
+        &mut self,
+        plan: CallPlan,
+        driver: &mut impl Driver,
+        now: Instant,
+    ) -> Result<(), SocketRefused> {
+        let slots = self.slots(plan.call, plan.streams.len(), now);
+        // Whoever signals anew may start its sequence over, and so may who talks to it.
+        if plan.streams.iter().any(|stream| stream.remote.is_some()) {
+            self.expect_restarts(&slots);
+        }
+        let mut outcome = Ok(());
+        for (index, (slot, plan_of)) in slots.iter().zip(plan.streams).enumerate() {
+            let peer = plan_of.peer.and_then(|peer| slots.get(usize::from(peer.0)).copied());
+            if let Err(error) = self.apply_stream(*slot, peer, plan_of, driver) {
+                let stream = StreamIndex(index as u16);
+                outcome = Err(SocketRefused { call: plan.call, stream, error });
+            }
+        }
+        outcome
+    }
+
+    /// Ends the call: its sockets close; what it did is returned.
+    pub fn close(&mut self, call: CallKey, driver: &mut impl Driver) -> Option<CallReport> {
+        let report = self.report(call)?;
+        let call = self.calls.remove(self.by_key.remove(&call)?);
+        for slot in call.streams {
+            close_sockets(slot, &mut self.streams[slot.key()], driver);
+            self.streams.remove(slot.key());
+        }
+        Some(report)
+    }
+
+    /// What the call did so far.
+    pub fn report(&self, call: CallKey) -> Option<CallReport> {
+        let call = &self.calls[*self.by_key.get(&call)?];
+        let streams = call.streams.iter().map(|slot| self.streams[slot.key()].report());
+        Some(CallReport { streams: streams.collect() })
+    }
+
+    /// What the worker did so far.
+    pub(super) fn snapshot(&self, identity: Identity) -> WorkerSnapshot {
+        self.tally.snapshot(identity, self.calls.len(), self.streams.len())
+    }
+
+    /// The driver's descriptor became readable.
+    pub(super) fn note_wakeup(&mut self) {
+        self.tally.wakeups += 1;
+    }
+
+    /// One turn of the driver: receives, relays and sends a batch, then takes residence times.
+    /// `realtime_ns` reads CLOCK_REALTIME, once, after the sends.
+    pub fn turn(
+        &mut self,
+        driver: &mut impl Driver,
+        now: Instant,
+        realtime_ns: impl FnOnce() -> u64,
+    ) -> io::Result<Turn> {
+        self.sent.clear();
+        let mut batch = Batch {
+            streams: &mut self.streams,
+            tally: &mut self.tally,
+            sent: &mut self.sent,
+            scratch: &mut self.scratch,
+            now,
+        };
+        let turn = driver.turn(BATCH, |packet| batch.relay(packet))?;
+        self.tally.packets_out += turn.sent as u64;
+        self.tally.drops[DropReason::SendFailed as usize] += turn.send_errors as u64;
+        if !self.sent.is_empty() {
+            self.take_residence(realtime_ns());
+        }
+        Ok(turn)
+    }
+
+    /// Looks at `share` of the calls, a different share each time, and tells of those idle for
+    /// `threshold` (again after each further `threshold`) and of keys near their limit.
+    pub fn scan(
+        &mut self,
+        share: usize,
+        threshold: Duration,
+        now: Instant,
+        mut tell: impl FnMut(WorkerEvent) -> Told,
+    ) {
+        let end = self.calls.capacity();
+        let from = if self.scan_from >= end { 0 } else { self.scan_from };
+        let to = end.min(from + end.div_ceil(share));
+        self.scan_from = to;
+        for at in from..to {
+            let Some(call) = self.calls.get_mut(at) else { continue };
+            call.tell_idle(&self.streams, threshold, now, &mut tell);
+            for slot in &call.streams {
+                self.streams[slot.key()].tell_soft_limit(&mut tell);
+            }
+        }
+    }
+
+    fn take_residence(&mut self, sent_ns: u64) {
+        for sent in &self.sent {
+            let Some(elapsed) = residence::between(sent.received_ns, sent_ns) else {
+                self.tally.clock_steps += 1;
+                continue;
+            };
+            self.tally.residence.saturating_record(elapsed);
+            self.streams[sent.from.key()].cold.residence.record(elapsed);
+        }
+    }
+
+    /// The call's slots, made or added to until there are `count`.
+    fn slots(&mut self, key: CallKey, count: usize, now: Instant) -> Vec<Slot> {
+        let calls = &mut self.calls;
+        let at = *self.by_key.entry(key).or_insert_with(|| {
+            calls.insert(Call { key, streams: Vec::with_capacity(count), created: now, told: None })
+        });
+        let call = &mut calls[at];
+        while call.streams.len() < count {
+            let index = StreamIndex(call.streams.len() as u16);
+            call.streams.push(Slot(self.streams.insert(Stream::new(key, index)) as u32));
+        }
+        call.streams.clone()
+    }
+
+    fn expect_restarts(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            let stream = &mut self.streams[slot.key()];
+            stream.sources.expect_restart();
+            if let Outbound::Srtp(sealer) = &mut stream.outbound {
+                sealer.expect_restart();
+            }
+        }
+    }
+
+    fn apply_stream(
+        &mut self,
+        slot: Slot,
+        peer: Option<Slot>,
+        plan: StreamPlan,
+        driver: &mut impl Driver,
+    ) -> io::Result<()> {
+        let stream = &mut self.streams[slot.key()];
+        if plan.closed {
+            close_sockets(slot, stream, driver);
+            stream.peer = None;
+            return Ok(());
+        }
+        stream.peer = peer;
+        stream.carriage = if plan.rtcp_mux { Carriage::Muxed } else { Carriage::Separate };
+        stream.receive = if plan.receive { Flow::On } else { Flow::Off };
+        stream.send = if plan.send { Flow::On } else { Flow::Off };
+        stream.set_endpoints(&plan);
+        stream.set_keys(plan.receive_key, plan.send_key, self.replay_window);
+        let sockets = match plan.sockets {
+            Some(pair) => open_sockets(slot, stream, pair, driver),
+            None => Ok(()),
+        };
+        if let Some(tos) = plan.tos {
+            set_tos(slot, stream, tos, driver);
+        }
+        sockets
+    }
+}
+
+impl Stream {
+    fn set_endpoints(&mut self, plan: &StreamPlan) {
+        let elsewhere = if plan.strict_source { Elsewhere::Refused } else { Elsewhere::Relayed };
+        for (component, learner) in self.cold.learners.iter_mut().enumerate() {
+            learner.policy(plan.learning, elsewhere);
+            if let Some(Remote { rtp, rtcp }) = plan.remote {
+                learner.signal(&mut self.endpoints[component], [rtp, rtcp][component]);
+            }
+        }
+    }
+
+    fn set_keys(&mut self, receive: KeyPlan, send: KeyPlan, replay_window: usize) {
+        match receive {
+            KeyPlan::Keep => {}
+            KeyPlan::Clear => self.inbound = Inbound::Clear,
+            KeyPlan::Set(key) => {
+                let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
+                self.inbound = Inbound::Srtp(Opener::new(&key, replay_window, before));
+                self.cold.soft_limit = SoftLimit::Below;
+            }
+        }
+        match send {
+            KeyPlan::Keep => {}
+            KeyPlan::Clear => self.outbound = Outbound::Clear,
+            KeyPlan::Set(key) => {
+                let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
+                self.outbound = Outbound::Srtp(Sealer::new(&key, replay_window, before));
+                self.cold.soft_limit = SoftLimit::Below;
+            }
+        }
+    }
+
+    fn tell_soft_limit(&mut self, tell: &mut impl FnMut(WorkerEvent) -> Told) {
+        if self.cold.soft_limit == SoftLimit::Reached {
+            let (call, stream) = (self.cold.call, self.cold.index);
+            if tell(WorkerEvent::SoftLimit { call, stream }) == Told::Yes {
+                self.cold.soft_limit = SoftLimit::Told;
+            }
+        }
+    }
+}
+
+impl Call {
+    fn tell_idle(
+        &mut self,
+        streams: &Slab<Stream>,
+        threshold: Duration,
+        now: Instant,
+        tell: &mut impl FnMut(WorkerEvent) -> Told,
+    ) {
+        let last = self.streams.iter().filter_map(|slot| streams[slot.key()].last_packet).max();
+        let since = last.unwrap_or(self.created);
+        let quiet_from = self.told.map_or(since, |told| told.max(since));
+        if now.saturating_duration_since(quiet_from) < threshold {
+            return;
+        }
+        if tell(WorkerEvent::Idle { call: self.key, since }) == Told::Yes {
+            self.told = Some(now);
+        }
+    }
+}
+
+/// Whether control's queue had room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It had.
+    Yes,
+    /// It was full: the next scan tries again.
+    QueueFull,
+}
+
+fn open_sockets(
+    slot: Slot,
+    stream: &mut Stream,
+    pair: PortPair,
+    driver: &mut impl Driver,
+) -> io::Result<()> {
+    close_sockets(slot, stream, driver);
+    open_socket(slot, Component::Rtp, stream, pair.rtp, driver)?;
+    match pair.rtcp {
+        Some(rtcp) => open_socket(slot, Component::Rtcp, stream, rtcp, driver),
+        None => Ok(()),
+    }
+}
+
+fn open_socket(
+    slot: Slot,
+    component: Component,
+    stream: &mut Stream,
+    socket: UdpSocket,
+    driver: &mut impl Driver,
+) -> io::Result<()> {
+    let local = socket.local_addr()?;
+    driver.add(slot.token(component), socket)?;
+    stream.cold.local[component as usize] = Some(local);
+    stream.kernel_drops[component as usize] = 0;
+    Ok(())
+}
+
+fn close_sockets(slot: Slot, stream: &mut Stream, driver: &mut impl Driver) {
+    for component in [Component::Rtp, Component::Rtcp] {
+        if stream.cold.local[component as usize].take().is_some() {
+            driver.remove(slot.token(component));
+        }
+    }
+}
+
+/// TOS is a wish: a kernel that refuses it still relays.
+fn set_tos(slot: Slot, stream: &Stream, tos: u8, driver: &impl Driver) {
+    for component in [Component::Rtp, Component::Rtcp] {
+        let Some(local) = stream.cold.local[component as usize] else { continue };
+        let Some(socket) = driver.socket(slot.token(component)) else { continue };
+        if let Err(error) = packet_io::set_tos(socket, local, tos) {
+            tracing::warn!(%local, tos, %error, "the kernel refused this TOS; sending without");
+        }
+    }
+}
