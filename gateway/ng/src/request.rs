@@ -3,6 +3,15 @@
 //! Keys come with blanks, hyphens or underscores, flags as lists or single strings; all of that
 //! ends here. Unknown keys and flags are collected for the caller to warn about, never an error.
 
+mod draft;
+mod flag;
+mod key;
+mod option;
+mod rtpp_flags;
+#[cfg(test)]
+mod tests;
+mod unknown;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +19,9 @@ use bytes::Bytes;
 use srtp::Profile;
 
 use crate::sdp::Protocol;
+use crate::wire::Dict;
+
+pub use unknown::{Ignored, Reason, Unknown};
 
 /// One request, checked: what its command requires is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +45,125 @@ pub enum Request {
     Statistics,
 }
 
-/// An offer or an answer.
-#[derive(Clone, Debug, PartialEq)]
+impl Request {
+    /// Reads a request, and collects what it has that we do not use. Of a refused request that
+    /// is collected too.
+    pub fn parse(dict: &Dict) -> (Result<Self, Refused>, Unknown) {
+        draft::Draft::read(dict).finish()
+    }
+}
+
+/// Why a request is refused; its text is the incumbent's, for `error-reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No `command`.
+    #[error("Dictionary contains no key \"command\"")]
+    NoCommand,
+    /// A command that nobody knows.
+    #[error("Unrecognized command")]
+    Unrecognized,
+    /// A command of the incumbent that we do not have. The words are those for an unknown one:
+    /// controllers handle these as they would an older incumbent's.
+    #[error("Unrecognized command")]
+    NotImplemented,
+    /// No `sdp`, or an empty one.
+    #[error("No SDP body in message")]
+    NoSdp,
+    /// No `call-id`, or an empty one, which would make one call of many.
+    #[error("No call-id in message")]
+    NoCallId,
+    /// No `from-tag`, or an empty one.
+    #[error("No from-tag in message")]
+    NoFromTag,
+    /// An answer without `to-tag`.
+    #[error("No to-tag in message")]
+    NoToTag,
+}
+
+/// The commands of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// `ping`.
+    Ping,
+    /// `offer`.
+    Offer,
+    /// `answer`.
+    Answer,
+    /// `delete`.
+    Delete,
+    /// `query`.
+    Query,
+    /// `list`.
+    List,
+    /// `statistics`.
+    Statistics,
+    /// One that the incumbent has and we have not.
+    Other,
+}
+
+impl Command {
+    /// The command of this name: case counts, and blanks are no hyphens, as in the incumbent.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"ping" => Self::Ping,
+            b"offer" => Self::Offer,
+            b"answer" => Self::Answer,
+            b"delete" => Self::Delete,
+            b"query" => Self::Query,
+            b"list" => Self::List,
+            b"statistics" => Self::Statistics,
+            _ if OTHER_COMMANDS.contains(&name) => Self::Other,
+            _ => return None,
+        })
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Delete => "delete",
+            Self::Query => "query",
+            Self::List => "list",
+            Self::Statistics => "statistics",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Commands of the incumbent that we do not have.
+const OTHER_COMMANDS: &[&[u8]] = &[
+    b"start recording",
+    b"stop recording",
+    b"pause recording",
+    b"start forwarding",
+    b"stop forwarding",
+    b"block DTMF",
+    b"unblock DTMF",
+    b"block media",
+    b"unblock media",
+    b"silence media",
+    b"unsilence media",
+    b"play media",
+    b"stop media",
+    b"play DTMF",
+    b"publish",
+    b"subscribe request",
+    b"subscribe answer",
+    b"unsubscribe",
+    b"inject start",
+    b"inject stop",
+    b"connect",
+    b"cli",
+    b"transform",
+    b"create",
+    b"create answer",
+    b"mesh",
+];
+
+/// An offer or an answer. Its strings are slices of the datagram: copy what outlives the request.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signal {
     /// `call-id`.
     pub call_id: Bytes,
@@ -52,7 +181,8 @@ pub struct Signal {
     pub media_address: Option<IpAddr>,
     /// `address-family`.
     pub address_family: Option<AddressFamily>,
-    /// `direction` (or from-interface/to-interface): logical interface names, from and to.
+    /// `direction` (or from-interface/to-interface): logical interface names, from and to. One
+    /// that was not given is empty: the default interface.
     pub direction: Option<(Bytes, Bytes)>,
     /// `transport-protocol`.
     pub transport: Option<Transport>,

@@ -1,0 +1,74 @@
+//! Things worth saying once: a bounded set of what has been said.
+//!
+//! A controller sends the same unknown flag with every call; the log should have it once. When
+//! the set is full nothing new is said any more, because whoever fills it may be an attacker.
+
+use std::collections::HashSet;
+
+use crate::request::{Ignored, Reason};
+
+/// What has been warned about.
+#[derive(Debug, Default)]
+pub struct Once {
+    said: HashSet<(Reason, Box<[u8]>)>,
+}
+
+/// The answer of [`Once::first`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// Warn: it is new.
+    It,
+    /// Warn that further ones stay unsaid: this one filled the set.
+    ItAndNoMore,
+    /// Keep silent.
+    Nothing,
+}
+
+impl Once {
+    /// Whether to warn about this now.
+    pub fn first(&mut self, ignored: &Ignored) -> Say {
+        if self.said.len() >= MAX_ENTRIES {
+            return Say::Nothing;
+        }
+        let name = &ignored.name[..ignored.name.len().min(MAX_NAME)];
+        if !self.said.insert((ignored.reason, name.into())) {
+            return Say::Nothing;
+        }
+        if self.said.len() == MAX_ENTRIES { Say::ItAndNoMore } else { Say::It }
+    }
+}
+
+/// Many times what a site's scripts can get wrong.
+const MAX_ENTRIES: usize = 256;
+
+/// Names that agree in so many bytes count as one.
+const MAX_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn flag(name: impl Into<Bytes>) -> Ignored {
+        Ignored { name: name.into(), reason: Reason::UnknownFlag }
+    }
+
+    #[test]
+    fn says_each_thing_once() {
+        let mut once = Once::default();
+        assert_eq!(once.first(&flag("a")), Say::It);
+        assert_eq!(once.first(&flag("a")), Say::Nothing);
+        assert_eq!(once.first(&flag("b")), Say::It);
+        let key = Ignored { name: Bytes::from("a"), reason: Reason::UnknownKey };
+        assert_eq!(once.first(&key), Say::It);
+    }
+
+    #[test]
+    fn falls_silent_when_full() {
+        let mut once = Once::default();
+        let said = (0..10_000).filter(|n| once.first(&flag(n.to_string())) != Say::Nothing).count();
+        assert_eq!(said, MAX_ENTRIES);
+        assert_eq!(once.first(&flag("new")), Say::Nothing);
+    }
+}

@@ -1,0 +1,333 @@
+//! Requests as Kamailio, OpenSIPS and scripts send them, written by hand from what is known of
+//! their modules.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use srtp::Profile;
+
+use super::*;
+use crate::wire::{Dict, Message, Value};
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+fn list(words: &[&'static str]) -> Value {
+    Value::List(words.iter().map(|word| Value::from(*word)).collect())
+}
+
+fn offer() -> Dict {
+    Dict::default()
+        .with("command", "offer")
+        .with("sdp", SDP)
+        .with("call-id", "c1")
+        .with("from-tag", "f1")
+}
+
+/// The options of an offer that also has these entries, and the names of what was ignored.
+fn options(extra: Dict) -> (Signal, Vec<String>) {
+    let mut dict = offer();
+    dict.0.extend(extra.0);
+    let (request, unknown) = Request::parse(&dict);
+    let Ok(Request::Offer(signal)) = request else { panic!("{request:?}") };
+    (*signal, unknown.iter().map(ToString::to_string).collect())
+}
+
+/// The options of an offer with this `rtpp-flags`, all of which must be known.
+fn rtpp(flags: &'static str) -> Signal {
+    let (signal, ignored) = options(Dict::default().with("rtpp-flags", flags));
+    assert!(ignored.is_empty(), "{flags}: {ignored:?}");
+    signal
+}
+
+fn refused(dict: &Dict) -> String {
+    Request::parse(dict).0.unwrap_err().to_string()
+}
+
+#[test]
+fn an_offer_as_kamailio_parses_it_itself() {
+    let dict = Dict::default()
+        .with("supports", list(&["load limit"]))
+        .with("sdp", SDP)
+        .with("ICE", "remove")
+        .with("direction", list(&["pub", "priv"]))
+        .with("replace", list(&["origin", "session-connection"]))
+        .with("transport-protocol", "RTP/SAVP")
+        .with("rtcp-mux", list(&["demux"]))
+        .with("SDES", list(&["only-AES_CM_128_HMAC_SHA1_80"]))
+        .with("received-from", list(&["IP4", "198.51.100.7"]))
+        .with("call-id", "4f2a@ua")
+        .with("via-branch", "z9hG4bK1")
+        .with("from-tag", "ft")
+        .with("command", "offer")
+        .with("sip-message-type", "sip_request")
+        .with("flags", list(&["trust-address", "strict-source"]));
+    let (request, unknown) = Request::parse(&dict);
+    let Ok(Request::Offer(signal)) = request else { panic!("{request:?}") };
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert_eq!(signal.call_id, "4f2a@ua");
+    assert_eq!(signal.from_tag, "ft");
+    assert_eq!(signal.to_tag, None);
+    assert_eq!(signal.via_branch.unwrap(), "z9hG4bK1");
+    assert_eq!(signal.received_from, "198.51.100.7".parse().ok());
+    assert_eq!(signal.direction, Some((Bytes::from("pub"), Bytes::from("priv"))));
+    assert_eq!(signal.transport, Some(Transport::To(Protocol::RtpSavp)));
+    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(signal.sdes.only, [Profile::AesCm128HmacSha1_80]);
+    assert_eq!(signal.sip_request, Some(true));
+    assert!(signal.replace.origin && !signal.replace.username);
+    assert!(signal.rtcp_mux.demux && !signal.rtcp_mux.offer);
+    assert!(signal.supports_load_limit);
+    assert!(signal.flags.trust_address && signal.flags.strict_source && !signal.flags.symmetric);
+}
+
+#[test]
+fn an_offer_with_flags_that_kamailio_passes_on_unread() {
+    let datagram = Bytes::from(format!(
+        "7_9_1 d8:supportsl10:load limite3:sdp{}:{SDP}13:received-froml3:IP412:198.51.100.7e\
+         7:call-id2:c110:via-branch2:b18:from-tag2:f110:rtpp-flags{}:{}7:command5:offer\
+         16:sip-message-type9:sip_replye",
+        SDP.len(),
+        KAMAILIO_FLAGS.len(),
+        KAMAILIO_FLAGS,
+    ));
+    let message = Message::decode(&datagram).unwrap();
+    let (request, unknown) = Request::parse(&message.dict);
+    let Ok(Request::Offer(signal)) = request else { panic!("{request:?}") };
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert!(signal.replace.origin);
+    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(signal.transport, Some(Transport::To(Protocol::RtpSavp)));
+    assert_eq!(signal.direction, Some((Bytes::from("pub"), Bytes::from("priv"))));
+    assert_eq!(signal.via_branch.unwrap(), "b1", "the key, not the script's word for it");
+    assert_eq!(signal.sip_request, Some(false));
+}
+
+const KAMAILIO_FLAGS: &str = "replace-origin replace-session-connection ICE=remove RTP/SAVP \
+                              direction=pub direction=priv via-branch=auto";
+
+#[test]
+fn a_delete_as_opensips_sends_it() {
+    let dict =
+        Dict::default().with("call-id", "c1").with("delete-delay", 0_i64).with("command", "delete");
+    let (request, unknown) = Request::parse(&dict);
+    assert!(unknown.is_empty());
+    let expected = Delete {
+        call_id: Bytes::from("c1"),
+        from_tag: None,
+        to_tag: None,
+        via_branch: None,
+        delete_delay: Some(Duration::ZERO),
+        fatal: false,
+        fast: false,
+    };
+    assert_eq!(request, Ok(Request::Delete(expected)));
+}
+
+#[test]
+fn an_offer_as_opensips_sends_it() {
+    let extra = Dict::default()
+        .with("address family", "IP6")
+        .with("ICE", "force")
+        .with("SDES", "off")
+        .with("rtcp-mux", "offer")
+        .with("flags", list(&["SDES-no-AEAD_AES_128_GCM", "trust-address"]))
+        .with("received-from", "2001:db8::7");
+    let (signal, ignored) = options(extra);
+    assert!(ignored.is_empty(), "{ignored:?}");
+    assert_eq!(signal.address_family, Some(AddressFamily::V6));
+    assert_eq!(signal.ice, Some(Ice::Keep));
+    assert!(signal.sdes.off && signal.rtcp_mux.offer);
+    assert_eq!(signal.sdes.no, [Profile::AeadAes128Gcm]);
+    assert_eq!(signal.received_from, "2001:db8::7".parse().ok());
+}
+
+#[test]
+fn delete_honours_to_tag_only_with_its_flag() {
+    let dict = |flags: &[&'static str]| {
+        Dict::default()
+            .with("command", "delete")
+            .with("call-id", "c1")
+            .with("from-tag", "f")
+            .with("to-tag", "t")
+            .with("flags", list(flags))
+    };
+    let delete = |flags: &[&'static str]| match Request::parse(&dict(flags)).0 {
+        Ok(Request::Delete(delete)) => delete,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(delete(&[]).to_tag, None);
+    assert_eq!(delete(&["to-tag"]).to_tag.unwrap(), "t");
+    assert!(delete(&["fatal"]).fatal && delete(&["fast"]).fast && !delete(&["fast"]).fatal);
+}
+
+#[test]
+fn refuses_in_the_incumbents_words_and_order() {
+    let command = |name: &'static str| Dict::default().with("command", name);
+    assert_eq!(refused(&Dict::default()), "Dictionary contains no key \"command\"");
+    assert_eq!(
+        refused(&Dict::default().with("command", 3_i64)),
+        "Dictionary contains no key \"command\""
+    );
+    assert_eq!(refused(&command("pongee")), "Unrecognized command");
+    assert_eq!(refused(&command("PING")), "Unrecognized command");
+    assert_eq!(refused(&command("start recording")), "Unrecognized command");
+    for name in ["offer", "answer"] {
+        let dict = command(name);
+        assert_eq!(refused(&dict), "No SDP body in message");
+        let dict = dict.with("sdp", SDP);
+        assert_eq!(refused(&dict), "No call-id in message");
+        let dict = dict.with("call-id", "c1");
+        assert_eq!(refused(&dict), "No from-tag in message");
+    }
+    let answer = command("answer").with("sdp", SDP).with("call-id", "c").with("from-tag", "f");
+    assert_eq!(refused(&answer), "No to-tag in message");
+    for name in ["delete", "query"] {
+        assert_eq!(refused(&command(name)), "No call-id in message");
+    }
+}
+
+#[test]
+fn refused_commands_we_lack_differ_from_nonsense() {
+    let of = |name: &'static str| Request::parse(&Dict::default().with("command", name)).0;
+    assert_eq!(of("play media"), Err(Refused::NotImplemented));
+    assert_eq!(of("play-media"), Err(Refused::Unrecognized));
+}
+
+#[test]
+fn list_takes_its_limit_in_either_type() {
+    let list = |dict: Dict| match Request::parse(&dict.with("command", "list")).0 {
+        Ok(Request::List { limit }) => limit,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list(Dict::default()), 32);
+    assert_eq!(list(Dict::default().with("limit", 5_i64)), 5);
+    assert_eq!(list(Dict::default().with("limit", "7")), 7);
+    assert_eq!(list(Dict::default().with("limit", -1_i64)), 0);
+}
+
+#[test]
+fn rtpp_flags_name_every_option() {
+    assert_eq!(rtpp("transport=RTP/AVPF").transport, Some(Transport::To(Protocol::RtpAvpf)));
+    assert_eq!(rtpp("transport-protocol=accept").transport, Some(Transport::Accept));
+    assert_eq!(rtpp("UDP/TLS/RTP/SAVPF").transport, Some(Transport::To(Protocol::UdpTlsRtpSavpf)));
+    assert_eq!(rtpp("SRTP AVPF").transport, Some(Transport::To(Protocol::RtpSavpf)));
+    assert_eq!(rtpp("SRTP").transport, Some(Transport::To(Protocol::RtpSavp)));
+    assert_eq!(rtpp("RTP AVP").transport, Some(Transport::To(Protocol::RtpAvp)));
+    assert_eq!(rtpp("TOS=184").tos, Some(184));
+    assert_eq!(rtpp("TOS=-1").tos, Some(-1));
+    assert_eq!(rtpp("delete-delay=30").delete_delay, Some(Duration::from_secs(30)));
+    assert_eq!(rtpp("media-address=192.0.2.9").media_address, "192.0.2.9".parse().ok());
+    assert_eq!(rtpp("media-address=[::1]").media_address, "::1".parse().ok());
+    assert_eq!(rtpp("received-from=[IP4 192.0.2.8]").received_from, "192.0.2.8".parse().ok());
+    assert_eq!(rtpp("address-family=IP4").address_family, Some(AddressFamily::V4));
+    assert_eq!(rtpp("endpoint-learning=off").endpoint_learning, Some(EndpointLearning::Off));
+    assert_eq!(rtpp("via-branch=b7").via_branch.unwrap(), "b7");
+    assert_eq!(rtpp("label=caller").label.unwrap(), "caller");
+    assert!(rtpp("SDES-off").sdes.off && rtpp("SDES=[off]").sdes.off);
+    assert!(rtpp("SDES=[pad nonew]").sdes.no_new);
+    assert!(rtpp("rtcp-mux-offer rtcp-mux-require").rtcp_mux.require);
+    assert!(rtpp("rtcp-mux=[accept]").rtcp_mux.accept);
+    assert!(rtpp("DTLS=off").flags.dtls_off);
+    assert!(rtpp("no-port-latching").flags.no_port_latching);
+}
+
+#[test]
+fn interfaces_come_as_list_as_pair_and_by_name() {
+    let both = Some((Bytes::from("a"), Bytes::from("b")));
+    assert_eq!(rtpp("direction=a direction=b").direction, both);
+    assert_eq!(rtpp("direction=[a b]").direction, both);
+    assert_eq!(rtpp("to-interface=b from-interface=a").direction, both);
+    let old = Some((Bytes::from("internal"), Bytes::from("external")));
+    assert_eq!(rtpp("internal external").direction, old);
+    let one = Some((Bytes::from("a"), Bytes::new()));
+    assert_eq!(rtpp("direction=a").direction, one);
+}
+
+#[test]
+fn web_rtc_stands_for_its_parts() {
+    let signal = rtpp("WebRTC");
+    assert_eq!(signal.transport, Some(Transport::To(Protocol::UdpTlsRtpSavpf)));
+    assert_eq!(signal.ice, Some(Ice::Keep));
+    assert!(signal.rtcp_mux.offer && signal.rtcp_mux.require && signal.sdes.off);
+    assert!(signal.flags.generate_mid && signal.flags.no_rtcp_attribute);
+}
+
+#[test]
+fn what_we_do_not_use_is_named_and_does_no_harm() {
+    let extra = Dict::default()
+        .with("no such key", 1_i64)
+        .with("codec", Dict::default().with("strip", list(&["all"])))
+        .with("transport-protocol", list(&["RTP/AVP"]))
+        .with("flags", list(&["codec-strip-PCMU", "no-such-flag", "no-such=3", "symmetric"]));
+    let (signal, ignored) = options(extra);
+    assert!(signal.flags.symmetric);
+    assert_eq!(signal.transport, None);
+    assert_eq!(
+        ignored,
+        [
+            "unknown key \"no such key\"",
+            "\"codec\" is not supported",
+            "\"transport-protocol\" has a value that it does not take",
+            "\"codec-strip-PCMU\" is not supported",
+            "unknown flag \"no-such-flag\"",
+            "unknown flag \"no-such=3\"",
+        ]
+    );
+}
+
+#[test]
+fn wrong_types_are_as_good_as_absent() {
+    let extra = Dict::default()
+        .with("TOS", list(&["a"]))
+        .with("delete-delay", "soon")
+        .with("media-address", 7_i64)
+        .with("received-from", list(&["IP4", "example.org"]))
+        .with("replace", 1_i64)
+        .with("flags", Dict::default());
+    let (signal, _) = options(extra);
+    let (plain, _) = options(Dict::default());
+    assert_eq!(signal, plain);
+}
+
+#[test]
+fn values_out_of_range_are_as_good_as_absent() {
+    assert_eq!(options(Dict::default().with("TOS", 256_i64)).0.tos, None);
+    assert_eq!(options(Dict::default().with("delete-delay", -1_i64)).0.delete_delay, None);
+    let ages = Dict::default().with("delete-delay", i64::MAX);
+    assert_eq!(options(ages).0.delete_delay, Some(Duration::from_secs(86_400)));
+}
+
+#[test]
+fn flags_cannot_stand_in_for_the_body_or_the_call() {
+    let dict = Dict::default()
+        .with("command", "offer")
+        .with("rtpp-flags", "sdp=x call-id=c from-tag=f command=ping");
+    assert_eq!(refused(&dict), "No SDP body in message");
+}
+
+proptest! {
+    #[test]
+    fn never_panics_on_arbitrary_entries(
+        entries in proptest::collection::vec(
+            (
+                prop_oneof![
+                    Just("flags"), Just("rtpp-flags"), Just("SDES"), Just("direction"),
+                    Just("received-from"), Just("TOS"), Just("ICE"), Just("command"),
+                    Just("delete-delay"), Just("replace"),
+                ],
+                prop_oneof![
+                    "[ -~]{0,40}".prop_map(Value::from),
+                    any::<i64>().prop_map(Value::Int),
+                    proptest::collection::vec("[ -~]{0,20}".prop_map(Value::from), 0..4)
+                        .prop_map(Value::List),
+                ],
+            ),
+            0..8,
+        ),
+    ) {
+        let mut dict = offer();
+        entries.into_iter().for_each(|(key, value)| dict.push(key, value));
+        let _ = Request::parse(&dict);
+    }
+}
