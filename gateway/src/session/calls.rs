@@ -324,3 +324,11 @@ fn by_branch(call: &Call, branch: &[u8]) -> Option<PartyIndex> {
         |party: &super::party::Party| !party.ended && party.branch.as_deref() == Some(branch);
     call.parties.iter().position(is_it).map(PartyIndex)
 }
+
+#[cfg(test)]
+impl<P: PortSource> Calls<P> {
+    /// The call of this id, for tests to look at.
+    pub(super) fn call(&self, id: &[u8]) -> Option<&Call> {
+        self.by_id.get(id).and_then(|key| self.calls.get(key))
+    }
+}

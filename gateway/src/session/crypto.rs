@@ -131,7 +131,7 @@ fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> V
         }
     }
     let mut suites = offered;
-    if !(sdes.no_new && !suites.is_empty()) {
+    if !sdes.no_new || suites.is_empty() {
         for &profile in &settings.suites {
             if !suites.contains(&profile) {
                 suites.push(profile);

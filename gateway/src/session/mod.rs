@@ -28,6 +28,8 @@ mod party;
 pub mod ports;
 pub mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 
 pub use calls::Calls;

@@ -6,7 +6,6 @@
 
 use ng::request::EndpointLearning;
 use ng::sdp::Protocol;
-use srtp::MasterKey;
 
 use crate::relay::command::{KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan};
 
@@ -165,14 +164,6 @@ impl Stream {
     pub(super) fn local_crypto(&self) -> Option<&LocalCrypto> {
         match &self.protection {
             Protection::Srtp(keys) => Some(&keys.local),
-            Protection::Clear | Protection::Unsettled => None,
-        }
-    }
-
-    /// The key the party protects with, where one is agreed.
-    pub(super) fn peer_key(&self) -> Option<&MasterKey> {
-        match &self.protection {
-            Protection::Srtp(keys) => Some(&keys.peer.key),
             Protection::Clear | Protection::Unsettled => None,
         }
     }

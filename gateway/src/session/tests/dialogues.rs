@@ -1,0 +1,367 @@
+//! Who talks to whom: tags, branches, re-INVITEs, late offers, deletion.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ng::request::{AddressFamily, Query, Signal};
+
+use super::world::{World, audio, delete, read, section, settings, signal, text};
+use crate::session::{DeleteEffect, EndReason, Expired, Refused, Settings};
+
+const A: &str = "198.51.100.1";
+const B: &str = "203.0.113.9";
+
+fn branch(signal: Signal, name: &'static str) -> Signal {
+    Signal { via_branch: Some(Bytes::from_static(name.as_bytes())), ..signal }
+}
+
+fn offer_of(from: &str, port: u16) -> Signal {
+    signal(from, None, &audio(A, port, "RTP/AVP", &[]))
+}
+
+fn answer_of(from: &str, to: &str, port: u16) -> Signal {
+    signal(from, Some(to), &audio(B, port, "RTP/AVP", &[]))
+}
+
+#[test]
+fn a_plain_call_is_written_in_the_incumbents_order() {
+    let mut world = World::new();
+    let offer = offer_of("a", 4000);
+    let offered = world.offer(&offer).unwrap();
+    assert_eq!(
+        text(&offered),
+        "v=0\r\no=- 5 7 IN IP4 198.51.100.1\r\ns=-\r\nt=0 0\r\n\
+         m=audio 30004 RTP/AVP 0 101\r\nc=IN IP4 10.0.0.2\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=sendrecv\r\na=rtcp:30005\r\n"
+    );
+    let answered = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    assert!(text(&answered).contains("m=audio 30002 RTP/AVP 0 101\r\nc=IN IP4 10.0.0.2\r\n"));
+    let [a, b] = world.streams() else { panic!("two streams") };
+    assert_eq!((a.peer, b.peer), (Some(1), Some(0)));
+    assert_eq!(a.remote.unwrap().rtp, Some("198.51.100.1:4000".parse().unwrap()));
+    assert_eq!(a.remote.unwrap().rtcp, Some("198.51.100.1:4001".parse().unwrap()));
+    assert_eq!(b.remote.unwrap().rtp, Some("203.0.113.9:5000".parse().unwrap()));
+}
+
+#[test]
+fn early_media_reaches_a_plain_caller_before_the_answer() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    let [a, b] = world.streams() else { panic!("two streams") };
+    assert_eq!((a.peer, b.peer), (None, Some(0)));
+    assert!(a.sends);
+    assert_eq!(a.remote.unwrap().rtp, Some("198.51.100.1:4000".parse().unwrap()));
+}
+
+#[test]
+fn an_answer_that_comes_again_changes_nothing() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    let first = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    let again = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    assert_eq!(first.sdp, again.sdp);
+    for stream in world.streams() {
+        assert!(stream.plan.contains("remote: None, "), "{}", stream.plan);
+        assert!(stream.plan.contains("receive_key: Keep, send_key: Keep"), "{}", stream.plan);
+    }
+}
+
+#[test]
+fn a_reinvite_from_either_side_keeps_ports() {
+    let mut world = World::new();
+    let offered = world.offer(&offer_of("a", 4000)).unwrap();
+    let answered = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    let ports = world.ports_open();
+
+    let back = signal("b", Some("a"), &audio(B, 5002, "RTP/AVP", &[]));
+    let reoffered = world.offer(&back).unwrap();
+    assert_eq!(section(&reoffered).port, section(&answered).port);
+    // The callee's new address holds once its offer is answered.
+    assert_eq!(world.streams()[1].remote.unwrap().rtp.unwrap().port(), 5000);
+    let reanswer = signal("b", Some("a"), &audio(A, 4000, "RTP/AVP", &[]));
+    let reanswered = world.answer(&reanswer).unwrap();
+    assert_eq!(section(&reanswered).port, section(&offered).port);
+    assert_eq!(world.streams()[1].remote.unwrap().rtp.unwrap().port(), 5002);
+    assert_eq!(world.ports_open(), ports);
+}
+
+#[test]
+fn a_late_offer_comes_with_swapped_tags() {
+    let mut world = World::new();
+    // The offer is in the 200 of the callee, the answer in the caller's ACK.
+    world.offer(&signal("callee", Some("caller"), &audio(B, 5000, "RTP/AVP", &[]))).unwrap();
+    world.answer(&signal("callee", Some("caller"), &audio(A, 4000, "RTP/AVP", &[]))).unwrap();
+    let [callee, caller] = world.streams() else { panic!("two streams") };
+    assert_eq!((callee.peer, caller.peer), (Some(1), Some(0)));
+    let back = signal("caller", Some("callee"), &audio(A, 4000, "RTP/AVP", &[]));
+    world.offer(&back).unwrap();
+    assert_eq!(world.streams().len(), 2);
+}
+
+#[test]
+fn each_branch_has_its_own_callee_and_the_caller_follows_the_last_answer() {
+    let mut world = World::new();
+    let first = world.offer(&branch(offer_of("a", 4000), "v1")).unwrap();
+    let second = world.offer(&branch(offer_of("a", 4000), "v2")).unwrap();
+    assert_ne!(section(&first).port, section(&second).port);
+    assert_eq!(world.streams().len(), 3, "the caller has one stream, each callee its own");
+
+    let one = world.answer(&branch(answer_of("a", "b1", 5000), "v1")).unwrap();
+    assert_eq!(world.streams()[0].peer, Some(1));
+    let two = world.answer(&branch(answer_of("a", "b2", 6000), "v2")).unwrap();
+    assert_eq!(section(&one).port, section(&two).port);
+    assert_eq!(world.streams()[0].peer, Some(2));
+
+    // The first branch goes; then the second, and with it the call.
+    let deleted = world.delete(&delete(Some("b1"), None)).unwrap();
+    assert!(matches!(deleted.effect, DeleteEffect::Branch(_)));
+    assert_eq!(world.streams()[0].peer, Some(2));
+    assert!(world.streams()[1].closed);
+    let deleted = world.delete(&delete(Some("b2"), None)).unwrap();
+    assert!(matches!(deleted.effect, DeleteEffect::Close));
+    assert_eq!(world.ports_open(), 0);
+}
+
+#[test]
+fn a_branch_is_deleted_by_its_via_branch_and_the_caller_falls_back() {
+    let mut world = World::new();
+    world.offer(&branch(offer_of("a", 4000), "v1")).unwrap();
+    world.offer(&branch(offer_of("a", 4000), "v2")).unwrap();
+    world.answer(&branch(answer_of("a", "b1", 5000), "v1")).unwrap();
+    world.answer(&branch(answer_of("a", "b2", 6000), "v2")).unwrap();
+    let deleted = world.delete(&delete(Some("a"), Some("v2"))).unwrap();
+    assert!(matches!(deleted.effect, DeleteEffect::Branch(_)));
+    assert_eq!(world.streams()[0].peer, Some(1));
+}
+
+#[test]
+fn another_to_tag_is_an_alias_of_the_callee_that_answered() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    world.answer(&answer_of("a", "b1", 5000)).unwrap();
+    world.answer(&answer_of("a", "b2", 6000)).unwrap();
+    assert_eq!(world.streams().len(), 2);
+    assert_eq!(world.streams()[1].remote.unwrap().rtp.unwrap().port(), 6000);
+    world.offer(&signal("b2", Some("a"), &audio(B, 6000, "RTP/AVP", &[]))).unwrap();
+    assert_eq!(world.streams().len(), 2);
+}
+
+#[test]
+fn serial_forking_reuses_the_callee_that_never_answered() {
+    let mut world = World::new();
+    let first = world.offer(&offer_of("a", 4000)).unwrap();
+    let second = world.offer(&offer_of("a", 4000)).unwrap();
+    assert_eq!(first.sdp, second.sdp);
+    assert_eq!(world.ports_open(), 2);
+}
+
+#[test]
+fn media_is_added_and_taken_away_at_its_index() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    world.answer(&answer_of("a", "b", 5000)).unwrap();
+    let video = |address, audio_port, port: u16| {
+        format!("{}m=video {port} RTP/AVP 96\r\n", audio(address, audio_port, "RTP/AVP", &[]))
+    };
+    let added = world.offer(&signal("a", Some("b"), &video(A, 4000, 4010))).unwrap();
+    assert_eq!(read(&added).media.len(), 2);
+    world.answer(&signal("a", Some("b"), &video(B, 5000, 5010))).unwrap();
+    assert_eq!(world.ports_open(), 4);
+
+    let gone = world.offer(&signal("a", Some("b"), &video(A, 4000, 0))).unwrap();
+    assert_eq!(read(&gone).media[1].port, 0);
+    assert_eq!(world.ports_open(), 4, "the offer may yet be refused by the other side");
+    let gone = world.answer(&signal("a", Some("b"), &video(B, 5000, 0))).unwrap();
+    assert_eq!(read(&gone).media[1].port, 0);
+    assert_eq!(world.ports_open(), 2);
+    assert!(world.streams()[2].closed && world.streams()[3].closed);
+
+    world.offer(&signal("a", Some("b"), &video(A, 4000, 4010))).unwrap();
+    let back = world.answer(&signal("a", Some("b"), &video(B, 5000, 5010))).unwrap();
+    assert_ne!(read(&back).media[1].port, 0);
+    assert_eq!(world.ports_open(), 4);
+}
+
+#[test]
+fn what_is_not_rtp_passes_through_beside_what_is() {
+    let mut world = World::new();
+    let sdp = format!(
+        "{}m=message 2855 TCP/MSRP *\r\na=path:msrp://x:2855/s;tcp\r\n",
+        audio(A, 4000, "RTP/AVP", &[])
+    );
+    let offered = world.offer(&signal("a", None, &sdp)).unwrap();
+    assert!(text(&offered).contains("m=message 2855 TCP/MSRP *\r\nc=IN IP4 198.51.100.1\r\n"));
+    assert_eq!(world.ports_open(), 2);
+}
+
+#[test]
+fn interfaces_advertised_addresses_and_families_follow_the_options() {
+    let mut world = World::new();
+    let direction = Some((Bytes::from_static(b"priv"), Bytes::from_static(b"pub")));
+    let offer = Signal { direction: direction.clone(), ..offer_of("a", 4000) };
+    assert_eq!(section(&world.offer(&offer).unwrap()).connection, "192.0.2.1".parse().ok());
+    let answered = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    assert_eq!(section(&answered).connection, "10.0.0.2".parse().ok());
+
+    let mut world = World::new();
+    let offer = Signal { address_family: Some(AddressFamily::V6), ..offer_of("a", 4000) };
+    assert_eq!(section(&world.offer(&offer).unwrap()).connection, "2001:db8::1".parse().ok());
+    let answer = signal("a", Some("b"), &audio("2001:db8::99", 5000, "RTP/AVP", &[]));
+    let answered = world.answer(&answer).unwrap();
+    assert_eq!(section(&answered).connection, "10.0.0.2".parse().ok());
+
+    let mut world = World::new();
+    let offer =
+        Signal { direction, address_family: Some(AddressFamily::V6), ..offer_of("a", 4000) };
+    let fallen_back = world.offer(&offer).unwrap();
+    assert_eq!(section(&fallen_back).connection, "192.0.2.1".parse().ok());
+}
+
+#[test]
+fn media_address_wins_over_the_sip_source_which_wins_over_sdp_when_asked() {
+    for (media_address, sip_source, expected) in [
+        (None, false, "198.51.100.1:4000"),
+        (None, true, "192.0.2.50:4000"),
+        (Some("192.0.2.60"), true, "192.0.2.60:4000"),
+    ] {
+        let mut world = World::new();
+        let mut offer = offer_of("a", 4000);
+        offer.received_from = "192.0.2.50".parse().ok();
+        offer.media_address = media_address.map(|address| address.parse().unwrap());
+        offer.flags.sip_source_address = sip_source;
+        world.offer(&offer).unwrap();
+        assert_eq!(world.streams()[0].remote.unwrap().rtp, expected.parse().ok());
+    }
+}
+
+#[test]
+fn refusals_are_in_the_incumbents_words() {
+    let mut world = World::new();
+    let refused =
+        |result: Result<_, Refused>| result.map(|_: crate::session::Outcome| ()).unwrap_err().0;
+    assert_eq!(refused(world.answer(&answer_of("a", "b", 1))), "Unknown call-id");
+    assert_eq!(refused(world.offer(&signal("a", None, "garbage"))), "Failed to parse SDP");
+    let no_connection = "v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 4 RTP/AVP 0\r\n";
+    assert_eq!(
+        refused(world.offer(&signal("a", None, no_connection))),
+        "Incomplete SDP specification"
+    );
+    assert_eq!(
+        world.delete(&delete(None, None)).unwrap_err().0,
+        "Call-ID not found or tags didn't match"
+    );
+    world.offer(&offer_of("a", 4000)).unwrap();
+    assert_eq!(refused(world.answer(&answer_of("z", "b", 1))), "Invalid dialogue association");
+    assert_eq!(world.delete(&delete(Some("z"), None)).unwrap_err(), Refused::NOT_FOUND);
+    let query = Query { call_id: Bytes::from_static(b"nope"), from_tag: None, to_tag: None };
+    assert_eq!(world.calls.query(&query).unwrap_err().0, "Unknown call-id");
+}
+
+#[test]
+fn exhausted_ports_refuse_the_offer_and_free_what_it_had_taken() {
+    let mut world = World::new();
+    world.calls.ports_mut().capacity = 1;
+    let refused = world.offer(&offer_of("a", 4000)).unwrap_err();
+    assert_eq!(refused.0, "Ran out of ports");
+    assert_eq!((world.ports_open(), world.calls.len()), (0, 0));
+}
+
+#[test]
+fn the_session_limit_refuses_new_calls_only() {
+    let mut world = World::with(Settings { max_sessions: Some(1), ..settings() });
+    world.offer(&offer_of("a", 4000)).unwrap();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    let mut other = offer_of("a", 4000);
+    other.call_id = Bytes::from_static(b"other");
+    assert_eq!(world.offer(&other).unwrap_err(), Refused::SESSION_LIMIT);
+}
+
+#[test]
+fn a_delayed_deletion_is_cancelled_by_an_offer() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    world.answer(&answer_of("a", "b", 5000)).unwrap();
+    let mut later = delete(Some("a"), None);
+    later.delete_delay = None;
+    for cancelled in [true, false] {
+        let deleted = world.delete(&later).unwrap();
+        assert!(matches!(deleted.effect, DeleteEffect::Later));
+        assert!(world.wait(Duration::from_secs(29)).is_empty());
+        if cancelled {
+            world.offer(&signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]))).unwrap();
+        }
+        assert_eq!(world.wait(Duration::from_secs(2)).is_empty(), cancelled);
+    }
+    assert_eq!((world.ports_open(), world.calls.len()), (0, 0));
+}
+
+#[test]
+fn calls_end_by_timeout_silent_timeout_and_offer_timeout() {
+    for (answered, direction, limit, reason) in [
+        (true, "sendrecv", 60, EndReason::Timeout),
+        (true, "inactive", 3600, EndReason::SilentTimeout),
+        (false, "sendrecv", 3600, EndReason::OfferTimeout),
+    ] {
+        let mut world = World::new();
+        let offer = signal("a", None, &audio(A, 4000, "RTP/AVP", &[direction]));
+        let call = world.offer(&offer).unwrap().call;
+        if answered {
+            world.answer(&signal("a", Some("b"), &audio(B, 5000, "RTP/AVP", &[]))).unwrap();
+        }
+        let start = world.now;
+        let just_before = start + Duration::from_secs(limit - 1);
+        assert!(world.calls.expire(just_before).is_empty());
+        assert!(world.calls.idle(call, start, just_before).is_none());
+        let then = start + Duration::from_secs(limit);
+        let expired = match answered {
+            true => world.calls.idle(call, start, then),
+            false => world.calls.expire(then).pop(),
+        };
+        let Some(Expired::Call { reason: found, .. }) = expired else { panic!("still up") };
+        assert_eq!(found, reason);
+        world.close(call);
+        assert_eq!(world.ports_open(), 0);
+    }
+}
+
+#[test]
+fn a_call_id_may_start_anew_while_the_old_call_is_being_closed() {
+    let mut world = World::new();
+    let first = world.offer(&offer_of("a", 4000)).unwrap().call;
+    let ended = world.calls.delete(&delete(None, None), world.now).unwrap();
+    assert!(matches!(ended.effect, DeleteEffect::Close));
+    assert_eq!(world.ports_open(), 2, "ports are free once the sockets are closed");
+    let second = world.offer(&offer_of("a", 4000)).unwrap().call;
+    assert_ne!(first, second);
+    world.close(first);
+    assert_eq!((world.ports_open(), world.calls.len()), (2, 1));
+}
+
+#[test]
+fn a_body_with_our_own_mark_passes_unchanged() {
+    let mut world = World::new();
+    let mut offer = offer_of("a", 4000);
+    offer.flags.loop_protect = true;
+    let offered = world.offer(&offer).unwrap();
+    assert!(text(&offered).contains("a=rtpengine:postern\r\n"));
+    let looped = Signal { sdp: offered.sdp.clone(), ..offer };
+    assert_eq!(world.offer(&looped).unwrap().sdp, offered.sdp);
+    assert_eq!(world.ports_open(), 2);
+}
+
+#[test]
+fn the_version_counts_up_only_when_the_body_changes() {
+    let mut world = World::new();
+    let mut offer = offer_of("a", 4000);
+    offer.replace.sdp_version = true;
+    offer.replace.origin = true;
+    let version = |world: &mut World, offer: &Signal| {
+        let sdp = read(&world.offer(offer).unwrap());
+        String::from_utf8(sdp.session.origin.to_vec()).unwrap()
+    };
+    assert_eq!(version(&mut world, &offer), "- 5 7 IN IP4 10.0.0.2");
+    assert_eq!(version(&mut world, &offer), "- 5 7 IN IP4 10.0.0.2");
+    offer.sdp = Bytes::from(audio(A, 4000, "RTP/AVP", &["sendonly"]));
+    assert_eq!(version(&mut world, &offer), "- 5 8 IN IP4 10.0.0.2");
+    assert_eq!(version(&mut world, &offer), "- 5 8 IN IP4 10.0.0.2");
+}

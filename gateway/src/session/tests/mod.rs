@@ -1,0 +1,8 @@
+//! Dialogues by table and by chance, against ports that are only counted and a worker that only
+//! checks.
+
+mod dialogues;
+mod hold_and_mux;
+mod properties;
+mod sdes;
+mod world;

@@ -1,0 +1,200 @@
+//! Random sequences of requests: nothing panics, no port leaks, nothing is sent in clear that
+//! should not be, and a refused request changes nothing. The worker's view ([`WorkerStream`])
+//! asserts most of it with each plan.
+//!
+//! [`WorkerStream`]: super::world::WorkerStream
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ng::request::{AddressFamily, RtcpMux, Sdes, Signal, Transport};
+use ng::sdp::Protocol;
+use proptest::prelude::*;
+use srtp::Profile;
+
+use super::world::{World, crypto, delete, signal};
+use crate::session::Refused;
+
+/// One thing that happens to a call.
+#[derive(Clone, Debug)]
+enum Step {
+    Offer(Request),
+    Answer(Request),
+    Delete { from: Option<usize>, branch: Option<usize>, later: bool },
+    Wait(u64),
+    Ports(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    from: usize,
+    to: Option<usize>,
+    branch: Option<usize>,
+    sections: Vec<Section>,
+    transport: Option<usize>,
+    options: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Section {
+    transport: usize,
+    port: u16,
+    address: usize,
+    crypto: Vec<(u32, bool)>,
+    rtcp_mux: bool,
+    direction: usize,
+}
+
+const TAGS: [&str; 3] = ["a", "b", "c"];
+const BRANCHES: [&str; 2] = ["v1", "v2"];
+const TRANSPORTS: [&str; 6] =
+    ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl"];
+const ADDRESSES: [&str; 4] =
+    ["IP4 198.51.100.1", "IP4 203.0.113.9", "IP4 0.0.0.0", "IP6 2001:db8::9"];
+const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
+
+fn section() -> impl Strategy<Value = Section> {
+    let port = prop_oneof![1 => Just(0), 1 => Just(65_535), 8 => 1024..60_000u16];
+    let crypto = prop::collection::vec((1..5u32, any::<bool>()), 0..3);
+    // Mostly what gets far: plain RTP and SDES at real addresses.
+    let transport = prop_oneof![8 => 0..4usize, 1 => 4..6usize];
+    let address = prop_oneof![6 => 0..2usize, 1 => 2..4usize];
+    (transport, port, address, crypto, any::<bool>(), 0..4usize).prop_map(
+        |(transport, port, address, crypto, rtcp_mux, direction)| Section {
+            transport,
+            port,
+            address,
+            crypto,
+            rtcp_mux,
+            direction,
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let branch = prop::option::weighted(0.3, 0..2usize);
+    let sections = prop::collection::vec(section(), 1..4);
+    let transport = prop::option::of(0..4usize);
+    (0..3usize, prop::option::of(0..3usize), branch, sections, transport, any::<u8>()).prop_map(
+        |(from, to, branch, sections, transport, options)| Request {
+            from,
+            to,
+            branch,
+            sections,
+            transport,
+            options,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let branch = prop::option::weighted(0.3, 0..2usize);
+    prop_oneof![
+        5 => request().prop_map(Step::Offer),
+        5 => request().prop_map(Step::Answer),
+        1 => (prop::option::of(0..3usize), branch, any::<bool>())
+            .prop_map(|(from, branch, later)| Step::Delete { from, branch, later }),
+        1 => (1..4000u64).prop_map(Step::Wait),
+        1 => (0..12usize).prop_map(Step::Ports),
+    ]
+}
+
+impl Request {
+    fn signal(&self) -> Signal {
+        let bit = |bit: u8| self.options & (1 << bit) != 0;
+        let mut signal = signal(TAGS[self.from], self.to.map(|to| TAGS[to]), &self.sdp());
+        signal.via_branch = self.branch.map(|b| Bytes::from_static(BRANCHES[b].as_bytes()));
+        signal.transport = self.transport.map(|transport| {
+            Transport::To(Protocol::from_name(&Bytes::from_static(
+                TRANSPORTS[transport].as_bytes(),
+            )))
+        });
+        signal.rtcp_mux = RtcpMux { offer: bit(0), accept: bit(1), ..RtcpMux::default() };
+        signal.sdes = Sdes { no_new: bit(2), ..Sdes::default() };
+        if bit(3) {
+            signal.sdes.no = vec![Profile::AeadAes256Gcm];
+        }
+        signal.address_family = bit(4).then_some(AddressFamily::V6);
+        signal.flags.new_branch = bit(5) && bit(6);
+        signal.flags.reset = bit(6);
+        signal.replace.sdp_version = bit(7);
+        signal
+    }
+
+    fn sdp(&self) -> String {
+        let mut sdp = String::from("v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\n");
+        for section in &self.sections {
+            let (transport, address) = (TRANSPORTS[section.transport], ADDRESSES[section.address]);
+            sdp += &format!("m=audio {} {transport} 0\r\nc=IN {address}\r\n", section.port);
+            for (tag, short) in &section.crypto {
+                let line = crypto(*tag, if *short { 'S' } else { 'L' });
+                let line = if *short { line.replace("_80", "_32") } else { line };
+                sdp += &format!("a={line}\r\n");
+            }
+            if section.rtcp_mux {
+                sdp += "a=rtcp-mux\r\n";
+            }
+            sdp += &format!("a={}\r\n", DIRECTIONS[section.direction]);
+        }
+        sdp
+    }
+}
+
+impl World {
+    fn step(&mut self, step: &Step) {
+        let before = (format!("{:?}", self.calls.call(b"call")), self.calls.ports().open.clone());
+        let refused: Option<Refused> = match step {
+            Step::Offer(request) => self.offer(&request.signal()).err(),
+            Step::Answer(request) => self.answer(&request.signal()).err(),
+            Step::Delete { from, branch, later } => {
+                let mut delete = delete(from.map(|f| TAGS[f]), branch.map(|b| BRANCHES[b]));
+                if *later {
+                    delete.delete_delay = None;
+                }
+                self.delete(&delete).err()
+            }
+            Step::Wait(seconds) => {
+                self.wait(Duration::from_secs(*seconds));
+                None
+            }
+            Step::Ports(capacity) => {
+                self.calls.ports_mut().capacity = *capacity;
+                None
+            }
+        };
+        if refused.is_some() {
+            let after =
+                (format!("{:?}", self.calls.call(b"call")), self.calls.ports().open.clone());
+            assert_eq!(before, after, "refused, but not without consequences");
+        }
+        let open = self.worker.values().flatten().filter(|stream| !stream.closed).count();
+        assert_eq!(self.ports_open(), open, "ports leaked or freed early");
+        assert_eq!(self.calls.len(), self.worker.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x5eed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_sequence_of_requests_leaks_ports_or_sends_in_clear(
+        steps in prop::collection::vec(step(), 1..40)
+    ) {
+        let mut world = World::new();
+        for step in &steps {
+            world.step(step);
+        }
+        world.calls.ports_mut().capacity = 100;
+        if world.delete(&delete(None, None)).is_ok() {
+            world.wait(Duration::from_secs(60));
+        }
+        prop_assert_eq!(world.ports_open(), 0);
+        prop_assert_eq!(world.calls.len(), 0);
+        prop_assert_eq!(world.calls.next_deadline(), None);
+    }
+}

@@ -1,0 +1,339 @@
+//! What the tests play against: counted ports, a worker's view of the plans, and phones' SDP.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ng::request::{AddressFamily, Delete, Flags, Replace, RtcpMux, Sdes, Signal, Transport};
+use ng::sdp::{MediaSection, Protocol, Sdp};
+use srtp::MasterKey;
+
+use crate::relay::command::{CallKey, CallPlan, KeyPlan, PortPair, Remote, StreamPlan};
+use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
+use crate::session::{
+    Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused, Settings,
+};
+
+/// Ports that are only counted: its sockets lead nowhere.
+#[derive(Debug)]
+pub(super) struct CountedPorts {
+    pub(super) open: BTreeSet<(u16, SocketAddr)>,
+    pub(super) capacity: usize,
+    next: u16,
+}
+
+impl PortSource for CountedPorts {
+    fn open(
+        &mut self,
+        interface: InterfaceIndex,
+        family: AddressFamily,
+    ) -> Result<OpenPorts, PortError> {
+        if self.open.len() >= self.capacity {
+            return Err(PortError::Exhausted { interface: interface.0.to_string() });
+        }
+        let (address, advertised): (IpAddr, IpAddr) = match (interface.0, family) {
+            (1, AddressFamily::V4) => ([10, 0, 0, 1].into(), [192, 0, 2, 1].into()),
+            (_, AddressFamily::V4) => ([10, 0, 0, 2].into(), [10, 0, 0, 2].into()),
+            (_, AddressFamily::V6) => (OURS_V6.into(), OURS_V6.into()),
+        };
+        self.next = if self.next >= 60_000 { 30_000 } else { self.next + 2 };
+        while !self.open.insert((interface.0, SocketAddr::new(address, self.next))) {
+            self.next += 2;
+        }
+        let socket = || UdpSocket::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+        Ok(OpenPorts {
+            sockets: PortPair { rtp: socket(), rtcp: Some(socket()) },
+            local: LocalPorts { interface, bound: SocketAddr::new(address, self.next), advertised },
+        })
+    }
+
+    fn release(&mut self, ports: LocalPorts) {
+        assert!(self.open.remove(&(ports.interface.0, ports.bound)), "{ports:?} released twice");
+    }
+}
+
+const OURS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// The calls under test with the time and what the worker would have.
+pub(super) struct World {
+    pub(super) calls: Calls<CountedPorts>,
+    pub(super) now: Instant,
+    pub(super) worker: HashMap<CallKey, Vec<WorkerStream>>,
+}
+
+/// A stream as the worker would have it.
+#[derive(Debug)]
+pub(super) struct WorkerStream {
+    pub(super) peer: Option<usize>,
+    pub(super) remote: Option<Remote>,
+    pub(super) receive_key: Key,
+    pub(super) send_key: Key,
+    pub(super) sends: bool,
+    pub(super) rtcp_mux: bool,
+    pub(super) tos: Option<u8>,
+    pub(super) closed: bool,
+    /// How often each direction's key was set.
+    pub(super) keyed: (usize, usize),
+    pub(super) plan: String,
+}
+
+/// A direction's key at the worker.
+#[derive(Debug, PartialEq)]
+pub(super) enum Key {
+    None,
+    Clear,
+    Srtp(MasterKey),
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let ports = CountedPorts { open: BTreeSet::new(), capacity: 10_000, next: 30_000 };
+        Self { calls: Calls::new(settings, ports), now: Instant::now(), worker: HashMap::new() }
+    }
+
+    pub(super) fn offer(&mut self, signal: &Signal) -> Result<Outcome, Refused> {
+        let mut outcome = self.calls.offer(signal, self.now)?;
+        if let Some(plan) = outcome.plan.take() {
+            self.apply(plan);
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn answer(&mut self, signal: &Signal) -> Result<Outcome, Refused> {
+        let mut outcome = self.calls.answer(signal, self.now)?;
+        if let Some(plan) = outcome.plan.take() {
+            self.apply(plan);
+        }
+        Ok(outcome)
+    }
+
+    /// Deletes, and plays the worker's part where it comes to that.
+    pub(super) fn delete(&mut self, delete: &Delete) -> Result<Deleted, Refused> {
+        let deleted = self.calls.delete(delete, self.now)?;
+        match deleted.effect {
+            DeleteEffect::Close => {
+                self.close(deleted.call);
+                Ok(Deleted { effect: DeleteEffect::Close, ..deleted })
+            }
+            DeleteEffect::Branch(plan) => {
+                let streams = Vec::new();
+                let told = CallPlan { call: plan.call, streams };
+                self.apply(plan);
+                Ok(Deleted { effect: DeleteEffect::Branch(told), ..deleted })
+            }
+            DeleteEffect::Later => Ok(deleted),
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, time: Duration) -> Vec<CallKey> {
+        self.now += time;
+        let mut ended = Vec::new();
+        for expired in self.calls.expire(self.now) {
+            match expired {
+                Expired::Call { call, .. } => {
+                    self.close(call);
+                    ended.push(call);
+                }
+                Expired::Branch(plan) => self.apply(plan),
+            }
+        }
+        ended
+    }
+
+    pub(super) fn close(&mut self, call: CallKey) {
+        self.worker.remove(&call);
+        self.calls.closed(call);
+    }
+
+    fn apply(&mut self, plan: CallPlan) {
+        let streams = self.worker.entry(plan.call).or_default();
+        assert!(plan.streams.len() >= streams.len(), "a plan got shorter");
+        let count = plan.streams.len();
+        for (index, plan) in plan.streams.into_iter().enumerate() {
+            if let Some(peer) = plan.peer {
+                assert!(usize::from(peer.0) < count && usize::from(peer.0) != index);
+            }
+            if index == streams.len() {
+                streams.push(WorkerStream::new(plan));
+            } else {
+                streams[index].apply(plan);
+            }
+        }
+        let closed: Vec<bool> = streams.iter().map(|stream| stream.closed).collect();
+        for stream in streams {
+            assert!(stream.peer.is_none_or(|peer| !closed[peer]), "sends to a closed stream");
+        }
+    }
+
+    /// The one call's streams.
+    pub(super) fn streams(&self) -> &[WorkerStream] {
+        assert_eq!(self.worker.len(), 1);
+        self.worker.values().next().unwrap()
+    }
+
+    pub(super) fn ports_open(&self) -> usize {
+        self.calls.ports().open.len()
+    }
+}
+
+impl WorkerStream {
+    fn new(plan: StreamPlan) -> Self {
+        assert!(plan.closed || plan.sockets.is_some(), "a new stream has no sockets");
+        let mut stream = Self {
+            peer: None,
+            remote: None,
+            receive_key: Key::None,
+            send_key: Key::None,
+            sends: false,
+            rtcp_mux: false,
+            tos: None,
+            closed: false,
+            keyed: (0, 0),
+            plan: String::new(),
+        };
+        stream.take(plan);
+        stream
+    }
+
+    fn apply(&mut self, plan: StreamPlan) {
+        assert!(plan.sockets.is_none(), "sockets for a stream that has some");
+        assert!(!self.closed || plan.closed, "a closed stream came back");
+        self.take(plan);
+    }
+
+    fn take(&mut self, plan: StreamPlan) {
+        self.plan = format!("{plan:?}");
+        self.peer = plan.peer.map(|peer| usize::from(peer.0));
+        self.remote = plan.remote.or(self.remote);
+        self.tos = plan.tos.or(self.tos);
+        self.keyed.0 += set(&mut self.receive_key, plan.receive_key);
+        self.keyed.1 += set(&mut self.send_key, plan.send_key);
+        self.rtcp_mux = plan.rtcp_mux;
+        self.sends = plan.send;
+        self.closed = plan.closed;
+        assert!(!plan.send || self.send_key != Key::None, "sends without being told how");
+        assert!(!plan.receive || self.receive_key != Key::None, "receives without a key");
+        assert_eq!(
+            matches!(self.receive_key, Key::Srtp(_)),
+            matches!(self.send_key, Key::Srtp(_)),
+            "one direction in clear, one not"
+        );
+    }
+}
+
+fn set(key: &mut Key, plan: KeyPlan) -> usize {
+    match plan {
+        KeyPlan::Keep => return 0,
+        KeyPlan::Clear => *key = Key::Clear,
+        KeyPlan::Set(new) => *key = Key::Srtp(new.master),
+    }
+    1
+}
+
+/// Two interfaces, `pub` with an advertised address.
+pub(super) fn settings() -> Settings {
+    let v4 = |bind: [u8; 4], advertised: Option<[u8; 4]>| LocalAddress {
+        bind: Ipv4Addr::from(bind).into(),
+        advertised: advertised.map(|address| Ipv4Addr::from(address).into()),
+    };
+    let v6 = LocalAddress { bind: OURS_V6.into(), advertised: None };
+    Settings {
+        interfaces: vec![
+            Interface { name: "priv".into(), addresses: vec![v4([10, 0, 0, 2], None), v6] },
+            Interface {
+                name: "pub".into(),
+                addresses: vec![v4([10, 0, 0, 1], Some([192, 0, 2, 1]))],
+            },
+        ],
+        ..Settings::default()
+    }
+}
+
+/// A request without options.
+pub(super) fn signal(from: &str, to: Option<&str>, sdp: &str) -> Signal {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    Signal {
+        call_id: bytes("call"),
+        from_tag: bytes(from),
+        to_tag: to.map(bytes),
+        via_branch: None,
+        sdp: bytes(sdp),
+        received_from: None,
+        media_address: None,
+        address_family: None,
+        direction: None,
+        transport: None,
+        replace: Replace::default(),
+        rtcp_mux: RtcpMux::default(),
+        sdes: Sdes::default(),
+        ice: None,
+        tos: None,
+        delete_delay: None,
+        label: None,
+        endpoint_learning: None,
+        sip_request: None,
+        supports_load_limit: false,
+        flags: Flags::default(),
+    }
+}
+
+/// The same with a transport towards the other side.
+pub(super) fn towards(signal: Signal, protocol: Protocol) -> Signal {
+    Signal { transport: Some(Transport::To(protocol)), ..signal }
+}
+
+/// A delete that takes effect at once.
+pub(super) fn delete(from: Option<&str>, branch: Option<&str>) -> Delete {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    Delete {
+        call_id: bytes("call"),
+        from_tag: from.map(bytes),
+        to_tag: None,
+        via_branch: branch.map(bytes),
+        delete_delay: Some(Duration::ZERO),
+        fatal: false,
+        fast: false,
+    }
+}
+
+/// One audio section of this transport at this address.
+pub(super) fn audio(address: &str, port: u16, transport: &str, attributes: &[&str]) -> String {
+    let family = if address.contains(':') { "IP6" } else { "IP4" };
+    let mut sdp = format!(
+        "v=0\r\no=- 5 7 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n\
+         m=audio {port} {transport} 0 101\r\n"
+    );
+    for attribute in attributes {
+        sdp.push_str(&format!("a={attribute}\r\n"));
+    }
+    sdp
+}
+
+/// A phone's `a=crypto` of AES_CM_128_HMAC_SHA1_80 with a key made of one letter.
+pub(super) fn crypto(tag: u32, letter: char) -> String {
+    let key: String = std::iter::repeat_n(letter, 40).collect();
+    format!("crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{key}")
+}
+
+/// What was written, parsed again.
+pub(super) fn read(outcome: &Outcome) -> Sdp {
+    Sdp::parse(&outcome.sdp).unwrap()
+}
+
+/// The first section of what was written.
+pub(super) fn section(outcome: &Outcome) -> MediaSection {
+    read(outcome).media.remove(0)
+}
+
+/// What was written, as text.
+pub(super) fn text(outcome: &Outcome) -> String {
+    String::from_utf8(outcome.sdp.to_vec()).unwrap()
+}
