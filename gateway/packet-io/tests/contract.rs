@@ -1,5 +1,5 @@
 //! What every driver promises, run against each of them.
-
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
