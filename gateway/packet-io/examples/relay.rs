@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, error, fs, io, thread};
 
-use packet_io::uring::{Config, TaskRun, Wake};
+use packet_io::uring::{Config, TaskRun};
 use packet_io::{
     AnyDriver, Driver, Epoll, Received, SocketOptions, Token, Uring, Verdict, open_media_socket,
     wait_readable,
@@ -35,6 +35,7 @@ struct Relayed {
     turns: u64,
     wakes: u64,
     cpu: Duration,
+    set_up: Duration,
 }
 
 /// What the sending thread tells of one run.
@@ -52,7 +53,9 @@ fn main() -> Result<()> {
     let (flows, rate, seconds) = (number(1000)?, number(100_000)?, number(5)?);
     let names: Vec<String> = arguments.collect();
     println!("{flows} flows, {rate} packets/s of {PACKET} bytes, {seconds} s each");
-    println!("driver             us/packet  packets/turn  p50 us  p99 us  p99.9 us  lost");
+    println!(
+        "driver      us/packet  packets/turn  wakes/s  p50 us  p99 us  p99.9 us  lost  us/socket"
+    );
     for (name, open) in variants() {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             run(name, open, flows, rate, Duration::from_secs(seconds))?;
@@ -63,22 +66,18 @@ fn main() -> Result<()> {
 
 type Open = fn() -> io::Result<AnyDriver>;
 
-fn variants() -> [(&'static str, Open); 6] {
+fn variants() -> [(&'static str, Open); 5] {
     [
         ("uring", || uring(Config::default())),
         ("uring-256", || uring(Config { buffers: 256, ..Config::default() })),
         ("uring-4096", || uring(Config { buffers: 4096, ..Config::default() })),
         ("uring-coop", || uring(Config { task_run: TaskRun::Cooperative, ..Config::default() })),
-        ("uring-coop-ring", || {
-            let (task_run, wake) = (TaskRun::Cooperative, Wake::Ring);
-            uring(Config { task_run, wake, ..Config::default() })
-        }),
         ("epoll", || Epoll::new().map(AnyDriver::Epoll)),
     ]
 }
 
 fn uring(config: Config) -> io::Result<AnyDriver> {
-    Uring::new(&config).map(AnyDriver::Uring)
+    Uring::new(&config).map(AnyDriver::Uring).map_err(io::Error::other)
 }
 
 fn run(name: &str, open: Open, flows: u64, rate: u64, length: Duration) -> Result<()> {
@@ -91,6 +90,7 @@ fn run(name: &str, open: Open, flows: u64, rate: u64, length: Duration) -> Resul
         pin(0);
         let mut driver = open()?;
         let mut addresses = Vec::new();
+        let start = Instant::now();
         for token in 0..flows as u32 {
             let any = "127.0.0.1:0".parse()?;
             let socket = open_media_socket(any, SocketOptions::default())?;
@@ -98,15 +98,17 @@ fn run(name: &str, open: Open, flows: u64, rate: u64, length: Duration) -> Resul
             driver.add(Token(token), socket)?;
         }
         driver.flush()?;
+        let set_up = start.elapsed() / flows as u32;
         ready.send(addresses)?;
-        relay(&mut driver, sink_address, &stopped)
+        let relayed = relay(&mut driver, sink_address, &stopped)?;
+        Ok(Relayed { set_up, ..relayed })
     });
     let addresses = addresses.recv()?;
     pin(1);
     let measured = blast(&sink, &addresses, rate, length)?;
     stop.store(true, Ordering::Relaxed);
     let relayed = relay.join().map_err(|_| "the relay thread panicked")??;
-    report(name, &relayed, measured);
+    report(name, &relayed, measured, length);
     Ok(())
 }
 
@@ -130,7 +132,7 @@ fn relay(driver: &mut AnyDriver, sink: SocketAddr, stop: &AtomicBool) -> Result<
             }
         }
     }
-    Ok(Relayed { packets, turns, wakes, cpu: cpu_time()? - before })
+    Ok(Relayed { packets, turns, wakes, cpu: cpu_time()? - before, set_up: Duration::ZERO })
 }
 
 /// Sends to `addresses` in turn, each packet carrying when it was due, and reads what returns.
@@ -179,21 +181,22 @@ fn collect(sink: &UdpSocket, start: Instant, measured: &mut Measured) -> Result<
     Ok(())
 }
 
-fn report(name: &str, relayed: &Relayed, mut measured: Measured) {
+fn report(name: &str, relayed: &Relayed, mut measured: Measured, length: Duration) {
     measured.latencies.sort_unstable();
     let at = |quantile: f64| {
         let index = (measured.latencies.len() as f64 * quantile) as usize;
         measured.latencies.get(index).map_or(f64::NAN, |&ns| f64::from(ns) / 1000.0)
     };
     println!(
-        "{name:18} {:9.2}  {:12.1}  {:6.0}  {:6.0}  {:8.0}  {:4}  wakes {}",
+        "{name:10}  {:9.2}  {:12.1}  {:7.0}  {:6.0}  {:6.0}  {:8.0}  {:4}  {:9.1}",
         relayed.cpu.as_secs_f64() * 1e6 / relayed.packets as f64,
         relayed.packets as f64 / relayed.turns as f64,
+        relayed.wakes as f64 / length.as_secs_f64(),
         at(0.5),
         at(0.99),
         at(0.999),
         measured.sent - measured.latencies.len() as u64,
-        relayed.wakes,
+        relayed.set_up.as_secs_f64() * 1e6,
     );
 }
 

@@ -55,17 +55,28 @@ pub fn open(choice: Choice, config: &uring::Config) -> Result<Opened, OpenError>
     if choice == Choice::Epoll {
         return epoll("epoll was asked for".to_owned());
     }
-    match (Uring::new(config), choice) {
-        (Ok(driver), _) => Ok(Opened {
-            driver: AnyDriver::Uring(driver),
-            reason: format!("io_uring with {} works here", config.task_run),
-            fallback: false,
-        }),
-        (Err(error), Choice::Uring) => Err(OpenError::Uring { reason: error.to_string() }),
-        (Err(error), _) => {
-            let opened = epoll(format!("io_uring cannot be had: {error}"))?;
+    match (uring(config), choice) {
+        (Ok((driver, reason)), _) => {
+            Ok(Opened { driver: AnyDriver::Uring(driver), reason, fallback: false })
+        }
+        (Err(reason), Choice::Uring) => Err(OpenError::Uring { reason }),
+        (Err(reason), _) => {
+            let opened = epoll(format!("io_uring cannot be had: {reason}"))?;
             Ok(Opened { fallback: true, ..opened })
         }
+    }
+}
+
+/// io_uring as configured, or with what Linux 6.0 already has.
+fn uring(config: &uring::Config) -> Result<(Uring, String), String> {
+    let error = match Uring::new(config) {
+        Ok(driver) => return Ok((driver, format!("io_uring with {} works here", config.task_run))),
+        Err(error) => error,
+    };
+    let second = uring::Config { task_run: uring::TaskRun::Cooperative, ..*config };
+    match Uring::new(&second) {
+        Ok(driver) => Ok((driver, format!("io_uring works here, if not its best mode: {error}"))),
+        Err(_) => Err(error.to_string()),
     }
 }
 

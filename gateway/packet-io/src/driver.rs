@@ -57,9 +57,9 @@ pub enum Verdict {
 pub struct Turn {
     /// Packets handed to the closure.
     pub received: usize,
-    /// Packets given to the kernel.
+    /// Sends that the closure asked for.
     pub sent: usize,
-    /// Sends the kernel refused, learned of in this turn (see [`Driver::last_send_error`]).
+    /// Sends that failed, of this turn or the last (see [`Driver::last_send_error`]).
     pub send_errors: usize,
     /// More may be waiting: call again before sleeping.
     pub more: bool,
@@ -96,6 +96,7 @@ pub trait Driver {
     /// The socket under `token`, to set its options or ask its address.
     fn socket(&self, token: Token) -> Option<&UdpSocket>;
 
-    /// Why the kernel refused the latest of [`Turn::send_errors`].
+    /// Why the latest of [`Turn::send_errors`] failed: the kernel's errno, or EBADF for a token
+    /// without a socket, EFAULT for a range outside the buffer.
     fn last_send_error(&self) -> Option<io::Error>;
 }

@@ -112,10 +112,7 @@ impl Epoll {
             let from = first.from;
             let run = self.queued[start..].iter().take_while(|queued| queued.from == from).count();
             match self.send_run(from, start..start + run) {
-                Ok(sent) => {
-                    turn.sent += sent;
-                    start += sent;
-                }
+                Ok(sent) => start += sent,
                 Err(error) => {
                     self.last_send_error = error.raw_os_error();
                     turn.send_errors += 1;
@@ -123,6 +120,7 @@ impl Epoll {
                 }
             }
         }
+        turn.sent += self.queued.len();
         self.queued.clear();
     }
 
@@ -133,17 +131,16 @@ impl Epoll {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
         let buffers = &self.buffers;
-        let mut packets = self.queued[run].iter().map(|queued| {
-            // A range outside the buffer is the caller's slip: the kernel refuses nothing.
-            let bytes = buffers[queued.buffer].get(queued.range.clone()).unwrap_or_default();
-            (bytes, &queued.to)
+        let mut packets = self.queued[run].iter().map_while(|queued| {
+            let bytes = buffers[queued.buffer].get(queued.range.clone())?;
+            Some((bytes, &queued.to))
         });
-        if packets.len() > 1 {
-            return self.outgoing.send(udp.as_fd(), packets);
-        }
-        match packets.next() {
-            Some((bytes, to)) => sys::send_to(udp.as_fd(), bytes, to).map(|_| 1),
-            None => Ok(0),
+        match (packets.next(), packets.next()) {
+            (Some((bytes, to)), None) => sys::send_to(udp.as_fd(), bytes, to).map(|_| 1),
+            (Some(first), Some(second)) => {
+                self.outgoing.send(udp.as_fd(), [first, second].into_iter().chain(packets))
+            }
+            (None, _) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
         }
     }
 }

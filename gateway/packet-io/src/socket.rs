@@ -63,3 +63,39 @@ pub fn set_tos(socket: &impl AsFd, local: SocketAddr, tos: u8) -> io::Result<()>
 fn set(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     sys::set_option(socket.as_fd(), level, name, value)
 }
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn open(address: &str, options: SocketOptions) -> io::Result<UdpSocket> {
+        open_media_socket(address.parse().unwrap(), options)
+    }
+
+    #[test]
+    fn a_taken_port_is_refused() {
+        let first = open("127.0.0.1:0", SocketOptions::default()).unwrap();
+        let again = open_media_socket(first.local_addr().unwrap(), SocketOptions::default());
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn ipv6_leaves_the_same_ipv4_port_alone() {
+        let six = open("[::]:0", SocketOptions::default()).unwrap();
+        let port = six.local_addr().unwrap().port();
+        open(&format!("0.0.0.0:{port}"), SocketOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn options_reach_the_socket() {
+        let options = SocketOptions { receive_buffer: Some(50_000), tos: Some(0xb8) };
+        let four = open("127.0.0.1:0", options).unwrap();
+        assert_eq!(SockRef::from(&four).recv_buffer_size().unwrap(), 100_000);
+        assert_eq!(SockRef::from(&four).tos_v4().unwrap(), 0xb8);
+        let six = open("[::1]:0", options).unwrap();
+        assert_eq!(SockRef::from(&six).tclass_v6().unwrap(), 0xb8);
+        assert!(SockRef::from(&six).only_v6().unwrap());
+    }
+}

@@ -16,10 +16,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use io_uring::{Builder, cqueue};
+use socket2::{Domain, Socket, Type};
 
 use self::sys::{BufferId, HEADER, NAME, PACKET, Ring};
 use crate::address::{self, RawAddress};
@@ -42,19 +44,11 @@ pub struct Config {
     pub completions: u32,
     /// When the kernel does its part of a receive.
     pub task_run: TaskRun,
-    /// What [`Driver::readiness`] is.
-    pub wake: Wake,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            buffers: 1024,
-            submissions: 512,
-            completions: 4096,
-            task_run: TaskRun::Deferred,
-            wake: Wake::Event,
-        }
+        Self { buffers: 1024, submissions: 512, completions: 4096, task_run: TaskRun::Deferred }
     }
 }
 
@@ -86,20 +80,29 @@ impl fmt::Display for TaskRun {
     }
 }
 
-/// What wakes the thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// An eventfd registered with the ring.
-    Event,
-    /// The ring's own descriptor. Not with [`TaskRun::Deferred`]: the kernel does not wake those
-    /// who poll the ring for work that it has deferred.
-    Ring,
+/// Why io_uring cannot be had, by the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No ring: no io_uring in the kernel, none allowed, or not this [`TaskRun`].
+    #[error("io_uring_setup with {0}: {1}")]
+    Ring(TaskRun, #[source] io::Error),
+    /// No ring of receive buffers (Linux 5.19).
+    #[error("registering a ring of {0} receive buffers: {1}")]
+    Buffers(u16, #[source] io::Error),
+    /// No eventfd to wake the thread.
+    #[error("registering an eventfd: {0}")]
+    Event(#[source] io::Error),
+    /// No multishot recvmsg (Linux 6.0).
+    #[error("arming a multishot recvmsg: {0}")]
+    Multishot(#[source] io::Error),
 }
 
 /// See the module's documentation.
 pub struct Uring {
     ring: Ring,
-    event: Option<File>,
+    /// Signalled by the kernel when there is work. Polling the ring itself would not do: the
+    /// kernel does not wake its pollers for work that it has deferred.
+    event: File,
     sockets: Slots<()>,
     /// Receives to arm, for those sockets that are still there by then.
     arm: Vec<Occupant>,
@@ -126,6 +129,7 @@ enum Operation {
     Receive = 0,
     Send = 1,
     Cancel = 2,
+    Probe = 3,
 }
 
 impl Operation {
@@ -136,19 +140,17 @@ impl Operation {
 
 impl Uring {
     /// Opens a driver without sockets, for the calling thread.
-    pub fn new(config: &Config) -> io::Result<Self> {
-        let ring = Ring::new(config)?;
-        let event = match config.wake {
-            Wake::Event => {
-                let event = crate::sys::event_create()?;
-                ring.signal(event.as_fd())?;
-                Some(File::from(event))
-            }
-            Wake::Ring => None,
-        };
+    ///
+    /// # Errors
+    /// [`SetupError`]: use [`Epoll`](crate::Epoll) instead.
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let mut ring = Ring::new(config)?;
+        let event = crate::sys::event_create().map_err(SetupError::Event)?;
+        ring.signal(event.as_fd()).map_err(SetupError::Event)?;
+        try_multishot(&mut ring).map_err(SetupError::Multishot)?;
         Ok(Self {
             ring,
-            event,
+            event: File::from(event),
             sockets: Slots::default(),
             arm: Vec::new(),
             cancel: Vec::new(),
@@ -185,12 +187,12 @@ impl Uring {
                 self.received(Occupant::from_u64(name), completion, relay, turn);
             }
             operation if operation == Operation::Send as u64 => {
-                // Only failures are told; `sent` counted on success.
+                // Only failures are told.
                 turn.send_errors += 1;
-                turn.sent = turn.sent.saturating_sub(1);
                 self.last_send_error = Some(-completion.result());
             }
-            // A cancel that found nothing: the receive had ended by itself.
+            // A cancel that found nothing, since the receive had ended by itself; the end of the
+            // probe.
             _ => {}
         }
     }
@@ -218,13 +220,13 @@ impl Uring {
         turn.received += 1;
         match relay(received) {
             Verdict::Drop => self.ring.recycle(buffer),
-            Verdict::Send { from, to, range } => match self.send(from, buffer, range, &to) {
-                Ok(()) => turn.sent += 1,
-                Err(error) => {
+            Verdict::Send { from, to, range } => {
+                turn.sent += 1;
+                if let Err(error) = self.send(from, buffer, range, &to) {
                     turn.send_errors += 1;
-                    self.last_send_error = error.raw_os_error().or(Some(libc::EINVAL));
+                    self.last_send_error = error.raw_os_error();
                 }
-            },
+            }
         }
     }
 
@@ -246,8 +248,8 @@ impl Uring {
         &mut self,
         from: Token,
         buffer: BufferId,
-        range: std::ops::Range<usize>,
-        to: &std::net::SocketAddr,
+        range: Range<usize>,
+        to: &SocketAddr,
     ) -> io::Result<()> {
         let Some(socket) = self.sockets.socket(from) else {
             self.ring.recycle(buffer);
@@ -259,10 +261,8 @@ impl Uring {
 
     /// Makes the wake-up descriptor tell the truth again: it was readable for what is now done.
     fn settle(&mut self) {
-        if let Some(event) = &self.event {
-            // WouldBlock says that nothing was signalled, which is as good.
-            let _ = (&*event).read(&mut [0; 8]);
-        }
+        // WouldBlock says that nothing was signalled, which is as good.
+        let _ = (&self.event).read(&mut [0; 8]);
     }
 }
 
@@ -298,7 +298,9 @@ impl Driver for Uring {
     {
         let mut turn = Turn::default();
         self.queue_changes()?;
-        self.ring.enter()?;
+        if self.ring.unsubmitted() || !self.ring.completed() {
+            self.ring.enter()?;
+        }
         self.counters.overflows += u64::from(self.ring.overflowed());
         let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
         while turn.received < budget {
@@ -320,7 +322,7 @@ impl Driver for Uring {
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {
-        self.event.as_ref().map_or_else(|| self.ring.fd(), AsFd::as_fd)
+        self.event.as_fd()
     }
 
     fn socket(&self, token: Token) -> Option<&UdpSocket> {
@@ -330,6 +332,21 @@ impl Driver for Uring {
     fn last_send_error(&self) -> Option<io::Error> {
         self.last_send_error.map(io::Error::from_raw_os_error)
     }
+}
+
+/// Arms a receive on a socket that gets nothing, to hear now whether the kernel knows how:
+/// one that does not says EINVAL at once.
+fn try_multishot(ring: &mut Ring) -> io::Result<()> {
+    let nobody = Occupant { token: Token(0), generation: 0 };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), None)?;
+    ring.arm(&socket, Operation::Probe.name(nobody))?;
+    ring.enter()?;
+    let mut answer = [const { MaybeUninit::uninit() }; 1];
+    if let [refused] = ring.completions(&mut answer) {
+        return Err(io::Error::from_raw_os_error(-refused.result()));
+    }
+    ring.cancel(Operation::Probe.name(nobody), Operation::Cancel.name(nobody))?;
+    ring.enter()
 }
 
 /// Reads what the kernel wrote around the packet (see the layout in `sys`); `None` when the

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::Config;
+use super::{Config, SetupError};
 use crate::address::RawAddress;
 use crate::ancillary::CONTROL_LENGTH;
 use crate::driver::Received;
@@ -65,36 +65,32 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Sets up the ring for the calling thread.
-    pub(super) fn new(config: &Config) -> io::Result<Self> {
+    pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(config.completions).setup_submit_all().setup_clamp();
         config.task_run.apply(&mut builder);
-        let io = builder.build(config.submissions)?;
+        let ring = |error| SetupError::Ring(config.task_run, error);
+        let io = builder.build(config.submissions).map_err(ring)?;
         // SAFETY: msghdr holds integers and pointers: all-zero is a value of each.
         let mut template: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
         template.msg_namelen = NAME as _;
         template.msg_controllen = CONTROL_LENGTH as _;
         let slots = config.submissions as usize;
+        let buffers = |error| SetupError::Buffers(config.buffers, error);
         let ring = Self {
-            buffers: Buffers::new(config.buffers)?,
+            buffers: Buffers::new(config.buffers).map_err(buffers)?,
             template,
             destinations: vec![RawAddress::EMPTY; slots].into_boxed_slice(),
             sending: Vec::with_capacity(slots),
             io,
         };
-        ring.buffers.register(&ring.io)?;
+        ring.buffers.register(&ring.io).map_err(buffers)?;
         Ok(ring)
     }
 
     /// Has the kernel signal `event` whenever there is something to do.
     pub(super) fn signal(&self, event: BorrowedFd<'_>) -> io::Result<()> {
         self.io.submitter().register_eventfd(event.as_raw_fd())
-    }
-
-    /// The ring's own descriptor.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as `self.io`, which `self` keeps for `'_`.
-        unsafe { BorrowedFd::borrow_raw(self.io.as_raw_fd()) }
     }
 
     /// Queues a multishot receive on `socket`, reported under `name`.
@@ -113,7 +109,7 @@ impl Ring {
     /// Queues sending `range` of `buffer` from `socket`; says `name` only if that fails.
     ///
     /// The buffer goes back to the kernel once it has been sent, or refused, or at once when
-    /// `range` lies outside of it (`InvalidInput`).
+    /// `range` lies outside of it (EFAULT).
     pub(super) fn send(
         &mut self,
         socket: impl AsFd,
@@ -124,11 +120,14 @@ impl Ring {
     ) -> io::Result<()> {
         let Some(bytes) = self.buffers.bytes(&buffer).get(range) else {
             self.buffers.provide(buffer);
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
         };
         let (start, length) = (bytes.as_ptr(), bytes.len() as u32);
-        if self.sending.len() == self.destinations.len() {
-            self.enter()?;
+        if self.sending.len() == self.destinations.len()
+            && let Err(error) = self.enter()
+        {
+            self.buffers.provide(buffer);
+            return Err(error);
         }
         let destination = &mut self.destinations[self.sending.len()];
         *destination = *to;
@@ -167,9 +166,14 @@ impl Ring {
         !self.io.submission().is_empty()
     }
 
+    /// Completions are there to be taken without entering the kernel.
+    pub(super) fn completed(&mut self) -> bool {
+        !self.io.completion().is_empty()
+    }
+
     /// Something is there for the next [`Ring::enter`] or [`Ring::completions`].
     pub(super) fn pending(&mut self) -> bool {
-        if !self.io.completion().is_empty() {
+        if self.completed() {
             return true;
         }
         let queue = self.io.submission();
