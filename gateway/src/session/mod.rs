@@ -26,6 +26,7 @@ mod origin;
 mod outcome;
 mod party;
 pub mod ports;
+mod report;
 pub mod settings;
 mod stream;
 #[cfg(test)]
@@ -34,4 +35,5 @@ mod timeouts;
 
 pub use calls::Calls;
 pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
+pub use report::{Clock, tell_only};
 pub use settings::{Compat, Interface, LocalAddress, Settings};

@@ -4,5 +4,6 @@
 mod dialogues;
 mod hold_and_mux;
 mod properties;
+mod reports;
 mod sdes;
 mod world;
