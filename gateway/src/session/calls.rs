@@ -4,14 +4,13 @@
 //! ([`Calls::closed`]); its call-id is free at once, so that the same id may start anew.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ng::reply::CallStatistics;
 use ng::request::{Delete, Query, Signal};
 use ng::sdp::Sdp;
 use ring::rand::SystemRandom;
 
-use crate::relay::command::{CallKey, CallReport};
+use crate::relay::command::CallKey;
 
 use super::answer;
 use super::call::Call;
@@ -19,7 +18,6 @@ use super::offer::{self, Context};
 use super::origin;
 use super::party::PartyIndex;
 use super::ports::{LocalPorts, PortSource};
-use super::report::{self, Clock};
 use super::settings::Settings;
 use super::timeouts::Deadlines;
 use super::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
@@ -114,8 +112,8 @@ impl<P: PortSource> Calls<P> {
         let key = call.key;
         let party = match &delete.from_tag {
             Some(_) => Some(meant(call, delete).ok_or(Refused::NOT_FOUND)?),
-            // OpenSIPS names no tag: that is the whole call, with a branch or without.
-            None => None,
+            // OpenSIPS names no tag; with a branch it still means that branch alone.
+            None => delete.via_branch.as_deref().and_then(|branch| by_branch(call, branch)),
         };
         let delay = delete.delete_delay.unwrap_or(self.settings.delete_delay);
         let deadline = now.checked_add(delay).filter(|_| !delay.is_zero());
@@ -139,25 +137,15 @@ impl<P: PortSource> Calls<P> {
         Ok(Deleted { call: key, effect })
     }
 
-    /// The call that a query means. Its tags only choose what is told ([`super::tell_only`]).
+    /// The call that a query means.
     pub fn query(&self, query: &Query) -> Result<CallKey, Refused> {
-        self.by_id.get(&*query.call_id).copied().ok_or(Refused::UNKNOWN_CALL)
-    }
-
-    /// What a call did, for the reply to `query` or `delete`: also of a call that has ended, until
-    /// [`Calls::closed`].
-    pub fn statistics(
-        &self,
-        call: CallKey,
-        report: Option<&CallReport>,
-        clock: Clock,
-    ) -> Option<CallStatistics> {
-        self.calls.get(&call).map(|call| report::statistics(call, report, clock))
-    }
-
-    /// How long a call has been there, for its record.
-    pub fn age(&self, call: CallKey, now: Instant) -> Option<Duration> {
-        self.calls.get(&call).map(|call| now.saturating_duration_since(call.created))
+        let key = self.by_id.get(&*query.call_id).ok_or(Refused::UNKNOWN_CALL)?;
+        let call = self.calls.get(key).ok_or(Refused::UNKNOWN_CALL)?;
+        let mut tags = query.from_tag.iter().chain(&query.to_tag);
+        match tags.all(|tag| call.party(tag).is_some()) {
+            true => Ok(*key),
+            false => Err(Refused::UNKNOWN_CALL),
+        }
     }
 
     /// Call-ids of calls that are up, at most `limit`.

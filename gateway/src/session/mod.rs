@@ -26,7 +26,6 @@ mod origin;
 mod outcome;
 mod party;
 pub mod ports;
-mod report;
 pub mod settings;
 mod stream;
 #[cfg(test)]
@@ -35,5 +34,4 @@ mod timeouts;
 
 pub use calls::Calls;
 pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
-pub use report::{Clock, tell_only};
 pub use settings::{Compat, Interface, LocalAddress, Settings};

@@ -57,11 +57,6 @@ impl LocalPorts {
         SocketAddr::new(self.advertised, self.bound.port())
     }
 
-    /// The RTCP socket's address.
-    pub fn bound_rtcp(&self) -> SocketAddr {
-        SocketAddr::new(self.bound.ip(), self.bound.port() + 1)
-    }
-
     /// The RTCP address that peers are told.
     pub fn rtcp(&self) -> SocketAddr {
         SocketAddr::new(self.advertised, self.bound.port() + 1)

@@ -4,6 +4,5 @@
 mod dialogues;
 mod hold_and_mux;
 mod properties;
-mod reports;
 mod sdes;
 mod world;
