@@ -29,7 +29,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use srtp::Profile;
 
 use crate::media::{Restart, SuiteMedia, SuiteReport};
@@ -162,9 +162,6 @@ fn fresh_folder(relay: Relay) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    if !folder.is_absolute() {
-        bail!("{} is not absolute", folder.display());
-    }
     Ok(folder)
 }
 

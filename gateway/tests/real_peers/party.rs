@@ -120,33 +120,30 @@ impl Party {
 
     /// Takes whatever has come, opens it, and enters it into the other party's ledger.
     pub(crate) fn receive(&mut self, ledger: &mut Ledger) {
-        for (kind, socket) in [(Kind::Rtp, &self.rtp), (Kind::Rtcp, &self.rtcp)] {
-            let mut buffer = [0; 2048];
-            loop {
-                let (len, from) = match socket.recv_from(&mut buffer[..2048 - TRAILER]) {
-                    Ok(received) => received,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        ledger.fault(format!("receiving {kind:?}: {error}"));
-                        break;
-                    }
-                };
-                if !self.relay.as_ref().is_some_and(|relay| is_of(relay.address, kind, from)) {
-                    ledger.fault(format!("{kind:?} came from {from}, not from the relay's port"));
-                    continue;
-                }
-                let opened = match &mut self.opening {
-                    Some(session) => session.unprotect(kind, &mut buffer, len),
-                    None => Ok(len),
-                };
-                match (opened, kind) {
-                    (Ok(len), Kind::Rtp) => ledger.receive_rtp(&buffer[..len]),
-                    (Ok(len), Kind::Rtcp) => ledger.receive_rtcp(&buffer[..len]),
-                    (Err(refused), _) => ledger.fault(format!(
-                        "{kind:?} with sequence {} was refused: {refused}",
-                        u16::from_be_bytes([buffer[2], buffer[3]])
-                    )),
-                }
+        self.receive_kind(Kind::Rtp, ledger);
+        self.receive_kind(Kind::Rtcp, ledger);
+    }
+
+    fn receive_kind(&mut self, kind: Kind, ledger: &mut Ledger) {
+        let socket = match kind {
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        };
+        let mut buffer = [0; 2048];
+        loop {
+            let (len, from) = match socket.recv_from(&mut buffer[..2048 - TRAILER]) {
+                Ok(received) => received,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return ledger.fault(format!("receiving {kind:?}: {error}")),
+            };
+            if !self.relay.as_ref().is_some_and(|relay| is_of(relay.address, kind, from)) {
+                ledger.fault(format!("{kind:?} came from {from}, not from the relay's port"));
+                continue;
+            }
+            match (open(self.opening.as_mut(), kind, &mut buffer, len), kind) {
+                (Ok(packet), Kind::Rtp) => ledger.receive_rtp(packet),
+                (Ok(packet), Kind::Rtcp) => ledger.receive_rtcp(packet),
+                (Err(refused), _) => ledger.fault(refused),
             }
         }
     }
@@ -175,6 +172,23 @@ fn seal<'a>(
         None => len,
     };
     Ok(&buffer[..len])
+}
+
+fn open<'a>(
+    session: Option<&mut Session>,
+    kind: Kind,
+    buffer: &'a mut [u8],
+    len: usize,
+) -> Result<&'a [u8], String> {
+    let opened = session.map_or(Ok(len), |session| session.unprotect(kind, buffer, len));
+    match (opened, kind) {
+        (Ok(len), _) => Ok(&buffer[..len]),
+        (Err(refused), Kind::Rtp) => Err(format!(
+            "RTP with sequence {} was refused: {refused}",
+            u16::from_be_bytes([buffer[2], buffer[3]])
+        )),
+        (Err(refused), Kind::Rtcp) => Err(format!("RTCP was refused: {refused}")),
+    }
 }
 
 fn is_of(relay: SocketAddr, kind: Kind, from: SocketAddr) -> bool {
