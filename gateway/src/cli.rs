@@ -232,9 +232,9 @@ mod tests {
             "--state-dir=none",
             "--log=debug",
         ]);
-        let mut expected = Config::default();
-        expected.interface =
+        let interface =
             vec!["pub/10.0.0.1!203.0.113.5".parse().unwrap(), "pub/2001:db8::1".parse().unwrap()];
+        let mut expected = Config { interface, ..Config::default() };
         expected.ng.listen = "127.0.0.2:2224".parse().unwrap();
         expected.relay.ports = PortRange { min: 40000, max: 40099 };
         expected.admin.listen = AdminListen::Path("/tmp/a.sock".into());

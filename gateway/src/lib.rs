@@ -1,20 +1,28 @@
 //! The media-relay sidecar: [`session`] decides what a call is (sans-IO), [`relay`] moves its
 //! packets (the hot path), and everything else wires the two to sockets, signals and listeners.
 
+mod admin;
 mod check;
 pub mod cli;
 pub mod config;
 mod control;
 mod events;
+mod http;
+mod log;
 mod machine;
 mod metrics;
+mod observer;
 mod ports;
 mod probe;
 pub mod relay;
+mod run;
 pub mod session;
 mod settings;
+mod signals;
 mod sys;
 mod systemd;
+mod throttle;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -28,7 +36,10 @@ pub const USAGE: u8 = 2;
 /// Does what was planned.
 pub fn execute(plan: Plan) -> ExitCode {
     match plan {
-        Plan::Run(_) => fail("not in this build"),
+        Plan::Run(plan) => match run::run(*plan) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error),
+        },
         Plan::PrintConfig(config) => match config::file::print(&config) {
             Ok(text) => print(&text),
             Err(error) => fail(error),

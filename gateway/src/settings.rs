@@ -91,11 +91,10 @@ mod tests {
 
     #[test]
     fn entries_of_one_name_become_one_interface_and_the_first_stays_first() {
-        let mut config = Config::default();
-        config.interface = ["pub/127.0.0.1", "priv/127.0.0.2", "pub/::1!2001:db8::1"]
+        let interface = ["pub/127.0.0.1", "priv/127.0.0.2", "pub/::1!2001:db8::1"]
             .map(|text| text.parse().unwrap())
             .to_vec();
-        let interfaces = interfaces(&config);
+        let interfaces = interfaces(&Config { interface, ..Config::default() });
         assert_eq!(interfaces.len(), 2);
         assert_eq!((interfaces[0].name.as_str(), interfaces[0].addresses.len()), ("pub", 2));
         assert_eq!(interfaces[0].addresses[1].advertised, Some("2001:db8::1".parse().unwrap()));

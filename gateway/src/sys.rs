@@ -39,6 +39,12 @@ pub(crate) fn forbid_dumps() -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Makes every file and socket created from now on our user's alone (umask(2)).
+pub(crate) fn restrict_new_files() {
+    // SAFETY: umask takes any mode, touches no memory of ours and cannot fail.
+    unsafe { libc::umask(0o077) };
+}
+
 /// Reads a limit.
 pub(crate) fn resource_limit(resource: Resource) -> io::Result<ResourceLimit> {
     let mut raw = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -29,6 +29,6 @@ pub mod path {
     /// [`CallDetail`](crate::CallDetail): this, a slash and the percent-encoded call-id.
     pub const CALL: &str = "/v1/calls/{id}";
     /// [`EventList`](crate::EventList); `?after=SEQ` leaves out what is known, and
-    /// `?follow=true` streams one JSON event a line as they happen.
+    /// `&wait=SECONDS` (at most 60) waits for something new where there is nothing yet.
     pub const EVENTS: &str = "/v1/events";
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{AdminListen, Config, Io, Listen, State};
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, Io, Listen, State};
 
 /// A setting that cannot work, where it is and what to write instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,10 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     if config.relay.receive_buffer.0 > MAX_RECEIVE_BUFFER {
         let reason = "more than \"1GiB\" for each media socket";
         return refuse("relay.receive_buffer", &config.relay.receive_buffer, reason);
+    }
+    if EnvFilter::try_new(&config.log.filter).is_err() {
+        let reason = "not a filter; write a level or target=level, as \"gateway=debug,info\"";
+        return refuse("log.filter (--log)", &config.log.filter, reason);
     }
     check_interfaces(config)?;
     check_listeners(config)
@@ -91,22 +97,37 @@ fn is_any(address: IpAddr) -> bool {
     address.is_unspecified()
 }
 
-/// Settings that differ and cannot take effect while running, for SIGHUP to name.
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let admin = |config: &Config| -> AdminListen { config.admin.listen.clone() };
-    let differs = [
-        ("relay.workers", old.relay.workers != new.relay.workers),
-        ("relay.io", old.relay.io != new.relay.io),
-        ("relay.ports", old.relay.ports != new.relay.ports),
-        ("relay.receive_buffer", old.relay.receive_buffer != new.relay.receive_buffer),
-        ("interface", old.interface != new.interface),
-        ("ng.listen", old.ng.listen != new.ng.listen),
-        ("ng.tcp", old.ng.tcp != new.ng.tcp),
-        ("http.listen", old.http.listen != new.http.listen),
-        ("admin.listen", admin(old) != admin(new)),
-        ("log.format", old.log.format != new.log.format),
-    ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+/// What a reload makes of a running configuration: the new one, but for the settings that cannot
+/// change while running, which keep their value and are named.
+pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
+    let mut kept = Vec::new();
+    let (relay, ours) = (&old.relay, &mut new.relay);
+    keep("relay.workers", &relay.workers, &mut ours.workers, &mut kept);
+    keep("relay.io", &relay.io, &mut ours.io, &mut kept);
+    keep("relay.ports", &relay.ports, &mut ours.ports, &mut kept);
+    keep("relay.receive_buffer", &relay.receive_buffer, &mut ours.receive_buffer, &mut kept);
+    keep("interface", &old.interface, &mut new.interface, &mut kept);
+    keep("ng.listen", &old.ng.listen, &mut new.ng.listen, &mut kept);
+    keep("ng.tcp", &old.ng.tcp, &mut new.ng.tcp, &mut kept);
+    keep("http.listen", &old.http.listen, &mut new.http.listen, &mut kept);
+    keep("admin.listen", &old.admin.listen, &mut new.admin.listen, &mut kept);
+    let (limits, ours) = (&old.limits, &mut new.limits);
+    keep("limits.ng_connections", &limits.ng_connections, &mut ours.ng_connections, &mut kept);
+    keep("limits.stall_timeout", &limits.stall_timeout, &mut ours.stall_timeout, &mut kept);
+    keep("log.format", &old.log.format, &mut new.log.format, &mut kept);
+    (new, kept)
+}
+
+fn keep<T: Clone + PartialEq>(
+    name: &'static str,
+    old: &T,
+    new: &mut T,
+    kept: &mut Vec<&'static str>,
+) {
+    if new != old {
+        new.clone_from(old);
+        kept.push(name);
+    }
 }
 
 /// Beyond any machine, and a typo away from exhausting threads.
@@ -140,12 +161,11 @@ mod tests {
     #[test]
     fn an_interface_must_be_one_address_of_one_family() {
         for text in ["0.0.0.0", "::", "224.0.0.1", "10.0.0.1!2001:db8::1"] {
-            let mut config = Config::default();
-            config.interface = vec![text.parse().unwrap()];
+            let config = Config { interface: vec![text.parse().unwrap()], ..Config::default() };
             assert!(check(&config).is_err(), "{text}");
         }
-        let mut config = Config::default();
-        config.interface = vec!["a/10.0.0.1".parse().unwrap(), "a/10.0.0.1".parse().unwrap()];
+        let interface = vec!["a/10.0.0.1".parse().unwrap(), "a/10.0.0.1".parse().unwrap()];
+        let config = Config { interface, ..Config::default() };
         assert!(check(&config).unwrap_err().to_string().contains("twice"));
     }
 
@@ -164,6 +184,9 @@ mod tests {
         let mut new = old.clone();
         new.relay.workers = 3;
         new.relay.timeout = super::super::Timeout::OFF;
-        assert_eq!(needs_restart(&old, &new), ["relay.workers"]);
+        let (effective, kept) = reload(&old, new);
+        assert_eq!(kept, ["relay.workers"]);
+        assert_eq!(effective.relay.workers, old.relay.workers);
+        assert_eq!(effective.relay.timeout, super::super::Timeout::OFF);
     }
 }

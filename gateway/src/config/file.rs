@@ -27,11 +27,7 @@ pub enum FileError {
         message: String,
     },
     /// A key that does not exist.
-    #[error(
-        "{place}: unknown key \"{key}\"{}: {}",
-        in_section(section),
-        suggestion(nearest, known)
-    )]
+    #[error("{place}: unknown key \"{key}\"{}: {suggestion}", in_section(section))]
     UnknownKey {
         /// File and line.
         place: Place,
@@ -39,10 +35,8 @@ pub enum FileError {
         key: String,
         /// The section it is in; empty at the top.
         section: String,
-        /// The key that was probably meant.
-        nearest: Option<String>,
-        /// All keys there.
-        known: Vec<String>,
+        /// The key that was probably meant, or all that exist there.
+        suggestion: String,
     },
 }
 
@@ -63,10 +57,19 @@ fn in_section(section: &str) -> String {
     if section.is_empty() { String::new() } else { format!(" in [{section}]") }
 }
 
-fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
+/// The nearest key that exists, or all of them.
+fn suggestion(key: &str, known: &toml::Table) -> String {
+    let nearest = known
+        .keys()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
-        Some(key) => format!("did you mean \"{key}\"?"),
-        None => format!("it knows {}", known.join(", ")),
+        Some((_, key)) => format!("did you mean \"{key}\"?"),
+        None => {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            format!("it knows {}", known.join(", "))
+        }
     }
 }
 
@@ -153,18 +156,11 @@ impl Source<'_> {
         known: &toml::Table,
         section: &str,
     ) -> FileError {
-        let nearest = known
-            .keys()
-            .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-            .filter(|(similarity, _)| *similarity >= SIMILAR)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, candidate)| candidate.clone());
         FileError::UnknownKey {
             place: self.place(offset),
             key: key.to_owned(),
             section: section.to_owned(),
-            nearest,
-            known: known.keys().cloned().collect(),
+            suggestion: suggestion(key, known),
         }
     }
 }

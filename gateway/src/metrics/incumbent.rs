@@ -93,7 +93,8 @@ fn durations(figures: &Figures, page: &mut Page) {
 }
 
 fn ports(figures: &Figures, page: &mut Page) {
-    let families: [(&str, &str, fn(usize, usize) -> usize); 3] = [
+    type Read = fn(usize, usize) -> usize;
+    let families: [(&str, &str, Read); 3] = [
         ("rtpengine_ports", "Media ports in the range.", |total, _| total),
         ("rtpengine_ports_free", "Media ports not open.", |total, used| total - used),
         ("rtpengine_ports_used", "Media ports open now.", |_, used| used),

@@ -248,6 +248,11 @@ impl<P: PortSource> Calls<P> {
         &mut self.ports
     }
 
+    /// A call that is not forgotten.
+    pub(super) fn of_key(&self, key: CallKey) -> Option<&Call> {
+        self.calls.get(&key)
+    }
+
     fn is_full(&self) -> bool {
         self.settings.max_sessions.is_some_and(|limit| self.by_id.len() >= limit)
     }

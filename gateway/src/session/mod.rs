@@ -31,7 +31,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod view;
 
 pub use calls::Calls;
 pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
 pub use settings::{Compat, Interface, LocalAddress, Settings};
+pub use view::{CallView, MediaView, PartyView};

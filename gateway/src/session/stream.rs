@@ -6,6 +6,7 @@
 
 use ng::request::EndpointLearning;
 use ng::sdp::Protocol;
+use srtp::Profile;
 
 use crate::relay::command::{KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan};
 
@@ -165,6 +166,14 @@ impl Stream {
         match &self.protection {
             Protection::Srtp(keys) => Some(&keys.local),
             Protection::Clear | Protection::Unsettled => None,
+        }
+    }
+
+    /// The suite the party protects with, where it is SRTP.
+    pub(super) fn suite(&self) -> Option<Profile> {
+        match &self.protection {
+            Protection::Srtp(keys) => Some(keys.peer.key.profile()),
+            Protection::Unsettled | Protection::Clear => None,
         }
     }
 

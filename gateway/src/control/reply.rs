@@ -1,0 +1,234 @@
+//! The bodies of `query`, `delete` and `statistics`: signalling's view of a call joined with the
+//! worker's report, in the words of the incumbent.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use ng::reply::{
+    CallStatistics, CommandCount, Counters, InterfaceStatistics, MediaStatistics, ProxyStatistics,
+    RelayStatistics, Residence, Sessions, SsrcStatistics, StreamStatistics, TagStatistics, Traffic,
+};
+
+use super::Control;
+use crate::metrics::ledger::{Client, Ending, Verb};
+use crate::relay::command::{self, CallReport, StreamReport, WorkerSnapshot};
+use crate::relay::drop_reason::DropReason;
+use crate::session::{CallView, MediaView, PartyView};
+
+/// One call; without a report all packets are zero.
+pub(super) fn call_statistics(view: &CallView, report: Option<&CallReport>) -> CallStatistics {
+    let streams = report.map_or(&[][..], |report| &report.streams);
+    CallStatistics {
+        created: unix_time(view.created),
+        last_signal: unix_time(view.last_signal),
+        tags: view.parties.iter().map(|party| tag(party, &view.parties, streams)).collect(),
+        rtp: sum(streams.iter().map(|stream| stream.rtp_in)),
+        rtcp: sum(streams.iter().map(|stream| stream.rtcp_in)),
+        sources: sources(streams),
+        residence: residence(streams),
+    }
+}
+
+fn tag(party: &PartyView, parties: &[PartyView], streams: &[StreamReport]) -> TagStatistics {
+    let name = party.tag.clone().unwrap_or_default();
+    let subscribers = parties.iter().filter(|other| other.partner.as_ref() == Some(&name));
+    TagStatistics {
+        tag: party.tag.clone(),
+        via_branch: party.branch.clone(),
+        label: party.label.clone(),
+        created: unix_time(party.created),
+        subscriptions: party.partner.iter().cloned().collect(),
+        subscribers: subscribers.map(|other| other.tag.clone().unwrap_or_default()).collect(),
+        medias: party
+            .media
+            .iter()
+            .enumerate()
+            .map(|(index, media)| media_statistics(index, media, streams))
+            .collect(),
+    }
+}
+
+fn media_statistics(index: usize, media: &MediaView, all: &[StreamReport]) -> MediaStatistics {
+    let report = media.stream.and_then(|stream| all.get(usize::from(stream.0)));
+    let mut flags = Vec::new();
+    if media.signalled.is_some() {
+        flags.push("initialized");
+    }
+    if report.is_some_and(|report| report.local_rtcp.is_none()) {
+        flags.push("rtcp-mux");
+    }
+    MediaStatistics {
+        index: index + 1,
+        kind: media.kind.clone(),
+        protocol: Bytes::copy_from_slice(media.protocol.name()),
+        codec: None,
+        streams: report.map_or_else(Vec::new, |report| components(media, report)),
+        flags,
+    }
+}
+
+/// RTP and, where it has its own port, RTCP.
+fn components(media: &MediaView, report: &StreamReport) -> Vec<StreamStatistics> {
+    let last_packet = report.last_packet.map(unix_time).unwrap_or_default();
+    let flags = |name: &'static str| {
+        let mut flags = vec![name];
+        if media.signalled.is_some() {
+            flags.push("filled");
+        }
+        if report.confirmed {
+            flags.push("confirmed");
+        }
+        if media.strict_source {
+            flags.push("strict source address");
+        }
+        flags
+    };
+    let rtp = StreamStatistics {
+        local: report.local_rtp,
+        endpoint: report.remote_rtp,
+        advertised_endpoint: media.signalled.and_then(|remote| remote.rtp),
+        crypto_suite: media.suite,
+        last_packet,
+        ssrc: report.sources.first().map(|source| source.ssrc),
+        flags: flags("RTP"),
+        received: counters(report.rtp_in),
+        sent: counters(report.rtp_out),
+    };
+    let rtcp = report.local_rtcp.map(|local| StreamStatistics {
+        local: Some(local),
+        endpoint: report.remote_rtcp,
+        advertised_endpoint: media.signalled.and_then(|remote| remote.rtcp),
+        crypto_suite: media.suite,
+        last_packet,
+        ssrc: None,
+        flags: flags("RTCP"),
+        received: counters(report.rtcp_in),
+        sent: counters(report.rtcp_out),
+    });
+    [Some(rtp), rtcp].into_iter().flatten().collect()
+}
+
+/// One entry an SSRC, as the reply is a dictionary by SSRC. Two parties may use the same one.
+fn sources(streams: &[StreamReport]) -> Vec<SsrcStatistics> {
+    let mut merged: Vec<SsrcStatistics> = Vec::new();
+    for source in streams.iter().flat_map(|stream| &stream.sources) {
+        match merged.iter_mut().find(|other| other.ssrc == source.ssrc) {
+            Some(other) => {
+                other.packets += source.packets;
+                other.bytes += source.bytes;
+                other.lost += source.lost;
+            }
+            None => merged.push(SsrcStatistics {
+                ssrc: source.ssrc,
+                packets: source.packets,
+                bytes: source.bytes,
+                last_timestamp: source.last_timestamp,
+                last_sequence: source.last_sequence,
+                lost: source.lost,
+            }),
+        }
+    }
+    merged
+}
+
+fn counters(counters: command::Counters) -> Counters {
+    Counters { packets: counters.packets, bytes: counters.bytes, errors: counters.errors }
+}
+
+fn sum(all: impl Iterator<Item = command::Counters>) -> Counters {
+    all.fold(Counters::default(), |sum, one| Counters {
+        packets: sum.packets + one.packets,
+        bytes: sum.bytes + one.bytes,
+        errors: sum.errors + one.errors,
+    })
+}
+
+/// The call's: quantiles of several streams cannot be merged, so the worst of them is told.
+fn residence(streams: &[StreamReport]) -> Residence {
+    streams.iter().map(|stream| stream.residence).fold(Residence::default(), |worst, one| {
+        Residence {
+            count: worst.count + one.count,
+            p50_ns: worst.p50_ns.max(one.p50_ns),
+            p99_ns: worst.p99_ns.max(one.p99_ns),
+            p999_ns: worst.p999_ns.max(one.p999_ns),
+            max_ns: worst.max_ns.max(one.max_ns),
+        }
+    })
+}
+
+/// A monotonic instant as the wall clock has it now.
+fn unix_time(instant: Instant) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(instant.elapsed())
+}
+
+impl Control {
+    /// The body of `statistics`.
+    pub(super) fn statistics(&self, workers: &[Option<WorkerSnapshot>]) -> RelayStatistics {
+        let total = |of: fn(&WorkerSnapshot) -> u64| workers.iter().flatten().map(of).sum();
+        let dropped = |snapshot: &WorkerSnapshot| {
+            let queue = snapshot.drops[DropReason::KernelReceiveQueue as usize];
+            snapshot.drops.iter().sum::<u64>() - queue
+        };
+        RelayStatistics {
+            uptime: self.started.elapsed(),
+            sessions: self.sessions(),
+            rates: Traffic::default(),
+            totals: Traffic {
+                packets: total(|snapshot| snapshot.packets_out),
+                bytes: total(|snapshot| snapshot.bytes_out),
+                errors: total(dropped),
+            },
+            media: total(|snapshot| snapshot.streams as u64),
+            zero_way_streams: self.ledger.zero_packet_streams,
+            one_way_streams: self.ledger.one_way_calls,
+            proxies: self.ledger.clients().map(|(address, one)| proxy(address, one)).collect(),
+            interfaces: self.interface_statistics(),
+        }
+    }
+
+    fn sessions(&self) -> Sessions {
+        let ended = |ending| self.ledger.ended_by(ending);
+        Sessions {
+            current: self.calls.len() as u64,
+            managed: self.ledger.calls - self.placements.len() as u64,
+            rejected: ended(Ending::Rejected),
+            timed_out: ended(Ending::Timeout),
+            silent_timed_out: ended(Ending::SilentTimeout),
+            offer_timed_out: ended(Ending::OfferTimeout),
+            terminated: ended(Ending::Terminated),
+            forced: ended(Ending::Forced) + ended(Ending::FinalTimeout),
+            duration: Duration::from_secs_f64(self.ledger.duration_seconds.max(0.0)),
+        }
+    }
+
+    fn interface_statistics(&self) -> Vec<InterfaceStatistics> {
+        let range = self.config.relay.ports;
+        let statistics = |usage: crate::ports::PortUsage| InterfaceStatistics {
+            name: usage.interface,
+            address: usage.bind.to_string(),
+            min: range.min,
+            max: range.max,
+            used: usage.used as u64,
+        };
+        self.calls.ports().usage().map(statistics).collect()
+    }
+}
+
+fn proxy(address: &std::net::IpAddr, client: &Client) -> ProxyStatistics {
+    let count = |verb| {
+        let (count, duration) = client.requests(verb);
+        CommandCount { count, duration }
+    };
+    ProxyStatistics {
+        proxy: address.to_string(),
+        ping: count(Verb::Ping),
+        offer: count(Verb::Offer),
+        answer: count(Verb::Answer),
+        delete: count(Verb::Delete),
+        query: count(Verb::Query),
+        list: count(Verb::List),
+        statistics: count(Verb::Statistics),
+        errors: client.errors,
+    }
+}

@@ -1,0 +1,174 @@
+//! Answers that need a worker's numbers. The question goes to the worker, the request waits in a
+//! task of its own, and everything else goes on; what comes back passes through control's inbox.
+
+use gateway_control::{CallList, CallSummary};
+use ng::reply as words;
+use ng::request::Query;
+use tokio::sync::oneshot;
+
+use super::desk::Ticket;
+use super::{Control, reply};
+use crate::metrics::ledger::Verb;
+use crate::observer::{CallView, Inquiry, Overview};
+use crate::relay::command::{CallKey, CallReport, Command, WorkerSnapshot};
+
+/// A request that waits for a worker.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) ticket: Ticket,
+    pub(super) verb: Verb,
+}
+
+/// What a report is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// To answer a request.
+    Reply(Want),
+    /// To answer the admin API.
+    Inform(oneshot::Sender<Option<CallView>>),
+    /// To end the call, and perhaps to answer the request that ended it.
+    Close(Option<Want>),
+}
+
+/// What a waiting task brings back.
+pub(super) enum Finished {
+    /// A worker reported; `None` if it does not know the call or is gone.
+    Report { call: CallKey, report: Option<CallReport>, purpose: Purpose },
+    /// It did not in time: the request is answered without numbers.
+    Late { call: CallKey, purpose: Purpose },
+    /// Every worker's numbers, for `statistics`.
+    Snapshots { ticket: Ticket, workers: Vec<Option<WorkerSnapshot>> },
+}
+
+impl Control {
+    /// Asks the call's worker what the call has done.
+    pub(super) fn ask_worker(&mut self, call: CallKey, purpose: Purpose) {
+        let (reply, answer) = oneshot::channel();
+        match self.placements.get(&call) {
+            Some(placement) => {
+                let worker = placement.worker;
+                self.command(worker, Command::Report { call, reply });
+                self.await_report(call, answer, purpose);
+            }
+            None => self.finish(Finished::Report { call, report: None, purpose }),
+        }
+    }
+
+    /// Waits for a report in a task of its own. One that ends a call is waited for however long
+    /// it takes, since the call's sockets are open until then; the request is not.
+    pub(super) fn await_report(
+        &self,
+        call: CallKey,
+        mut answer: oneshot::Receiver<Option<CallReport>>,
+        purpose: Purpose,
+    ) {
+        let patience = self.config.limits.report_timeout.0;
+        let finished = self.finished.clone();
+        tokio::spawn(async move {
+            let report = match tokio::time::timeout(patience, &mut answer).await {
+                Ok(report) => Finished::Report { call, report: report.ok().flatten(), purpose },
+                Err(_) => {
+                    let closes = matches!(purpose, Purpose::Close(_));
+                    let _ = finished.send(Finished::Late { call, purpose });
+                    if !closes {
+                        return;
+                    }
+                    let report = answer.await.ok().flatten();
+                    Finished::Report { call, report, purpose: Purpose::Close(None) }
+                }
+            };
+            // Control is gone only when the process is about to be.
+            let _ = finished.send(report);
+        });
+    }
+
+    /// `statistics` adds up the workers.
+    pub(super) fn ask_workers(&self, ticket: Ticket) {
+        let (workers, patience) = (self.workers.clone(), self.config.limits.report_timeout.0);
+        let finished = self.finished.clone();
+        tokio::spawn(async move {
+            let workers = workers.snapshots(patience).await;
+            let _ = finished.send(Finished::Snapshots { ticket, workers });
+        });
+    }
+
+    pub(super) fn finish(&mut self, finished: Finished) {
+        match finished {
+            Finished::Report { call, report, purpose } => {
+                let closes = matches!(purpose, Purpose::Close(_));
+                self.serve(call, report.as_ref(), purpose);
+                if closes {
+                    self.forget(call, report.as_ref());
+                }
+            }
+            Finished::Late { call, purpose } => {
+                tracing::warn!(call = call.0, "its worker did not report in time");
+                self.serve(call, None, purpose);
+            }
+            Finished::Snapshots { ticket, workers } => {
+                let statistics = self.statistics(&workers);
+                self.reply(ticket, Verb::Statistics, Ok(statistics.dict()));
+            }
+        }
+    }
+
+    fn serve(&mut self, call: CallKey, report: Option<&CallReport>, purpose: Purpose) {
+        match purpose {
+            Purpose::Reply(want) | Purpose::Close(Some(want)) => {
+                let answer = match self.calls.view(call) {
+                    Some(view) => Ok(reply::call_statistics(&view, report).dict()),
+                    // It ended while its worker was asked.
+                    None => Err(words::error("Unknown call-id")),
+                };
+                self.reply(want.ticket, want.verb, answer);
+            }
+            Purpose::Inform(asker) => {
+                let summary = self.calls.view(call).and_then(|view| self.summary(call, &view.id));
+                let view = summary.map(|summary| CallView { summary, report: report.cloned() });
+                let _ = asker.send(view);
+            }
+            Purpose::Close(None) => {}
+        }
+    }
+
+    /// Answers the read-only listeners. Whoever asked may have stopped waiting.
+    pub(super) fn inform(&mut self, inquiry: Inquiry) {
+        match inquiry {
+            Inquiry::Overview(asker) => {
+                let _ = asker.send(Overview {
+                    lifecycle: self.lifecycle,
+                    calls: self.calls.len(),
+                    ledger: self.ledger.clone(),
+                    ports: self.calls.ports().usage().collect(),
+                });
+            }
+            Inquiry::Calls { limit, reply } => {
+                let calls = self.calls.list(limit).filter_map(|id| {
+                    let id = bytes::Bytes::copy_from_slice(id);
+                    self.summary(self.call_of(&id)?, &id)
+                });
+                let _ = reply.send(CallList { total: self.calls.len(), calls: calls.collect() });
+            }
+            Inquiry::Call { id, reply } => match self.call_of(&id) {
+                Some(call) => self.ask_worker(call, Purpose::Inform(reply)),
+                None => {
+                    let _ = reply.send(None);
+                }
+            },
+        }
+    }
+
+    fn call_of(&self, id: &bytes::Bytes) -> Option<CallKey> {
+        let whole = Query { call_id: id.clone(), from_tag: None, to_tag: None };
+        self.calls.query(&whole).ok()
+    }
+
+    fn summary(&self, call: CallKey, id: &[u8]) -> Option<CallSummary> {
+        let placement = self.placements.get(&call)?;
+        Some(CallSummary {
+            call_id: String::from_utf8_lossy(id).into_owned(),
+            worker: placement.worker,
+            age_seconds: placement.created.elapsed().as_secs_f64(),
+        })
+    }
+}

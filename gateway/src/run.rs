@@ -1,0 +1,225 @@
+//! `gateway run`: everything is opened before anything is served, so that whatever cannot work
+//! says so before the first call; then signals decide.
+//!
+//! 1. The process: log, umask, no dumps, as many descriptors as allowed.
+//! 2. Workers, one thread each.
+//! 3. The control runtime, on the main thread: ng, HTTP, admin API, signals.
+//! 4. The end: SIGINT at once, SIGTERM when the last call has ended.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::admin::{self, AdminError, AdminSocket};
+use crate::cli::RunPlan;
+use crate::config::{Config, Listen};
+use crate::control::{self, Control, Feeds, NgSocket};
+use crate::events::Events;
+use crate::log::{self, FilterError};
+use crate::observer::Observer;
+use crate::ports::{AddressError, check_addresses};
+use crate::relay::command::WorkerEvent;
+use crate::relay::worker::StartError;
+use crate::signals::{Signals, Supervisor};
+use crate::systemd::Notifier;
+use crate::workers::{self, Started};
+use crate::{check, http, machine, settings, sys};
+
+/// Why the gateway does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("relay.io (--io): {0}")]
+    Worker(#[from] StartError),
+    #[error("{setting} {address}: {source}{}", hint(source))]
+    Listen { setting: &'static str, address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("{what}: {source}")]
+    Process { what: &'static str, source: io::Error },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has this port, give another one",
+        io::ErrorKind::AddrNotAvailable => "; this host has no such address, `ip address` lists it",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// Runs until a signal ends it.
+pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
+    let filter = log::start(&plan.config.log)?;
+    prepare_process()?;
+    let config = plan.config.clone();
+    check_addresses(&settings::interfaces(&config))?;
+    for warning in check::warnings(&config, &machine::Machine::read()) {
+        tracing::warn!("{warning}");
+    }
+    let events = Events::new();
+    let started = workers::start(&config, &events)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::Process { what: "control runtime", source })?;
+    let stop = started.workers.clone();
+    let Started { workers, outboxes, events: worker_events, threads } = started;
+    let ended = runtime.block_on(async {
+        let opened = open(&config).await?;
+        let (feeds, inputs) = control::channels();
+        let observer = Observer {
+            inquiries: feeds.inquiries.clone(),
+            workers: workers.clone(),
+            events: events.clone(),
+            started: Instant::now(),
+            ng: opened.ng_address,
+            http: opened.http.as_ref().and_then(|listener| listener.local_addr().ok()),
+            patience: config.limits.report_timeout.0,
+        };
+        announce(&observer, opened.admin.as_ref());
+        tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
+        forward(worker_events, &feeds);
+        let control =
+            Control::new(config.clone(), opened.ng, workers, outboxes, events.clone(), &feeds);
+        let control = tokio::spawn(control.run(inputs));
+        let signals = Signals::install()
+            .map_err(|source| RunError::Process { what: "signal handlers", source })?;
+        let _admin_path =
+            serve(&config, opened.ng_tcp, opened.http, opened.admin, &feeds, observer);
+        let supervisor = Supervisor {
+            config,
+            source: plan.source,
+            filter,
+            events,
+            orders: feeds.orders,
+            notifier: Notifier::from_environment(),
+        };
+        supervisor
+            .watch(signals, control)
+            .await
+            .map_err(|source| RunError::Process { what: "control", source })
+    });
+    for link in stop.links() {
+        link.stop();
+    }
+    join(threads);
+    ended
+}
+
+fn prepare_process() -> Result<(), RunError> {
+    // A gateway without one of its threads would lose calls in silence: a panic anywhere ends
+    // the process, and the service manager starts it again.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::abort();
+    }));
+    sys::restrict_new_files();
+    machine::forbid_dumps()
+        .map_err(|source| RunError::Process { what: "cannot forbid core dumps", source })?;
+    if let Err(error) = machine::raise_file_limit() {
+        tracing::warn!(%error, "cannot raise RLIMIT_NOFILE to its hard limit");
+    }
+    Ok(())
+}
+
+/// What is listened on.
+struct Opened {
+    ng: NgSocket,
+    ng_address: SocketAddr,
+    ng_tcp: Option<TcpListener>,
+    http: Option<TcpListener>,
+    admin: Option<AdminSocket>,
+}
+
+async fn open(config: &Config) -> Result<Opened, RunError> {
+    let ng_error = |source| RunError::Listen {
+        setting: "ng.listen (--ng)",
+        address: config.ng.listen,
+        source,
+    };
+    let ng = NgSocket::bind(config.ng.listen).map_err(ng_error)?;
+    let ng_address = ng.local_address().map_err(ng_error)?;
+    let ng_tcp = match config.ng.tcp {
+        true => Some(TcpListener::bind(ng_address).await.map_err(ng_error)?),
+        false => None,
+    };
+    let http = match config.http.listen {
+        Listen::At(address) => Some(http::bind(address).await.map_err(|source| {
+            RunError::Listen { setting: "http.listen (--http)", address, source }
+        })?),
+        Listen::Off => None,
+    };
+    let admin = admin::bind(&config.admin.listen)?;
+    Ok(Opened { ng, ng_address, ng_tcp, http, admin })
+}
+
+fn announce(observer: &Observer, admin: Option<&AdminSocket>) {
+    for (worker, link) in observer.workers.links().iter().enumerate() {
+        tracing::info!(worker, driver = link.driver, reason = link.reason, "worker");
+    }
+    let http = observer.http.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let admin =
+        admin.map_or_else(|| "none".to_owned(), |socket| socket.path.0.display().to_string());
+    tracing::info!(ng = %observer.ng, http, admin, "relaying");
+}
+
+/// Gives every worker's events one way into control.
+fn forward(workers: Vec<mpsc::Receiver<WorkerEvent>>, feeds: &Feeds) {
+    for (worker, mut events) in workers.into_iter().enumerate() {
+        let feed = feeds.workers.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if feed.send((worker, event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Starts the listeners; the returned path lives as long as the admin socket is to.
+fn serve(
+    config: &Config,
+    ng_tcp: Option<TcpListener>,
+    http: Option<TcpListener>,
+    admin: Option<AdminSocket>,
+    feeds: &Feeds,
+    observer: Observer,
+) -> Option<admin::SocketPath> {
+    if let Some(listener) = ng_tcp {
+        let (limit, feed) = (config.limits.ng_connections, feeds.tcp.clone());
+        tokio::spawn(control::tcp::serve(listener, limit, feed));
+    }
+    if let Some(listener) = http {
+        tokio::spawn(http::serve(listener, observer.clone()));
+    }
+    let (listener, path) = admin?.into_parts();
+    tokio::spawn(admin::serve(listener, observer));
+    Some(path)
+}
+
+/// Waits for the workers, but not for one that hangs: the process is ending anyway.
+fn join(threads: Vec<JoinHandle<io::Result<()>>>) {
+    let deadline = Instant::now() + LAST_PATIENCE;
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if thread.is_finished()
+            && let Ok(Err(error)) = thread.join()
+        {
+            tracing::error!(%error, "a worker ended with an error");
+        }
+    }
+}
+
+/// SIGINT promises an end within a second.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);

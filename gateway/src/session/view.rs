@@ -1,0 +1,102 @@
+//! What signalling knows of a call, for `query`, `delete` and the admin API: who its parties are
+//! and which stream is whose. What packets did is the worker's report; [`StreamIndex`] joins the
+//! two.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use ng::sdp::Protocol;
+use srtp::Profile;
+
+use crate::relay::command::{CallKey, Remote, StreamIndex};
+
+use super::call::Call;
+use super::party::{Media, Party};
+use super::ports::PortSource;
+use super::stream::Stream;
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    /// `call-id`.
+    pub id: Bytes,
+    /// When its first offer came.
+    pub created: Instant,
+    /// When its last offer or answer came.
+    pub last_signal: Instant,
+    /// Its parties, those who left included.
+    pub parties: Vec<PartyView>,
+}
+
+/// One party.
+#[derive(Clone, Debug)]
+pub struct PartyView {
+    /// Its tag, once known.
+    pub tag: Option<Bytes>,
+    /// `via-branch`.
+    pub branch: Option<Bytes>,
+    /// `label`.
+    pub label: Option<Bytes>,
+    /// When it came.
+    pub created: Instant,
+    /// Tag of the party it talks with; empty while that has none.
+    pub partner: Option<Bytes>,
+    /// Its media sections in order.
+    pub media: Vec<MediaView>,
+}
+
+/// One media section of a party.
+#[derive(Clone, Debug)]
+pub struct MediaView {
+    /// `audio`, `video`, …
+    pub kind: Bytes,
+    /// The transport we speak with it.
+    pub protocol: Protocol,
+    /// Its stream, once it has one.
+    pub stream: Option<StreamIndex>,
+    /// Where the party said it receives.
+    pub signalled: Option<Remote>,
+    /// SRTP suite of what the party sends, where it is SRTP.
+    pub suite: Option<&'static str>,
+    /// Packets from elsewhere are dropped.
+    pub strict_source: bool,
+}
+
+impl<P: PortSource> super::Calls<P> {
+    /// What signalling knows of a call, also of one that has ended and is not closed yet.
+    pub fn view(&self, call: CallKey) -> Option<CallView> {
+        let call = self.of_key(call)?;
+        Some(CallView {
+            id: Bytes::copy_from_slice(&call.id),
+            created: call.created,
+            last_signal: call.last_signal,
+            parties: call.parties.iter().map(|party| party_view(call, party)).collect(),
+        })
+    }
+}
+
+fn party_view(call: &Call, party: &Party) -> PartyView {
+    let partner = party.partner.map(|partner| {
+        call.parties[partner.0].tag.as_deref().map_or_else(Bytes::new, Bytes::copy_from_slice)
+    });
+    PartyView {
+        tag: party.tag.as_deref().map(Bytes::copy_from_slice),
+        branch: party.branch.as_deref().map(Bytes::copy_from_slice),
+        label: party.label.as_deref().map(Bytes::copy_from_slice),
+        created: party.created,
+        partner,
+        media: party.media.iter().map(|media| media_view(call, media)).collect(),
+    }
+}
+
+fn media_view(call: &Call, media: &Media) -> MediaView {
+    let stream = media.stream.map(|stream| call.stream(stream));
+    MediaView {
+        kind: Bytes::copy_from_slice(&media.kind),
+        protocol: media.protocol.clone(),
+        stream: media.stream,
+        signalled: stream.and_then(|stream| stream.remote),
+        suite: stream.and_then(Stream::suite).map(Profile::name),
+        strict_source: stream.is_some_and(|stream| stream.strict_source),
+    }
+}

@@ -1,0 +1,118 @@
+//! Signals, and the service manager's view of us: SIGTERM drains, SIGINT ends, SIGHUP reads the
+//! configuration again.
+
+use std::io;
+use std::time::Duration;
+
+use gateway_control::EventKind;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::cli::SettingArguments;
+use crate::config::{Config, check};
+use crate::control::Order;
+use crate::events::{Events, Occurrence};
+use crate::log::Filter;
+use crate::systemd::{Notifier, State};
+
+/// The signals we act on, caught from now on.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What signals act on.
+pub(crate) struct Supervisor {
+    /// In force.
+    pub(crate) config: Config,
+    /// Where it comes from.
+    pub(crate) source: SettingArguments,
+    pub(crate) filter: Filter,
+    pub(crate) events: Events,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) notifier: Notifier,
+}
+
+impl Signals {
+    pub(crate) fn install() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Supervisor {
+    /// Until SIGINT, or until control has drained.
+    pub(crate) async fn watch(
+        mut self,
+        mut signals: Signals,
+        mut control: JoinHandle<io::Result<()>>,
+    ) -> io::Result<()> {
+        self.notifier.notify(State::Ready);
+        let watchdog = self.notifier.watchdog();
+        let mut tick = tokio::time::interval(watchdog.unwrap_or(NO_WATCHDOG));
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => {
+                    tracing::info!("SIGINT: ending now");
+                    self.notifier.notify(State::Stopping);
+                    return Ok(());
+                }
+                _ = signals.terminate.recv() => {
+                    self.notifier.notify(State::Stopping);
+                    // Control is gone only if it has drained already.
+                    let _ = self.orders.send(Order::Drain).await;
+                }
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = tick.tick(), if watchdog.is_some() => self.notifier.notify(State::Watchdog),
+                ended = &mut control => {
+                    tracing::info!("drained");
+                    return ended.unwrap_or_else(|error| Err(io::Error::other(error)));
+                }
+            }
+        }
+    }
+
+    /// A configuration that is refused changes nothing.
+    async fn reload(&mut self) {
+        self.notifier.notify(State::Reloading);
+        let object = match self.source.file() {
+            Some(path) => path.display().to_string(),
+            None => "command line".to_owned(),
+        };
+        match self.source.load() {
+            Ok(config) => self.adopt(config, &object).await,
+            Err(error) => {
+                tracing::error!("SIGHUP: {error}; the old configuration stays in force");
+                self.tell(EventKind::ConfigRefused, &object, &error.to_string());
+            }
+        }
+        self.notifier.notify(State::Ready);
+    }
+
+    async fn adopt(&mut self, config: Config, object: &str) {
+        let (config, kept) = check::reload(&self.config, config);
+        if let Err(error) = self.filter.change(&config.log.filter) {
+            tracing::error!("SIGHUP: {error}");
+        }
+        let reason = match kept.as_slice() {
+            [] => "SIGHUP".to_owned(),
+            kept => format!("SIGHUP; these need a restart and stay: {}", kept.join(", ")),
+        };
+        self.config = config.clone();
+        let _ = self.orders.send(Order::Reconfigure(Box::new(config))).await;
+        self.tell(EventKind::ConfigReloaded, object, &reason);
+    }
+
+    fn tell(&self, kind: EventKind, object: &str, reason: &str) {
+        let (from, to, owner) = ("", "", "operator");
+        self.events.record(Occurrence { kind, object, from, to, reason, owner });
+    }
+}
+
+/// An interval needs some period, also where it is never looked at.
+const NO_WATCHDOG: Duration = Duration::from_secs(3600);

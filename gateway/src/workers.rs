@@ -1,0 +1,264 @@
+//! The workers as everybody but themselves sees them: started together, commanded by control,
+//! asked for numbers by the listeners, watched for stalls.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gateway_control::EventKind;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::events::{Events, Occurrence};
+use crate::relay::command::{CallKey, Command, WorkerEvent, WorkerSnapshot};
+use crate::relay::worker::{self, StartError, WorkerConfig};
+use crate::settings;
+
+/// What may be shared: asks, never commands.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    links: Arc<[Link]>,
+}
+
+/// One worker.
+pub(crate) struct Link {
+    /// `io_uring` or `epoll`.
+    pub(crate) driver: &'static str,
+    /// Why that one.
+    pub(crate) reason: String,
+    commands: mpsc::Sender<Command>,
+    stalled: AtomicBool,
+}
+
+/// Control's side: commands in order, whatever the worker is doing.
+pub(crate) struct Outbox {
+    commands: mpsc::Sender<Command>,
+    /// What did not fit the inbox of a worker that is behind. It holds sockets and keys that are
+    /// in no other place, so it is kept, never dropped.
+    backlog: VecDeque<Command>,
+}
+
+/// All that starting yields.
+pub(crate) struct Started {
+    pub(crate) workers: Workers,
+    pub(crate) outboxes: Vec<Outbox>,
+    pub(crate) events: Vec<mpsc::Receiver<WorkerEvent>>,
+    pub(crate) threads: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+/// Starts as many as the configuration says; a fallback is an event.
+pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartError> {
+    let count = settings::workers(config);
+    let mut links = Vec::with_capacity(count);
+    let mut started = Started {
+        workers: Workers { links: Arc::new([]) },
+        outboxes: Vec::with_capacity(count),
+        events: Vec::with_capacity(count),
+        threads: Vec::with_capacity(count),
+    };
+    for index in 0..count {
+        let io = config.relay.io.into();
+        let handle = worker::spawn(WorkerConfig { index, io, ..WorkerConfig::default() })?;
+        if handle.fallback {
+            events.record(Occurrence {
+                kind: EventKind::PlacementFallback,
+                object: &format!("worker {index}"),
+                from: "io_uring",
+                to: handle.driver,
+                reason: &handle.reason,
+                owner: "kernel",
+            });
+        }
+        let commands = handle.commands;
+        started.outboxes.push(Outbox { commands: commands.clone(), backlog: VecDeque::new() });
+        started.events.push(handle.events);
+        started.threads.push(handle.thread);
+        links.push(Link {
+            driver: handle.driver,
+            reason: handle.reason,
+            commands,
+            stalled: AtomicBool::new(false),
+        });
+    }
+    started.workers.links = links.into();
+    Ok(started)
+}
+
+impl Outbox {
+    /// Sends, or keeps in order until the worker has room again.
+    pub(crate) fn send(&mut self, command: Command) {
+        self.flush();
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(command);
+            return;
+        }
+        // A closed inbox means that the worker is gone, and all of its calls with it.
+        if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+            self.backlog.push_back(command);
+        }
+    }
+
+    /// Sends what was kept, as far as there is room.
+    pub(crate) fn flush(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+                self.backlog.push_front(command);
+                return;
+            }
+        }
+    }
+
+    /// Commands that wait for room: a worker with any takes no new call.
+    pub(crate) fn behind(&self) -> usize {
+        self.backlog.len()
+    }
+}
+
+impl Workers {
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Every worker's numbers in order; `None` for one that is stalled or takes too long.
+    pub(crate) async fn snapshots(&self, patience: Duration) -> Vec<Option<WorkerSnapshot>> {
+        // All are asked before the first is waited for.
+        let asked: Vec<_> = self.links.iter().map(Link::ask_snapshot).collect();
+        let mut snapshots = Vec::with_capacity(asked.len());
+        let deadline = tokio::time::Instant::now() + patience;
+        for answer in asked {
+            snapshots.push(match answer {
+                Some(answer) => {
+                    tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok)
+                }
+                None => None,
+            });
+        }
+        snapshots
+    }
+
+    /// The numbers of workers that did not answer the last watch.
+    pub(crate) fn stalled(&self) -> Vec<usize> {
+        let stalled = |(index, link): (usize, &Link)| link.is_stalled().then_some(index);
+        self.links.iter().enumerate().filter_map(stalled).collect()
+    }
+
+    /// Asks every worker for next to nothing, every so often, for as long as the process lives.
+    pub(crate) async fn watch(self, patience: Duration, events: Events) {
+        loop {
+            for (index, link) in self.links.iter().enumerate() {
+                let stalled = !link.answers(patience).await;
+                if link.stalled.swap(stalled, Ordering::Relaxed) != stalled {
+                    events.record(stall(&format!("worker {index}"), stalled));
+                }
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+}
+
+impl Link {
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Tells it to leave. A worker too far behind to be told ends with the process.
+    pub(crate) fn stop(&self) {
+        let _ = self.commands.try_send(Command::Stop);
+    }
+
+    fn ask_snapshot(&self) -> Option<oneshot::Receiver<WorkerSnapshot>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Snapshot(reply)).ok()?;
+        Some(answer)
+    }
+
+    /// Whether it answers at all: a report on a call that cannot exist costs it nothing.
+    async fn answers(&self, patience: Duration) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.commands.send(Command::Report { call: NO_CALL, reply }).await.is_ok()
+                && answer.await.is_ok()
+        };
+        tokio::time::timeout(patience, ask).await.unwrap_or(false)
+    }
+}
+
+fn stall(object: &str, stalled: bool) -> Occurrence<'_> {
+    let (kind, from, to) = match stalled {
+        true => (EventKind::WorkerStalled, "running", "stalled"),
+        false => (EventKind::WorkerRecovered, "stalled", "running"),
+    };
+    let reason = match stalled {
+        true => "it did not answer within limits.stall_timeout",
+        false => "it answers again",
+    };
+    Occurrence { kind, object, from, to, reason, owner: "gateway" }
+}
+
+/// Keys count up from small numbers.
+const NO_CALL: CallKey = CallKey(u64::MAX);
+
+/// Often enough for a kubelet that asks every ten seconds, too rare to cost anything.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(room: usize) -> (Outbox, mpsc::Receiver<Command>) {
+        let (commands, inbox) = mpsc::channel(room);
+        (Outbox { commands, backlog: VecDeque::new() }, inbox)
+    }
+
+    fn close(call: u64) -> Command {
+        Command::Close { call: CallKey(call), reply: oneshot::channel().0 }
+    }
+
+    fn call(command: Command) -> u64 {
+        match command {
+            Command::Close { call, .. } => call.0,
+            other => panic!("not a close: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_full_inbox_keeps_the_order_and_loses_nothing() {
+        let (mut outbox, mut inbox) = outbox(2);
+        for number in 0..5 {
+            outbox.send(close(number));
+        }
+        assert_eq!(outbox.behind(), 3);
+        let mut seen = Vec::new();
+        while let Ok(command) = inbox.try_recv() {
+            seen.push(call(command));
+            outbox.flush();
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+        assert_eq!(outbox.behind(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_answer_is_stalled_and_recovers() {
+        let (commands, mut inbox) = mpsc::channel(4);
+        let link = Link {
+            driver: "epoll",
+            reason: String::new(),
+            commands,
+            stalled: AtomicBool::new(false),
+        };
+        assert!(!link.answers(Duration::from_millis(5)).await);
+        let answering = tokio::spawn(async move {
+            while let Some(command) = inbox.recv().await {
+                if let Command::Report { reply, .. } = command {
+                    let _ = reply.send(None);
+                }
+            }
+        });
+        assert!(link.answers(Duration::from_secs(5)).await);
+        drop(link);
+        answering.await.unwrap();
+    }
+}
