@@ -3,6 +3,7 @@
 //! The vectors are stated in session keys, below the key derivation, so they enter through
 //! `SessionKeys::from_parts`; B.3 tests the derivation itself. All go through the same packet path
 //! as real packets.
+#![allow(clippy::expect_used, reason = "a vector that cannot be set up is the test's failure")]
 
 use srtp::{
     MasterKey, Mki, PacketIndex, PacketKind, Policy, Profile, Receiver, Refusal, Sender,

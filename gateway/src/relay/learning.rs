@@ -163,7 +163,7 @@ impl Learner {
     fn step(&self, source: SocketAddr, proof: Proof, now: Instant) -> Step {
         if self.mode == EndpointLearning::Off {
             return match self.signalled {
-                Some(signalled) if signalled != source => self.from_elsewhere(self.state, proof),
+                Some(signalled) if signalled != source => self.elsewhere_step(self.state, proof),
                 _ => Step::Relay(State::Settled { heard: source }),
             };
         }
@@ -178,7 +178,7 @@ impl Learner {
                 EndpointLearning::Heuristic if self.rank(source) > rank => {
                     self.hear(source, proof, until)
                 }
-                EndpointLearning::Heuristic => self.from_elsewhere(state, proof),
+                EndpointLearning::Heuristic => self.elsewhere_step(state, proof),
                 _ => Step::Relay(state),
             },
             State::Tentative { heard } | State::Settled { heard } if heard == source => {
@@ -187,7 +187,7 @@ impl Learner {
             State::Tentative { .. } if self.vouched(self.rank(source), proof) => {
                 self.settle(source)
             }
-            State::Tentative { .. } | State::Settled { .. } => self.from_elsewhere(state, proof),
+            State::Tentative { .. } | State::Settled { .. } => self.elsewhere_step(state, proof),
         }
     }
 
@@ -256,7 +256,7 @@ impl Learner {
         if self.signalled.is_some() { Step::Move(state) } else { Step::Relay(state) }
     }
 
-    fn from_elsewhere(&self, state: State, proof: Proof) -> Step {
+    fn elsewhere_step(&self, state: State, proof: Proof) -> Step {
         let settled = matches!(state, State::Settled { .. });
         match (self.elsewhere, proof) {
             // Not settled, and the tag will tell whether this is the party: let it be opened.

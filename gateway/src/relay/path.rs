@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use packet_io::{Received, Verdict};
+use packet_io::{Received, Token, Verdict};
 use slab::Slab;
 use srtp::KeyState;
 
@@ -50,7 +50,7 @@ pub(super) struct Batch<'a> {
 
 /// Where a packet leaves.
 struct Onward {
-    from: (Slot, Component),
+    from: Token,
     to: SocketAddr,
     range: Range<usize>,
 }
@@ -66,11 +66,11 @@ impl Batch<'_> {
         stream.note_kernel_drops(component, packet.kernel_drops, self.tally);
         let received_ns = packet.timestamp_ns;
         match self.forward(slot, component, packet) {
-            Ok(Onward { from: (slot, component), to, range }) => {
+            Ok(onward) => {
                 if received_ns != 0 && self.sent.len() < self.sent.capacity() {
                     self.sent.push(Sent { from: slot, received_ns });
                 }
-                Verdict::Send { from: slot.token(component), to, range }
+                Verdict::Send { from: onward.from, to: onward.to, range: onward.range }
             }
             Err(reason) => {
                 self.tally.drops[reason as usize] += 1;
@@ -114,7 +114,7 @@ impl Batch<'_> {
         stream.traffic[media as usize].sent.packets += 1;
         stream.traffic[media as usize].sent.bytes += length as u64;
         self.tally.bytes_out += length as u64;
-        Ok(Onward { from: (peer, component), to, range: start..start + length })
+        Ok(Onward { from: peer.token(component), to, range: start..start + length })
     }
 }
 

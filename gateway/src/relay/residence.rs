@@ -83,7 +83,7 @@ impl Buckets {
     /// The first value beyond `bucket`.
     fn upper_edge(bucket: usize) -> u64 {
         let octave = 1_u64 << (Self::FIRST_OCTAVE as usize + bucket / 2);
-        if bucket % 2 == 0 { octave } else { octave + octave / 2 }
+        if bucket.is_multiple_of(2) { octave } else { octave + octave / 2 }
     }
 }
 

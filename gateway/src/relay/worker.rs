@@ -229,6 +229,8 @@ impl Worker {
     async fn serve(mut self) -> io::Result<()> {
         // A duplicate: the driver stays free to be borrowed for turns.
         let media = sys::watch(self.driver.readiness().try_clone_to_owned()?)?;
+        // tokio's list of those who yield is made by the first to do so: now, not amid packets.
+        tokio::task::yield_now().await;
         loop {
             let flow = match self.sleep(&media).await? {
                 Woken::Media => self.drain().await?,

@@ -1,0 +1,138 @@
+//! "No allocation per packet" is measured: a counting allocator sees a worker relay thousands of
+//! packets, in both directions, plain to SRTP and back, with RTCP, over every driver.
+//!
+//! A binary of its own with a single test, because the allocator counts the whole process.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+
+mod relay_support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway::relay::command::{Command, KeyPlan, StreamPlan};
+use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
+use packet_io::Choice;
+use relay_support::*;
+use srtp::Profile;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to `System` unchanged; counting touches no memory it hands out.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on; `System` allocated it.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on; `System` allocated it.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUNDS: u16 = 2000;
+const WARM_UP: u16 = 100;
+
+/// Two parties and packets prepared beforehand, so that sending them allocates nothing.
+struct Load {
+    plain: UdpSocket,
+    secure: UdpSocket,
+    local: [SocketAddr; 2],
+    from_plain: Vec<Vec<u8>>,
+    from_secure: Vec<Vec<u8>>,
+}
+
+impl Load {
+    fn set_up(worker: &WorkerHandle, profile: Profile) -> Self {
+        let party = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        };
+        let (plain, secure) = (party(), party());
+        let ((ports_a, local_a), (ports_b, local_b)) = (open_pair(), open_pair());
+        let muxed = |party: &UdpSocket| remote([party.local_addr().unwrap(); 2]);
+        let streams = [
+            StreamPlan {
+                sockets: Some(ports_a),
+                remote: muxed(&plain),
+                receive_key: KeyPlan::Clear,
+                send_key: KeyPlan::Clear,
+                rtcp_mux: true,
+                ..unchanged(1)
+            },
+            StreamPlan {
+                sockets: Some(ports_b),
+                remote: muxed(&secure),
+                receive_key: set_key(profile, 1),
+                send_key: set_key(profile, 2),
+                rtcp_mux: true,
+                ..unchanged(0)
+            },
+        ];
+        worker.commands.blocking_send(Command::Apply(call(streams))).unwrap();
+        let mut crypto = Crypto::new(profile, 1, 2);
+        // Every tenth packet is RTCP.
+        let is_report = |round: u16| round % 10 == 9;
+        let from_plain = (0..ROUNDS).map(|round| match is_report(round) {
+            true => receiver_report(1, 2),
+            false => rtp(1, round),
+        });
+        let from_secure = (0..ROUNDS).map(|round| match is_report(round) {
+            true => crypto.protect_rtcp(&receiver_report(1, 2)),
+            false => crypto.protect(&rtp(2, round)),
+        });
+        let (from_plain, from_secure) = (from_plain.collect(), from_secure.collect());
+        Self { plain, secure, local: [local_a[0], local_b[0]], from_plain, from_secure }
+    }
+
+    fn run(&self, rounds: std::ops::Range<u16>) {
+        let mut buffer = [0; 2048];
+        for round in rounds.map(usize::from) {
+            self.plain.send_to(&self.from_plain[round], self.local[0]).unwrap();
+            self.secure.send_to(&self.from_secure[round], self.local[1]).unwrap();
+            self.secure.recv(&mut buffer).expect("relayed");
+            self.plain.recv(&mut buffer).expect("relayed");
+        }
+    }
+}
+
+#[test]
+fn relaying_allocates_nothing_over_any_driver() {
+    for io in [Choice::Epoll, Choice::Uring] {
+        for profile in [Profile::AesCm128HmacSha1_80, Profile::AeadAes256Gcm] {
+            let worker = match worker::spawn(WorkerConfig { io, ..WorkerConfig::default() }) {
+                Ok(worker) => worker,
+                Err(StartError::Driver(error)) if io == Choice::Uring => {
+                    println!("SKIPPED: {error}");
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let load = Load::set_up(&worker, profile);
+            load.run(0..WARM_UP);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            load.run(WARM_UP..ROUNDS);
+            let during = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            let packets = 2 * u32::from(ROUNDS - WARM_UP);
+            assert_eq!(during, 0, "{during} allocations for {packets} packets, {}", worker.driver);
+            worker.commands.blocking_send(Command::Stop).unwrap();
+            worker.thread.join().unwrap().unwrap();
+        }
+    }
+}

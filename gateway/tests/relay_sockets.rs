@@ -1,0 +1,192 @@
+//! A worker on its own thread with real sockets on loopback: every driver relays both ways, says
+//! what it is, and leaves when told to.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod relay_support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use gateway::relay::command::{
+    CallKey, CallReport, Command, KeyPlan, StreamPlan, WorkerEvent, WorkerSnapshot,
+};
+use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
+use packet_io::Choice;
+use relay_support::*;
+use srtp::Profile;
+use tokio::sync::oneshot;
+
+const PROFILE: Profile = Profile::AeadAes128Gcm;
+const PACKETS: u16 = 500;
+
+fn start(io: Choice) -> Option<WorkerHandle> {
+    match worker::spawn(WorkerConfig { io, ..WorkerConfig::default() }) {
+        Ok(handle) => Some(handle),
+        Err(StartError::Driver(error)) if io == Choice::Uring => {
+            println!("SKIPPED: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ask<T>(worker: &WorkerHandle, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
+    let (reply, answer) = oneshot::channel();
+    worker.commands.blocking_send(command(reply)).unwrap();
+    answer.blocking_recv().unwrap()
+}
+
+/// A party's two sockets, with patience.
+struct Party([UdpSocket; 2]);
+
+impl Party {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        }))
+    }
+
+    fn addresses(&self) -> [SocketAddr; 2] {
+        self.0.each_ref().map(|socket| socket.local_addr().unwrap())
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let length = self.0[0].recv(&mut buffer).expect("a packet within five seconds");
+        buffer[..length].to_vec()
+    }
+}
+
+/// A call between a plain party and an SRTP party.
+struct Call {
+    plain: Party,
+    secure: Party,
+    crypto: Crypto,
+    /// Our RTP addresses.
+    local: [SocketAddr; 2],
+}
+
+impl Call {
+    fn set_up(worker: &WorkerHandle, key: CallKey) -> Self {
+        let (plain, secure) = (Party::new(), Party::new());
+        let ((ports_a, local_a), (ports_b, local_b)) = (open_pair(), open_pair());
+        let streams = [
+            StreamPlan {
+                sockets: Some(ports_a),
+                remote: remote(plain.addresses()),
+                receive_key: KeyPlan::Clear,
+                send_key: KeyPlan::Clear,
+                tos: Some(0xb8),
+                ..unchanged(1)
+            },
+            StreamPlan {
+                sockets: Some(ports_b),
+                remote: remote(secure.addresses()),
+                receive_key: set_key(PROFILE, 1),
+                send_key: set_key(PROFILE, 2),
+                ..unchanged(0)
+            },
+        ];
+        let plan = gateway::relay::command::CallPlan { call: key, streams: streams.into() };
+        worker.commands.blocking_send(Command::Apply(plan)).unwrap();
+        let crypto = Crypto::new(PROFILE, 1, 2);
+        Self { plain, secure, crypto, local: [local_a[0], local_b[0]] }
+    }
+
+    /// One packet each way, checked byte by byte.
+    fn exchange(&mut self, sequence: u16) {
+        let packet = rtp(1, sequence);
+        self.plain.0[0].send_to(&packet, self.local[0]).unwrap();
+        assert_eq!(self.crypto.open(&self.secure.receive()).unwrap(), packet);
+        let protected = self.crypto.protect(&rtp(2, sequence));
+        self.secure.0[0].send_to(&protected, self.local[1]).unwrap();
+        assert_eq!(self.plain.receive(), rtp(2, sequence));
+    }
+}
+
+fn relays_over(io: Choice, name: &str) {
+    let Some(worker) = start(io) else { return };
+    assert_eq!(worker.driver, name);
+    assert!(!worker.reason.is_empty());
+    let mut call = Call::set_up(&worker, CALL);
+    for sequence in 0..PACKETS {
+        call.exchange(sequence);
+    }
+    let snapshot: WorkerSnapshot = ask(&worker, Command::Snapshot);
+    let packets = u64::from(PACKETS) * 2;
+    assert_eq!((snapshot.packets_in, snapshot.packets_out), (packets, packets));
+    assert_eq!((snapshot.calls, snapshot.streams, snapshot.driver), (1, 2, name));
+    assert_eq!(snapshot.residence.len() + snapshot.clock_steps, packets);
+    assert_eq!(snapshot.drops.iter().sum::<u64>(), 0);
+
+    let report: Option<CallReport> = ask(&worker, |reply| Command::Close { call: CALL, reply });
+    assert_eq!(report.unwrap().streams[0].rtp_in.packets, u64::from(PACKETS));
+    // The ports are free as soon as the worker has answered the next command.
+    ask(&worker, Command::Snapshot);
+    for address in call.local {
+        UdpSocket::bind(address).expect("a closed call gives its ports back");
+    }
+    stop(worker);
+}
+
+fn stop(worker: WorkerHandle) {
+    worker.commands.blocking_send(Command::Stop).unwrap();
+    worker.thread.join().expect("no panic").expect("no driver error");
+}
+
+#[test]
+fn epoll_relays_both_ways() {
+    relays_over(Choice::Epoll, "epoll");
+}
+
+#[test]
+fn io_uring_relays_both_ways() {
+    relays_over(Choice::Uring, "io_uring");
+}
+
+#[test]
+fn a_burst_beyond_one_batch_is_relayed_whole_by_every_driver() {
+    for io in [Choice::Epoll, Choice::Uring] {
+        let Some(worker) = start(io) else { continue };
+        let mut calls: Vec<Call> = (1..=20).map(|n| Call::set_up(&worker, CallKey(n))).collect();
+        ask(&worker, Command::Snapshot);
+        for sequence in 0..50 {
+            for call in &calls {
+                call.plain.0[0].send_to(&rtp(1, sequence), call.local[0]).unwrap();
+            }
+        }
+        for call in &mut calls {
+            for sequence in 0..50 {
+                let packet = call.secure.receive();
+                assert_eq!(call.crypto.open(&packet).unwrap(), rtp(1, sequence));
+            }
+        }
+        stop(worker);
+    }
+}
+
+#[test]
+fn idle_calls_are_told_of_without_being_asked() {
+    let config = WorkerConfig { idle_after: Duration::from_millis(300), ..Default::default() };
+    let mut worker = worker::spawn(config).unwrap();
+    let _call = Call::set_up(&worker, CallKey(7));
+    let event = worker.events.blocking_recv().unwrap();
+    assert!(matches!(event, WorkerEvent::Idle { call: CallKey(7), .. }), "{event:?}");
+    stop(worker);
+}
+
+#[test]
+fn a_worker_leaves_when_nobody_can_command_it_any_more() {
+    let WorkerHandle { commands, thread, .. } = worker::spawn(WorkerConfig::default()).unwrap();
+    drop(commands);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_named_in_the_error() {
+    let config = WorkerConfig { core: Some(1000), ..WorkerConfig::default() };
+    let error = worker::spawn(config).unwrap_err().to_string();
+    assert!(error.starts_with("worker 0 cannot be pinned to core 1000"), "{error}");
+}

@@ -1,0 +1,311 @@
+//! What a sender and a receiver promise, packet by packet, in every profile.
+#![allow(clippy::expect_used, reason = "a packet that cannot be made is the test's failure")]
+
+use proptest::prelude::*;
+use srtp::{
+    KeyState, MasterKey, Opened, PacketIndex, PacketKind, Policy, Profile, Receiver, Refusal,
+    Sealed, Sender, SessionKeys,
+};
+
+#[test]
+fn overhead_is_the_profiles() {
+    for profile in Profile::ALL {
+        let (mut sender, mut receiver) = pair(profile, &Policy::default());
+        let sealed = sender.protect(1);
+        assert_eq!(sealed.len(), PLAIN_LEN + profile.rtp_overhead(), "{profile}");
+        assert_eq!(receiver.open(&sealed).expect("opens").len, PLAIN_LEN);
+
+        let mut report = report();
+        let sealed = sender.0.protect_rtcp(&mut report, REPORT_LEN).expect("protects");
+        assert_eq!(sealed.len, REPORT_LEN + profile.rtcp_overhead(), "{profile}");
+        let opened = receiver.0.open_rtcp(&mut report[..sealed.len]).expect("opens");
+        assert_eq!((opened.len, opened.index), (REPORT_LEN, 0));
+    }
+}
+
+#[test]
+fn a_replayed_packet_is_refused_also_after_the_wrap() {
+    for profile in Profile::ALL {
+        let (mut sender, mut receiver) = pair(profile, &Policy::default());
+        let packets: Vec<_> =
+            [65_534, 65_535, 0, 1].into_iter().map(|sequence| sender.protect(sequence)).collect();
+        let indexes: Vec<_> = packets
+            .iter()
+            .map(|packet| receiver.open(packet).expect("opens").index.value())
+            .collect();
+        assert_eq!(indexes, [65_534, 65_535, 65_536, 65_537], "{profile}");
+        for packet in &packets {
+            assert_eq!(receiver.open(packet), Err(Refusal::Replayed), "{profile}");
+        }
+    }
+}
+
+#[test]
+fn a_replayed_report_is_refused() {
+    for profile in Profile::ALL {
+        let (mut sender, mut receiver) = pair(profile, &Policy::default());
+        let mut buffer = report();
+        let sealed = sender.0.protect_rtcp(&mut buffer, REPORT_LEN).expect("protects");
+        let mut again = buffer;
+        assert!(receiver.0.open_rtcp(&mut buffer[..sealed.len]).is_ok());
+        let replayed = receiver.0.open_rtcp(&mut again[..sealed.len]);
+        assert_eq!(replayed, Err(Refusal::Replayed), "{profile}");
+    }
+}
+
+#[test]
+fn the_replay_window_is_as_wide_as_the_policy_says() {
+    for window in [64, 128, 1024] {
+        let policy = Policy { replay_window: window, ..Policy::default() };
+        let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, &policy);
+        let packets: Vec<_> =
+            (0..window as u16 + 1).map(|sequence| sender.protect(sequence)).collect();
+        receiver.open(&packets[window]).expect("opens the newest");
+        assert_eq!(receiver.open(&packets[0]), Err(Refusal::TooOld), "window {window}");
+        receiver.open(&packets[1]).expect("opens the oldest in the window");
+    }
+}
+
+#[test]
+fn a_forged_packet_moves_nothing() {
+    for profile in Profile::ALL {
+        let policy = Policy { max_streams: 2, replay_window: 64, ..Policy::default() };
+        let (mut sender, mut receiver) = pair(profile, &policy);
+        receiver.open(&sender.protect(65_500)).expect("opens");
+        let genuine = sender.protect(65_501);
+        // Far ahead, after the wrap, and from sources that would fill the table.
+        for (sequence, ssrc) in [(65_535, SSRC), (20_000, SSRC), (1, 2), (1, 3), (1, 4)] {
+            let mut forged = genuine.clone();
+            forged[2..4].copy_from_slice(&u16::to_be_bytes(sequence));
+            forged[8..12].copy_from_slice(&u32::to_be_bytes(ssrc));
+            assert_eq!(receiver.open(&forged), Err(Refusal::AuthenticationFailed), "{profile}");
+        }
+        let opened = receiver.open(&genuine).expect("opens");
+        assert_eq!(opened.index, PacketIndex::new(0, 65_501), "{profile}");
+        assert!(receiver.open(&sender.protect_from(2, 1)).is_ok(), "{profile}");
+    }
+}
+
+#[test]
+fn a_full_table_refuses_a_further_source_and_keeps_the_old() {
+    let policy = Policy { max_streams: 2, ..Policy::default() };
+    let (mut sender, mut receiver) = pair(Profile::AesCm128HmacSha1_80, &policy);
+    for ssrc in [1, 2] {
+        assert!(receiver.open(&sender.protect_from(ssrc, 1)).is_ok());
+    }
+    assert_eq!(sender.try_protect(3, 1).1, Err(Refusal::TooManyStreams));
+    let mut other = pair(Profile::AesCm128HmacSha1_80, &policy).0;
+    assert_eq!(receiver.open(&other.protect_from(3, 1)), Err(Refusal::TooManyStreams));
+    assert_eq!(sender.try_protect(1, 1).1, Err(Refusal::IndexReused));
+}
+
+#[test]
+fn a_sender_never_uses_an_index_twice() {
+    let policy = Policy { replay_window: 64, ..Policy::default() };
+    let (mut sender, _) = pair(Profile::AeadAes256Gcm, &policy);
+    for sequence in [100, 103, 101] {
+        assert!(sender.try_protect(SSRC, sequence).1.is_ok());
+    }
+    for sequence in [100, 101, 103] {
+        assert_eq!(sender.try_protect(SSRC, sequence).1, Err(Refusal::IndexReused));
+    }
+    assert!(sender.try_protect(SSRC, 102).1.is_ok());
+    assert!(sender.try_protect(SSRC, 167).1.is_ok());
+    assert_eq!(sender.try_protect(SSRC, 103).1, Err(Refusal::TooOld));
+    assert!(sender.try_protect(SSRC, 104).1.is_ok());
+}
+
+#[test]
+fn a_sender_keeps_its_roc_when_packets_reorder_around_the_wrap() {
+    let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, &Policy::default());
+    let sequences = [65_533, 65_535, 0, 65_534, 2, 1];
+    let indexes = [65_533, 65_535, 65_536, 65_534, 65_538, 65_537];
+    for (sequence, index) in sequences.into_iter().zip(indexes) {
+        let (packet, sealed) = sender.try_protect(SSRC, sequence);
+        assert_eq!(sealed.expect("protects").index.value(), index);
+        assert_eq!(receiver.open(&packet).expect("opens").index.value(), index);
+    }
+}
+
+#[test]
+fn a_sender_refuses_what_lies_before_its_first_round() {
+    let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, &Policy::default());
+    receiver.open(&sender.protect(3)).expect("opens");
+    assert_eq!(sender.try_protect(SSRC, 65_530).1, Err(Refusal::TooOld));
+    let opened = receiver.open(&sender.protect(4)).expect("opens");
+    assert_eq!(opened.index, PacketIndex::new(0, 4));
+}
+
+#[test]
+fn a_refused_packet_spends_nothing() {
+    for profile in Profile::ALL {
+        let policy = Policy { rtp_lifetime: Some(1), ..Policy::default() };
+        let mut sender = Sender::new(&key(profile), &policy);
+        let mut buffer = rtp(SSRC, 7);
+        let room = PLAIN_LEN + profile.rtp_overhead() - 1;
+        let no_room = sender.protect_rtp(&mut buffer[..room], PLAIN_LEN);
+        assert_eq!(no_room, Err(Refusal::NoRoom), "{profile}");
+        assert_eq!(sender.protect_rtp(&mut buffer, 11), Err(Refusal::Malformed));
+        assert_eq!(sender.protect_rtp(&mut buffer, usize::MAX), Err(Refusal::Malformed));
+        assert_eq!(sender.protect_rtcp(&mut buffer, 7), Err(Refusal::Malformed));
+        assert!(sender.protect_rtp(&mut buffer, PLAIN_LEN).is_ok(), "{profile}");
+    }
+}
+
+#[test]
+fn a_key_ends_at_its_lifetime_and_says_so_before() {
+    for profile in Profile::ALL {
+        let policy = Policy { rtp_lifetime: Some(16), ..Policy::default() };
+        let (mut sender, mut receiver) = pair(profile, &policy);
+        for sequence in 0..16 {
+            let (packet, sealed) = sender.try_protect(SSRC + u32::from(sequence % 2), sequence);
+            let expected = if sequence < 13 { KeyState::Fresh } else { KeyState::SoftLimit };
+            assert_eq!(sealed.expect("protects").key, expected, "packet {sequence}");
+            assert_eq!(receiver.open(&packet).expect("opens").key, expected, "packet {sequence}");
+        }
+        assert_eq!(sender.try_protect(SSRC, 16).1, Err(Refusal::KeyExhausted));
+        let one_more = pair(profile, &Policy::default()).0.protect(16);
+        assert_eq!(receiver.open(&one_more), Err(Refusal::KeyExhausted));
+        // The key is finished for both kinds of packet (RFC 3711 section 9.2).
+        let refused = sender.0.protect_rtcp(&mut report(), REPORT_LEN);
+        assert_eq!(refused, Err(Refusal::KeyExhausted), "{profile}");
+    }
+}
+
+#[test]
+fn the_rtcp_lifetime_ends_the_key_too() {
+    let policy = Policy { rtcp_lifetime: Some(2), ..Policy::default() };
+    let (mut sender, _) = pair(Profile::AesCm128HmacSha1_32, &policy);
+    for expected in [0, 1] {
+        let sealed = sender.0.protect_rtcp(&mut report(), REPORT_LEN).expect("protects");
+        assert_eq!(sealed.index, expected);
+    }
+    let refused = sender.0.protect_rtcp(&mut report(), REPORT_LEN);
+    assert_eq!(refused, Err(Refusal::KeyExhausted));
+    assert_eq!(sender.try_protect(SSRC, 1).1, Err(Refusal::KeyExhausted));
+}
+
+#[test]
+fn debug_output_shows_the_profile_alone() {
+    for profile in Profile::ALL {
+        let (sender, receiver) = pair(profile, &Policy::default());
+        let keys = SessionKeys::derive(&key(profile), PacketKind::Rtp);
+        assert_eq!(format!("{:?}", sender.0), format!("Sender {{ profile: {profile:?}, .. }}"));
+        assert_eq!(format!("{:?}", receiver.0), format!("Receiver {{ profile: {profile:?}, .. }}"));
+        assert_eq!(format!("{keys:?}"), format!("SessionKeys {{ profile: {profile:?}, .. }}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn any_changed_bit_is_refused(profile in 0usize..4, bit in 0usize..8 * PLAIN_LEN) {
+        let profile = Profile::ALL[profile];
+        let (mut sender, mut receiver) = pair(profile, &Policy::default());
+        let sealed = sender.protect(1);
+        let mut changed = sealed.clone();
+        let at = bit % (8 * sealed.len());
+        changed[at / 8] ^= 1 << (at % 8);
+        prop_assert!(receiver.open(&changed).is_err());
+        prop_assert!(receiver.open(&sealed).is_ok());
+    }
+
+    #[test]
+    fn no_bytes_panic_or_open(profile in 0usize..4, mut bytes: Vec<u8>, valid_version: bool) {
+        let profile = Profile::ALL[profile];
+        let (_, mut receiver) = pair(profile, &Policy::default());
+        if let (Some(first), true) = (bytes.first_mut(), valid_version) {
+            *first = *first & 0x3f | 0x80;
+        }
+        prop_assert!(receiver.0.open_rtp(&mut bytes.clone()).is_err());
+        prop_assert!(receiver.0.open_rtcp(&mut bytes).is_err());
+    }
+
+    #[test]
+    fn whatever_is_sent_is_used_once_and_opens(
+        profile in 0usize..4,
+        start: u16,
+        steps in proptest::collection::vec(-80i32..120, 1..150)
+    ) {
+        let profile = Profile::ALL[profile];
+        let (mut sender, mut receiver) = pair(profile, &Policy::default());
+        let mut used = std::collections::BTreeSet::new();
+        let mut sequence = start;
+        for step in steps {
+            sequence = sequence.wrapping_add(step as u16);
+            let (packet, sealed) = sender.try_protect(SSRC, sequence);
+            match sealed {
+                Ok(sealed) => {
+                    prop_assert!(used.insert(sealed.index));
+                    prop_assert_eq!(receiver.open(&packet).map(|opened| opened.index), Ok(sealed.index));
+                }
+                Err(refusal) => prop_assert!(matches!(refusal, Refusal::IndexReused | Refusal::TooOld)),
+            }
+        }
+    }
+}
+
+struct From(Sender);
+struct To(Receiver);
+
+impl From {
+    fn protect(&mut self, sequence: u16) -> Vec<u8> {
+        self.protect_from(SSRC, sequence)
+    }
+
+    fn protect_from(&mut self, ssrc: u32, sequence: u16) -> Vec<u8> {
+        let (packet, sealed) = self.try_protect(ssrc, sequence);
+        sealed.expect("protects");
+        packet
+    }
+
+    fn try_protect(&mut self, ssrc: u32, sequence: u16) -> (Vec<u8>, Result<Sealed, Refusal>) {
+        let mut buffer = rtp(ssrc, sequence);
+        let sealed = self.0.protect_rtp(&mut buffer, PLAIN_LEN);
+        buffer.truncate(sealed.map_or(0, |sealed| sealed.len));
+        (buffer, sealed)
+    }
+}
+
+impl To {
+    fn open(&mut self, packet: &[u8]) -> Result<Opened, Refusal> {
+        let mut buffer = packet.to_vec();
+        let opened = self.0.open_rtp(&mut buffer)?;
+        assert_eq!(buffer[HEADER_LEN..opened.len], [0x5a; PLAIN_LEN - HEADER_LEN]);
+        Ok(opened)
+    }
+}
+
+fn pair(profile: Profile, policy: &Policy) -> (From, To) {
+    let key = key(profile);
+    (From(Sender::new(&key, policy)), To(Receiver::new(&key, policy)))
+}
+
+fn key(profile: Profile) -> MasterKey {
+    let bytes = vec![0x42; profile.key_len() + profile.salt_len()];
+    MasterKey::from_concatenated(profile, &bytes).expect("the profile's length")
+}
+
+/// A 172-byte packet, as G.711 makes them, and tailroom.
+fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend([0, 0, 0, 160]);
+    packet.extend(ssrc.to_be_bytes());
+    packet.resize(PLAIN_LEN, 0x5a);
+    packet.resize(PLAIN_LEN + 32, 0);
+    packet
+}
+
+/// A receiver report with one block, and tailroom.
+fn report() -> [u8; REPORT_LEN + 32] {
+    let mut packet = [0x33; REPORT_LEN + 32];
+    packet[..8].copy_from_slice(&[0x81, 201, 0, 7, 0, 0, 0, 9]);
+    packet
+}
+
+const SSRC: u32 = 0xcafe_babe;
+const HEADER_LEN: usize = 12;
+const PLAIN_LEN: usize = 172;
+const REPORT_LEN: usize = 32;
