@@ -239,7 +239,8 @@ fn places(
     warnings: &mut Warnings,
 ) -> Places {
     let mut interface = |name: Option<&Bytes>| {
-        name.map_or(InterfaceIndex(0), |name| {
+        // An empty name is one that was not given.
+        name.filter(|name| !name.is_empty()).map_or(InterfaceIndex(0), |name| {
             settings.interface(name).unwrap_or_else(|| {
                 warnings.push("direction names an unknown interface: the default one is used");
                 InterfaceIndex(0)

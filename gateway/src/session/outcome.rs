@@ -108,7 +108,7 @@ impl Refused {
     /// No interface has an address of a usable family.
     pub const NO_ADDRESS: Self = Self("No address of this family on the interface");
     /// A `delete` that fits no call or none of its parties: with `fatal` an error, else a warning.
-    pub const NOT_FOUND: Self = Self("Call-ID not found or tags didn't match");
+    pub const NOT_FOUND: Self = Self(ng::reply::NOT_FOUND);
     /// The system's random source failed.
     pub const NO_ENTROPY: Self = Self("No random numbers for keys");
     /// More media sections or parties than a call may have.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ng::request::{AddressFamily, Delete, Flags, Replace, RtcpMux, Sdes, Signal, Transport};
+use ng::request::{AddressFamily, Delete, Signal, Transport};
 use ng::sdp::{MediaSection, Protocol, Sdp};
 use srtp::MasterKey;
 
@@ -264,24 +264,8 @@ pub(super) fn signal(from: &str, to: Option<&str>, sdp: &str) -> Signal {
         call_id: bytes("call"),
         from_tag: bytes(from),
         to_tag: to.map(bytes),
-        via_branch: None,
         sdp: bytes(sdp),
-        received_from: None,
-        media_address: None,
-        address_family: None,
-        direction: None,
-        transport: None,
-        replace: Replace::default(),
-        rtcp_mux: RtcpMux::default(),
-        sdes: Sdes::default(),
-        ice: None,
-        tos: None,
-        delete_delay: None,
-        label: None,
-        endpoint_learning: None,
-        sip_request: None,
-        supports_load_limit: false,
-        flags: Flags::default(),
+        ..Signal::default()
     }
 }
 
