@@ -7,6 +7,8 @@ mod draft;
 mod flag;
 mod key;
 mod option;
+mod parts;
+mod read;
 mod rtpp_flags;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,13 @@
 //! Of what identifies a call the first mention counts, of options the last. Keys are read first,
 //! then `flags`, then `rtpp-flags`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use super::flag::{DeleteFlag, Flag, Half, List, transport};
+use super::flag::{Flag, List};
 use super::key::Key;
-use super::option::{self, Taken};
+use super::option;
+use super::parts::{DeleteFlags, Halves, Interfaces};
+use super::read::{Taken, delete_delay, each, first, last, tos, transport};
 use super::rtpp_flags::{Word, word, words};
 use super::unknown::{Reason, Unknown};
 use super::{Command, Delete, Ice, Query, Refused, Request, Signal, Transport};
@@ -32,29 +32,6 @@ pub(super) struct Draft {
     interfaces: Interfaces,
     delete: DeleteFlags,
     unknown: Unknown,
-}
-
-/// Transport given in halves (`SRTP AVPF`).
-#[derive(Debug, Default)]
-struct Halves {
-    any: bool,
-    secure: bool,
-    feedback: bool,
-    dtls: bool,
-}
-
-/// Interface names, as they come.
-#[derive(Debug, Default)]
-struct Interfaces {
-    from: Option<Bytes>,
-    to: Option<Bytes>,
-}
-
-#[derive(Debug, Default)]
-struct DeleteFlags {
-    fatal: bool,
-    fast: bool,
-    to_tag: bool,
 }
 
 impl Draft {
@@ -211,9 +188,13 @@ impl Draft {
                 &mut options.endpoint_learning,
                 value.bytes().and_then(|word| option::endpoint_learning(word)),
             ),
-            Key::TransportProtocol => {
-                last(&mut options.transport, value.bytes().and_then(|word| transport_value(word)))
-            }
+            Key::TransportProtocol => last(
+                &mut options.transport,
+                value.bytes().and_then(|word| {
+                    let accept = word.eq_ignore_ascii_case(b"accept");
+                    if accept { Some(Transport::Accept) } else { transport(word) }
+                }),
+            ),
             Key::SipMessageType => last(
                 &mut options.sip_request,
                 value.bytes().and_then(|word| match &word[..] {
@@ -249,6 +230,10 @@ impl Draft {
 
     fn flag(&mut self, name: &Bytes) {
         let options = &mut self.options;
+        if let Some(transport) = transport(name) {
+            options.transport = Some(transport);
+            return;
+        }
         let taken = match Flag::of(name) {
             Some(Flag::Set(set)) => {
                 set(&mut options.flags);
@@ -257,7 +242,6 @@ impl Draft {
             Some(Flag::Element(List::Replace, word)) => options.replace.element(word),
             Some(Flag::Element(List::RtcpMux, word)) => options.rtcp_mux.element(word),
             Some(Flag::Element(List::Sdes, word)) => options.sdes.element(word),
-            Some(Flag::Transport(transport)) => last(&mut options.transport, Some(transport)),
             Some(Flag::Half(half)) => self.halves.add(half),
             Some(Flag::Interface) => self.interfaces.add(&Value::Bytes(name.clone())),
             Some(Flag::Delete(flag)) => self.delete.add(flag),
@@ -298,118 +282,13 @@ enum ToTag {
     Optional,
 }
 
-impl Halves {
-    fn add(&mut self, half: Half) -> Taken {
-        self.any = true;
-        match half {
-            Half::Rtp => self.secure = false,
-            Half::Srtp => self.secure = true,
-            Half::Avp => self.feedback = false,
-            Half::Avpf => self.feedback = true,
-            Half::Dtls => self.dtls = true,
-        }
-        Taken::Yes
-    }
-
-    fn protocol(&self) -> Option<Protocol> {
-        self.any.then_some(match (self.dtls, self.secure, self.feedback) {
-            (true, _, false) => Protocol::UdpTlsRtpSavp,
-            (true, _, true) => Protocol::UdpTlsRtpSavpf,
-            (false, true, false) => Protocol::RtpSavp,
-            (false, true, true) => Protocol::RtpSavpf,
-            (false, false, false) => Protocol::RtpAvp,
-            (false, false, true) => Protocol::RtpAvpf,
-        })
-    }
-}
-
-impl Interfaces {
-    /// A list of both, or one after the other.
-    fn add(&mut self, value: &Value) -> Taken {
-        each_bytes(value, |name| {
-            let free = if self.from.is_none() { &mut self.from } else { &mut self.to };
-            if free.is_some() {
-                return Taken::No;
-            }
-            *free = Some(name.clone());
-            Taken::Yes
-        })
-    }
-
-    fn direction(&mut self) -> Option<(Bytes, Bytes)> {
-        match (self.from.take(), self.to.take()) {
-            (None, None) => None,
-            (from, to) => Some((from.unwrap_or_default(), to.unwrap_or_default())),
-        }
-    }
-}
-
-impl DeleteFlags {
-    fn add(&mut self, flag: DeleteFlag) -> Taken {
-        match flag {
-            DeleteFlag::Fatal => self.fatal = true,
-            DeleteFlag::Fast => self.fast = true,
-            DeleteFlag::ToTag => self.to_tag = true,
-        }
-        Taken::Yes
-    }
-}
-
 /// Names that only flags use for a key.
 fn short_key(name: &[u8]) -> Option<Key> {
     name.eq_ignore_ascii_case(b"transport").then_some(Key::TransportProtocol)
 }
 
-fn transport_value(word: &[u8]) -> Option<Transport> {
-    if word.eq_ignore_ascii_case(b"accept") { Some(Transport::Accept) } else { transport(word) }
-}
-
-/// Keeps the first mention.
-fn first(place: &mut Option<Bytes>, value: &Value) -> Taken {
-    let Some(bytes) = value.bytes() else { return Taken::No };
-    place.get_or_insert_with(|| bytes.clone());
-    Taken::Yes
-}
-
-/// Keeps the last mention that makes sense.
-fn last<T>(place: &mut Option<T>, value: Option<T>) -> Taken {
-    if value.is_none() {
-        return Taken::No;
-    }
-    *place = value;
-    Taken::Yes
-}
-
-/// Each string of a list, or the single one; the worst answer counts.
-fn each(value: &Value, mut element: impl FnMut(&[u8]) -> Taken) -> Taken {
-    each_bytes(value, |bytes| element(bytes))
-}
-
-fn each_bytes(value: &Value, mut element: impl FnMut(&Bytes) -> Taken) -> Taken {
-    let mut worst = Taken::Yes;
-    for item in value.items() {
-        match item.bytes().map_or(Taken::No, &mut element) {
-            Taken::Yes => {}
-            other => worst = other,
-        }
-    }
-    worst
-}
-
 fn non_empty(bytes: Option<Bytes>) -> Option<Bytes> {
     bytes.filter(|bytes| !bytes.is_empty())
-}
-
-/// -1 keeps what the call has; more than a byte is no TOS.
-fn tos(value: &Value) -> Option<i16> {
-    let tos = value.int()?.max(-1);
-    i16::try_from(tos).ok().filter(|tos| *tos <= 255)
-}
-
-/// Seconds; negative asks for the default, which is what absence does.
-fn delete_delay(value: &Value) -> Option<Duration> {
-    let seconds = u64::try_from(value.int()?).ok()?;
-    Some(Duration::from_secs(seconds.min(MAX_DELETE_DELAY)))
 }
 
 /// Flags of one request that we look at. Kamailio's longest scripts have some twenty.
@@ -417,6 +296,3 @@ const MAX_FLAGS: usize = 256;
 
 /// `list` names this many calls unless told otherwise.
 const DEFAULT_LIMIT: usize = 32;
-
-/// One day: beyond that a typing error would keep ports for ever.
-const MAX_DELETE_DELAY: u64 = 86_400;

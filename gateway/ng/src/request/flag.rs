@@ -1,9 +1,8 @@
 //! Flags: words without a value, and prefixes that name an option (`SDES-off`,
 //! `rtcp-mux-offer`).
 
+use super::Flags;
 use super::key::{MAX_NAME, normalized};
-use super::{Flags, Transport};
-use crate::sdp::Protocol;
 
 /// What a flag means.
 pub(super) enum Flag<'a> {
@@ -11,8 +10,6 @@ pub(super) enum Flag<'a> {
     Set(Set),
     /// `replace-*`, `SDES-*`, `rtcp-mux-*`: an element of that list, as written.
     Element(List, &'a [u8]),
-    /// A whole profile name, or `accept`.
-    Transport(Transport),
     /// `RTP`, `SRTP`, `AVP`, `AVPF`, `DTLS`: half of a profile name.
     Half(Half),
     /// `internal` and `external`: interface names of old scripts.
@@ -56,9 +53,6 @@ pub(super) enum DeleteFlag {
 impl<'a> Flag<'a> {
     /// The flag of this spelling.
     pub(super) fn of(word: &'a [u8]) -> Option<Self> {
-        if let Some(protocol) = transport(word) {
-            return Some(Self::Transport(protocol));
-        }
         let mut buffer = [0; MAX_NAME];
         // What is after a prefix may be longer than any name of ours: suites are.
         let name = match normalized(word, &mut buffer) {
@@ -98,19 +92,6 @@ impl<'a> Flag<'a> {
         let unsupported = UNSUPPORTED_PREFIXES.iter().any(|prefix| strip(word, prefix).is_some());
         unsupported.then_some(Self::Unsupported)
     }
-}
-
-/// The profile of a `transport-protocol` value or flag.
-pub(super) fn transport(name: &[u8]) -> Option<Transport> {
-    Some(Transport::To(match name {
-        b"RTP/AVP" => Protocol::RtpAvp,
-        b"RTP/AVPF" => Protocol::RtpAvpf,
-        b"RTP/SAVP" => Protocol::RtpSavp,
-        b"RTP/SAVPF" => Protocol::RtpSavpf,
-        b"UDP/TLS/RTP/SAVP" => Protocol::UdpTlsRtpSavp,
-        b"UDP/TLS/RTP/SAVPF" => Protocol::UdpTlsRtpSavpf,
-        _ => return None,
-    }))
 }
 
 /// What follows the prefix, in any case and with any separator.
@@ -164,36 +145,23 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"always-transcode",
     b"asymmetric-codecs",
     b"block-dtmf",
-    b"block-egress",
-    b"block-media",
-    b"block-short",
-    b"bundle",
     b"detect-dtmf",
     b"directional",
     b"early-media",
     b"egress",
-    b"exclude-recording",
-    b"full-reporting",
-    b"generate-mid-attribute",
-    b"inactive",
     b"inject-dtmf",
     b"mirror-rtcp",
-    b"moh",
     b"nat-wait",
     b"no-codec-renegotiation",
     b"no-jitter-buffer",
     b"no-redis-update",
-    b"pad-crypto",
-    b"pause",
     b"pierce-nat",
-    b"recording-announcement",
     b"recording-vsc",
     b"record-call",
     b"record-dtmf",
     b"reject-ice",
     b"reorder-codecs",
     b"reuse-codecs",
-    b"rtcp-sdes-rewrite",
     b"single-codec",
     b"siprec",
     b"skip-recording-db",

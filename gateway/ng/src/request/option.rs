@@ -6,16 +6,8 @@ use std::net::IpAddr;
 use srtp::Profile;
 
 use super::key::{MAX_NAME, normalized};
+use super::read::Taken;
 use super::{AddressFamily, EndpointLearning, Ice, Replace, RtcpMux, Sdes};
-
-/// Whether an element was one that its option takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    Yes,
-    /// Known, but not done here.
-    Unsupported,
-    No,
-}
 
 impl Replace {
     pub(super) fn element(&mut self, word: &[u8]) -> Taken {

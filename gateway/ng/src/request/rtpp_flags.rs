@@ -24,13 +24,13 @@ pub(super) fn words(text: &Bytes) -> Words<'_> {
     Words { text, at: 0, depth: 0 }
 }
 
-/// Splits a flag as it also appears in lists: `name` or `name=value`.
+/// One flag of a list: `name` or `name=value`, where the name may have blanks.
 pub(super) fn word(flag: &Bytes) -> Word {
-    words(flag).next().unwrap_or_else(|| Word {
-        name: flag.clone(),
-        value: None,
-        whole: flag.clone(),
-    })
+    let Some(equals) = flag.iter().position(|&byte| byte == b'=') else {
+        return Word { name: flag.clone(), value: None, whole: flag.clone() };
+    };
+    let value = Words { text: flag, at: equals + 1, depth: 0 }.value();
+    Word { name: flag.slice(..equals), value: Some(value), whole: flag.clone() }
 }
 
 pub(super) struct Words<'a> {
@@ -176,6 +176,14 @@ mod tests {
         let text = Bytes::from_static(b"x=[a b] TOS=184");
         let whole: Vec<Bytes> = words(&text).map(|word| word.whole).collect();
         assert_eq!(whole, ["x=[a b]", "TOS=184"]);
+    }
+
+    #[test]
+    fn flags_of_a_list_may_have_blanks() {
+        let flag = word(&Bytes::from_static(b"strict source"));
+        assert_eq!((&flag.name[..], flag.value), (&b"strict source"[..], None));
+        let flag = word(&Bytes::from_static(b"delete delay=30"));
+        assert_eq!((&flag.name[..], flag.value), (&b"delete delay"[..], Some("30".into())));
     }
 
     #[test]

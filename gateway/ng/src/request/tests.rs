@@ -233,6 +233,29 @@ fn rtpp_flags_name_every_option() {
 }
 
 #[test]
+fn flags_of_a_list_are_spelled_in_many_ways() {
+    let flags = list(&[
+        "strict source",
+        "trust_address",
+        "SIP-source-address",
+        "TOS=184",
+        "delete delay=5",
+        "replace origin",
+        "direction=[a b]",
+    ]);
+    let (signal, ignored) = options(Dict::default().with("flags", flags));
+    assert!(ignored.is_empty(), "{ignored:?}");
+    assert!(signal.flags.strict_source && signal.flags.trust_address);
+    assert!(signal.flags.sip_source_address && signal.replace.origin);
+    assert_eq!(signal.tos, Some(184));
+    assert_eq!(signal.delete_delay, Some(Duration::from_secs(5)));
+    assert_eq!(signal.direction, Some((Bytes::from("a"), Bytes::from("b"))));
+
+    let (signal, ignored) = options(Dict::default().with("flags", "strict source"));
+    assert!(ignored.is_empty() && signal.flags.strict_source);
+}
+
+#[test]
 fn interfaces_come_as_list_as_pair_and_by_name() {
     let both = Some((Bytes::from("a"), Bytes::from("b")));
     assert_eq!(rtpp("direction=a direction=b").direction, both);
