@@ -16,6 +16,7 @@
 mod event;
 mod isolation;
 mod ledger;
+#[path = "../../../srtp/tests/interop_libsrtp/sys.rs"]
 mod libsrtp;
 mod media;
 mod packet;
@@ -108,15 +109,15 @@ fn call_under_every_suite(relay: Relay, folder: &Path) -> Result<Vec<SuiteReport
     for (index, suite) in (0..).zip(Profile::ALL) {
         let calls = plan::calls(suite, index);
         let agents = Agents::start(&calls, index, folder)?;
-        let (caller_log, callee_log) = agents.event_logs();
-        let media = SuiteMedia::new(calls, relay.restart(), caller_log, callee_log)?;
-        suites.push((agents, media));
+        suites.push((agents, calls));
     }
     thread::scope(|scope| {
         let runs: Vec<_> = suites
             .into_iter()
-            .map(|(mut agents, media)| {
+            .map(|(mut agents, calls)| {
                 scope.spawn(move || {
+                    let (caller_log, callee_log) = agents.event_logs();
+                    let media = SuiteMedia::new(calls, relay.restart(), caller_log, callee_log)?;
                     agents.call()?;
                     let mut report = media.run()?;
                     if let Err(error) = agents.finish() {

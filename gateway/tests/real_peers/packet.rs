@@ -26,11 +26,11 @@ pub(crate) struct RtpHeader {
 }
 
 /// 20 ms of G.711.
-pub(crate) const PAYLOAD: usize = 160;
+const PAYLOAD: usize = 160;
 /// A fixed header and its payload.
-pub(crate) const RTP_PACKET: usize = 12 + PAYLOAD;
+const RTP_PACKET: usize = 12 + PAYLOAD;
 /// A sender report without report blocks and a source description with a CNAME of 4.
-pub(crate) const RTCP_PACKET: usize = 28 + 16;
+const RTCP_PACKET: usize = 28 + 16;
 
 impl Origin {
     /// The payload of packet `count`.

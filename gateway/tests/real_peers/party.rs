@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use srtp::Profile;
 
 use crate::event::Described;
 use crate::ledger::Ledger;
-use crate::libsrtp::{Kind, Role, Session, TRAILER};
-use crate::packet::{Origin, RTCP_PACKET, RTP_PACKET};
+use crate::libsrtp::{Direction, Packet, Session};
+use crate::packet::Origin;
 use crate::plan::{InlineKey, PartyPlan};
 
 /// A party that sends and receives.
@@ -27,6 +27,13 @@ pub(crate) struct Party {
     pub(crate) sends: Sends,
 }
 
+/// Media or control: each has its socket, key and index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rtp,
+    Rtcp,
+}
+
 /// What a party sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sends {
@@ -42,7 +49,7 @@ impl Party {
     /// Binds the party's sockets in this thread's network namespace.
     pub(crate) fn new(origin: Origin, plan: &PartyPlan, suite: Profile) -> Result<Self> {
         let sealing = match &plan.key {
-            Some(key) => Some(session(suite, Role::Sender, key)?),
+            Some(key) => Some(session(suite, Direction::Outbound, key)?),
             None => None,
         };
         Ok(Self {
@@ -83,7 +90,8 @@ impl Party {
         if !self.is_plain() {
             let key = InlineKey::from_base64(&media.key, self.suite)
                 .ok_or_else(|| format!("got no key of {} (`{}`)", self.suite, media.key))?;
-            let opening = session(self.suite, Role::Receiver, &key).map_err(|e| e.to_string())?;
+            let opening =
+                session(self.suite, Direction::Inbound, &key).map_err(|error| error.to_string())?;
             self.opening = Some(opening);
         }
         self.relay = Some(media);
@@ -92,29 +100,34 @@ impl Party {
 
     /// Sends the next RTP packet and enters it.
     pub(crate) fn send_rtp(&mut self, ledger: &mut Ledger) {
-        let Some(to) = self.relay.as_ref().map(|relay| relay.address) else {
-            return ledger.fault("would send, but no SDP came from the relay".to_owned());
-        };
-        let mut buffer = [0; RTP_PACKET + TRAILER];
-        buffer[..RTP_PACKET].copy_from_slice(&self.origin.rtp(ledger.send_rtp(), self.sequence));
+        let packet = self.origin.rtp(ledger.send_rtp(), self.sequence);
         self.sequence = self.sequence.wrapping_add(1);
-        let sealed = seal(self.sealing.as_mut(), Kind::Rtp, &mut buffer, RTP_PACKET);
-        let sent = sealed.and_then(|packet| Ok(self.rtp.send_to(packet, to)?));
-        if let Err(error) = sent {
-            ledger.fault(format!("sending RTP to {to}: {error}"));
-        }
+        self.send(Kind::Rtp, &packet, ledger);
     }
 
     /// Sends the next RTCP packet and enters it.
     pub(crate) fn send_rtcp(&mut self, ledger: &mut Ledger) {
-        let Some(mut to) = self.relay.as_ref().map(|relay| relay.address) else { return };
-        to.set_port(to.port() + 1);
-        let mut buffer = [0; RTCP_PACKET + TRAILER];
-        buffer[..RTCP_PACKET].copy_from_slice(&self.origin.rtcp(ledger.send_rtcp()));
-        let sealed = seal(self.sealing.as_mut(), Kind::Rtcp, &mut buffer, RTCP_PACKET);
-        let sent = sealed.and_then(|packet| Ok(self.rtcp.send_to(packet, to)?));
+        let packet = self.origin.rtcp(ledger.send_rtcp());
+        self.send(Kind::Rtcp, &packet, ledger);
+    }
+
+    fn send(&mut self, kind: Kind, plain: &[u8], ledger: &mut Ledger) {
+        let Some(relay) = &self.relay else {
+            return ledger.fault("would send, but no SDP came from the relay".to_owned());
+        };
+        let mut packet = Packet::copy_from(plain);
+        let sealed = match (&mut self.sealing, kind) {
+            (None, _) => Ok(()),
+            (Some(session), Kind::Rtp) => session.protect_rtp(&mut packet),
+            (Some(session), Kind::Rtcp) => session.protect_rtcp(&mut packet),
+        };
+        if let Err(status) = sealed {
+            return ledger.fault(format!("protecting {kind:?}: libsrtp says {status:?}"));
+        }
+        let to = kind.port_of(relay.address);
+        let sent = kind.socket(&self.rtp, &self.rtcp).send_to(packet.as_bytes(), to);
         if let Err(error) = sent {
-            ledger.fault(format!("sending RTCP to {to}: {error}"));
+            ledger.fault(format!("sending {kind:?} to {to}: {error}"));
         }
     }
 
@@ -125,25 +138,38 @@ impl Party {
     }
 
     fn receive_kind(&mut self, kind: Kind, ledger: &mut Ledger) {
-        let socket = match kind {
-            Kind::Rtp => &self.rtp,
-            Kind::Rtcp => &self.rtcp,
-        };
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; LONGEST_PACKET];
         loop {
-            let (len, from) = match socket.recv_from(&mut buffer[..2048 - TRAILER]) {
+            let socket = kind.socket(&self.rtp, &self.rtcp);
+            let (len, from) = match socket.recv_from(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return ledger.fault(format!("receiving {kind:?}: {error}")),
             };
-            if !self.relay.as_ref().is_some_and(|relay| is_of(relay.address, kind, from)) {
+            if self.relay.as_ref().map(|relay| kind.port_of(relay.address)) != Some(from) {
                 ledger.fault(format!("{kind:?} came from {from}, not from the relay's port"));
                 continue;
             }
-            match (open(self.opening.as_mut(), kind, &mut buffer, len), kind) {
-                (Ok(packet), Kind::Rtp) => ledger.receive_rtp(packet),
-                (Ok(packet), Kind::Rtcp) => ledger.receive_rtcp(packet),
-                (Err(refused), _) => ledger.fault(refused),
+            self.open(kind, &buffer[..len], ledger);
+        }
+    }
+
+    fn open(&mut self, kind: Kind, received: &[u8], ledger: &mut Ledger) {
+        let mut packet = Packet::copy_from(received);
+        let opened = match (&mut self.opening, kind) {
+            (None, _) => Ok(()),
+            (Some(session), Kind::Rtp) => session.unprotect_rtp(&mut packet),
+            (Some(session), Kind::Rtcp) => session.unprotect_rtcp(&mut packet),
+        };
+        match (opened, kind) {
+            (Ok(()), Kind::Rtp) => ledger.receive_rtp(packet.as_bytes()),
+            (Ok(()), Kind::Rtcp) => ledger.receive_rtcp(packet.as_bytes()),
+            (Err(status), Kind::Rtp) => ledger.fault(format!(
+                "RTP packet with sequence {:?} was refused: libsrtp says {status:?}",
+                received.get(2..4).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+            )),
+            (Err(status), Kind::Rtcp) => {
+                ledger.fault(format!("RTCP packet was refused: libsrtp says {status:?}"));
             }
         }
     }
@@ -155,48 +181,33 @@ impl Party {
     }
 }
 
-fn session(suite: Profile, role: Role, key: &InlineKey) -> Result<Session> {
-    Session::new(suite, role, key.bytes()).map_err(|refused| anyhow::anyhow!("{suite}: {refused}"))
-}
+impl Kind {
+    fn socket<'a>(self, rtp: &'a UdpSocket, rtcp: &'a UdpSocket) -> &'a UdpSocket {
+        match self {
+            Self::Rtp => rtp,
+            Self::Rtcp => rtcp,
+        }
+    }
 
-fn seal<'a>(
-    session: Option<&mut Session>,
-    kind: Kind,
-    buffer: &'a mut [u8],
-    len: usize,
-) -> Result<&'a [u8]> {
-    let len = match session {
-        Some(session) => session
-            .protect(kind, buffer, len)
-            .map_err(|refused| anyhow::anyhow!("protecting {kind:?}: {refused}"))?,
-        None => len,
-    };
-    Ok(&buffer[..len])
-}
-
-fn open<'a>(
-    session: Option<&mut Session>,
-    kind: Kind,
-    buffer: &'a mut [u8],
-    len: usize,
-) -> Result<&'a [u8], String> {
-    let opened = session.map_or(Ok(len), |session| session.unprotect(kind, buffer, len));
-    match (opened, kind) {
-        (Ok(len), _) => Ok(&buffer[..len]),
-        (Err(refused), Kind::Rtp) => Err(format!(
-            "RTP with sequence {} was refused: {refused}",
-            u16::from_be_bytes([buffer[2], buffer[3]])
-        )),
-        (Err(refused), Kind::Rtcp) => Err(format!("RTCP was refused: {refused}")),
+    /// RTCP is one port above RTP: nothing else was signalled.
+    fn port_of(self, mut rtp: SocketAddr) -> SocketAddr {
+        if self == Self::Rtcp {
+            rtp.set_port(rtp.port() + 1);
+        }
+        rtp
     }
 }
 
-fn is_of(relay: SocketAddr, kind: Kind, from: SocketAddr) -> bool {
-    let port = match kind {
-        Kind::Rtp => relay.port(),
-        Kind::Rtcp => relay.port() + 1,
+fn session(suite: Profile, direction: Direction, key: &InlineKey) -> Result<Session> {
+    // The numbers that the suites have as DTLS-SRTP profiles, by which libsrtp knows them too.
+    let number = match suite {
+        Profile::AesCm128HmacSha1_80 => 1,
+        Profile::AesCm128HmacSha1_32 => 2,
+        Profile::AeadAes128Gcm => 7,
+        Profile::AeadAes256Gcm => 8,
     };
-    from == SocketAddr::new(relay.ip(), port)
+    Session::new(direction, number, key.bytes(), &[])
+        .map_err(|status| anyhow!("libsrtp takes no {suite} session: {status:?}"))
 }
 
 fn bind(port: u16) -> Result<UdpSocket> {
@@ -205,3 +216,6 @@ fn bind(port: u16) -> Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+/// Far more than any agent sends, and what libsrtp's buffer takes.
+const LONGEST_PACKET: usize = 1500;
