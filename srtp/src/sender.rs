@@ -193,3 +193,28 @@ impl State {
         transform.seal(id, message, header_len, tag)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Profile;
+
+    #[test]
+    fn the_last_index_is_used_and_none_after_it() {
+        let key = MasterKey::from_concatenated(Profile::AeadAes128Gcm, &[1; 28]).expect("28");
+        let mut sender = Sender::new(&key, &Policy::default());
+        sender.state.streams.mark(Slot::New, 9, PacketIndex::new(u32::MAX, 65_533).value());
+        let mut protect = |sequence: u16| {
+            let mut buffer = [0; 12 + 16];
+            buffer[0] = 0x80;
+            buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
+            buffer[11] = 9;
+            sender.protect_rtp(&mut buffer, 12).map(|sealed| (sealed.index, sealed.key))
+        };
+        let last = PacketIndex::new(u32::MAX, 65_535);
+        assert_eq!(protect(65_535), Ok((last, KeyState::SoftLimit)));
+        assert_eq!(protect(0), Err(Refusal::KeyExhausted));
+        let late = PacketIndex::new(u32::MAX, 65_534);
+        assert_eq!(protect(65_534), Ok((late, KeyState::SoftLimit)));
+    }
+}

@@ -108,17 +108,17 @@ impl Drop for SessionKeys {
 
 /// Fills `out` with the PRF of `label` (RFC 3711 section 4.3.3). The 12-byte salt of RFC 7714 is
 /// padded on the right to the 14 bytes that the PRF was made for.
+#[expect(clippy::expect_used, reason = "MasterKey holds a key of its profile's length")]
 fn prf(master: &MasterKey, label: u8, out: &mut [u8]) {
     let salt = master.salt().dangerous_bytes();
     let mut iv = [0; 16];
     iv[..salt.len()].copy_from_slice(salt);
     iv[LABEL_AT] ^= label;
     let key = master.key().dangerous_bytes();
-    // MasterKey guarantees the profile's key length, so exactly one of these fits.
-    if let Ok(cipher) = Aes128Enc::new_from_slice(key) {
-        keystream(&cipher, iv, out);
-    } else if let Ok(cipher) = Aes256Enc::new_from_slice(key) {
-        keystream(&cipher, iv, out);
+    if key.len() == 32 {
+        keystream(&Aes256Enc::new_from_slice(key).expect("32 bytes"), iv, out);
+    } else {
+        keystream(&Aes128Enc::new_from_slice(key).expect("16 bytes"), iv, out);
     }
     iv.zeroize();
 }

@@ -21,11 +21,10 @@ pub(crate) struct AesCm {
 }
 
 impl AesCm {
+    #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
     pub(super) fn new(keys: &SessionKeys, tag_len: usize) -> Self {
-        let mut key = [0; 16];
-        key.copy_from_slice(keys.dangerous_cipher_key());
-        let cipher = Aes128Enc::new(&key.into());
-        key.zeroize();
+        let cipher = Aes128Enc::new_from_slice(keys.dangerous_cipher_key())
+            .expect("a key of its profile's length");
         let hmac = HmacSha1::new(keys.dangerous_auth_key());
         Self { cipher, hmac, salt: *keys.dangerous_salt(), tag_len }
     }
