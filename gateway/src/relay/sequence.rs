@@ -49,18 +49,32 @@ enum Phase {
     #[default]
     Fresh,
     Running,
-    /// Signalling spoke since the last packet: the first jump is believed.
-    RestartLikely,
+    /// Signalling spoke: within so many packets a jump needs no second one to be believed.
+    RestartLikely {
+        packets: u8,
+    },
 }
+
+/// Packets after signalling within which a restart is likely: what was on its way, and five
+/// seconds of 20 ms audio for the party to act on it.
+const RESTART_LIKELY: u8 = 250;
+/// A repeat no further behind than this is the network's even then.
+const NETWORK_REPEAT: u16 = 8;
 
 impl Tracker {
     /// Takes the next sequence number.
     pub(super) fn step(&mut self, sequence: u16) -> Step {
-        let phase = std::mem::replace(&mut self.phase, Phase::Running);
-        if phase == Phase::Fresh {
-            self.restart(sequence);
-            return Step::First;
-        }
+        let likely = match self.phase {
+            Phase::Fresh => {
+                self.restart(sequence);
+                return Step::First;
+            }
+            Phase::RestartLikely { packets: packets @ 1.. } => {
+                self.phase = Phase::RestartLikely { packets: packets - 1 };
+                true
+            }
+            Phase::Running | Phase::RestartLikely { packets: 0 } => false,
+        };
         let ahead = sequence.wrapping_sub(self.highest());
         let behind = self.highest().wrapping_sub(sequence);
         if (1..=MAX_DROPOUT).contains(&ahead) {
@@ -72,10 +86,8 @@ impl Tracker {
             self.seen |= bit;
             return Step::Reordered;
         }
-        // A repeat of the very last packet is the network's; anything else impossible right
-        // after signalling, or twice in a row, is a source that started over.
-        let believed = phase == Phase::RestartLikely && behind != 0;
-        if believed || self.suspect == Some(sequence) {
+        // Impossible twice in a row, or soon after signalling: the source has started over.
+        if self.suspect == Some(sequence) || (likely && behind > NETWORK_REPEAT) {
             self.restart(sequence);
             return Step::Restart;
         }
@@ -83,10 +95,10 @@ impl Tracker {
         if behind < MAX_MISORDER { Step::Duplicate } else { Step::Stray }
     }
 
-    /// Signalling spoke: a jump in the very next packet needs no second one to be believed.
+    /// Signalling spoke: for a while a jump needs no second one to be believed.
     pub(super) fn expect_restart(&mut self) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::RestartLikely;
+        if self.phase != Phase::Fresh {
+            self.phase = Phase::RestartLikely { packets: RESTART_LIKELY };
         }
     }
 
@@ -108,6 +120,7 @@ impl Tracker {
 
     fn restart(&mut self, sequence: u16) {
         self.extended = u32::from(sequence);
+        self.phase = Phase::Running;
         // What lies before the start counts as seen: late packets of the old run are not new.
         self.seen = u128::MAX;
         self.suspect = None;
@@ -212,10 +225,13 @@ mod tests {
     #[test]
     fn a_restart_close_behind_goes_on_at_once_after_signalling() {
         let mut offset = Offset::default();
-        for number in 1..=50 {
+        for number in 1..=40 {
             offset.next(number);
         }
         offset.expect_restart();
+        for number in 41..=50 {
+            assert_eq!(offset.next(number), number, "sent before the party had the answer");
+        }
         assert_eq!(offset.next(1), 51);
         assert_eq!(offset.next(2), 52);
     }
