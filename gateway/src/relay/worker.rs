@@ -19,6 +19,7 @@ use packet_io::{AnyDriver, Choice, Driver, OpenError, Opened, clock, uring};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::command::{Command, WorkerEvent};
 use super::stats::Identity;
@@ -165,7 +166,9 @@ fn run(
         next_scan: clock::monotonic() + SCAN_INTERVAL,
     };
     let _ = ready.send(Ok(said));
-    runtime.block_on(worker.serve())
+    runtime.block_on(worker.serve()).inspect_err(|error| {
+        tracing::error!(worker = config.index, %error, "the worker's driver failed: it has ended");
+    })
 }
 
 /// Everything that can fail at start, in the thread that will use it.
@@ -215,6 +218,7 @@ struct Worker {
     inbox: mpsc::Receiver<Command>,
     events: mpsc::Sender<WorkerEvent>,
     idle_after: Duration,
+    /// For when media leaves no time to wait for the timer.
     next_scan: Instant,
 }
 
@@ -231,10 +235,15 @@ impl Worker {
         let media = sys::watch(self.driver.readiness().try_clone_to_owned()?)?;
         // tokio's list of those who yield is made by the first to do so: now, not amid packets.
         tokio::task::yield_now().await;
+        let mut scans = tokio::time::interval(SCAN_INTERVAL);
+        scans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let flow = match self.sleep(&media).await? {
+            let flow = match self.sleep(&media, &mut scans).await? {
                 Woken::Media => self.drain().await?,
-                Woken::Timer => ControlFlow::Continue(()),
+                Woken::Timer => {
+                    self.scan(clock::monotonic());
+                    ControlFlow::Continue(())
+                }
                 Woken::Command(Some(command)) => self.obey(command),
                 Woken::Command(None) => ControlFlow::Break(()),
             };
@@ -242,11 +251,10 @@ impl Worker {
                 return Ok(());
             }
             self.driver.flush()?;
-            self.scan_when_due(clock::monotonic());
         }
     }
 
-    async fn sleep(&mut self, media: &AsyncFd<OwnedFd>) -> io::Result<Woken> {
+    async fn sleep(&mut self, media: &AsyncFd<OwnedFd>, scans: &mut Interval) -> io::Result<Woken> {
         tokio::select! {
             ready = media.readable() => {
                 // Cleared before the turns: what arrives during the last one wakes us again.
@@ -254,7 +262,7 @@ impl Worker {
                 Ok(Woken::Media)
             }
             command = self.inbox.recv() => Ok(Woken::Command(command)),
-            () = tokio::time::sleep_until(self.next_scan.into()) => Ok(Woken::Timer),
+            _ = scans.tick() => Ok(Woken::Timer),
         }
     }
 
@@ -273,7 +281,9 @@ impl Worker {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            self.scan_when_due(now);
+            if now >= self.next_scan {
+                self.scan(now);
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -303,10 +313,7 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
-    fn scan_when_due(&mut self, now: Instant) {
-        if now < self.next_scan {
-            return;
-        }
+    fn scan(&mut self, now: Instant) {
         self.next_scan = now + SCAN_INTERVAL;
         let events = &self.events;
         self.table.scan(SCAN_SHARE, self.idle_after, now, |event| tell(events, event));
