@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use gateway::relay::command::{
-    CallKey, CallReport, Command, KeyPlan, StreamPlan, WorkerEvent, WorkerSnapshot,
+    CallKey, CallPlan, CallReport, Command, KeyPlan, StreamPlan, WorkerEvent, WorkerSnapshot,
 };
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
 use packet_io::Choice;
@@ -20,7 +20,11 @@ const PROFILE: Profile = Profile::AeadAes128Gcm;
 const PACKETS: u16 = 500;
 
 fn start(io: Choice) -> Option<WorkerHandle> {
-    match worker::spawn(WorkerConfig { io, ..WorkerConfig::default() }) {
+    start_as(0, io)
+}
+
+fn start_as(index: usize, io: Choice) -> Option<WorkerHandle> {
+    match worker::spawn(WorkerConfig { index, io, ..WorkerConfig::default() }) {
         Ok(handle) => Some(handle),
         Err(StartError::Driver(error)) if io == Choice::Uring => {
             println!("SKIPPED: {error}");
@@ -89,7 +93,7 @@ impl Call {
                 ..unchanged(0)
             },
         ];
-        let plan = gateway::relay::command::CallPlan { call: key, streams: streams.into() };
+        let plan = CallPlan { call: key, streams: streams.into() };
         worker.commands.blocking_send(Command::Apply(plan)).unwrap();
         let crypto = Crypto::new(PROFILE, 1, 2);
         Self { plain, secure, crypto, local: [local_a[0], local_b[0]] }
@@ -175,6 +179,47 @@ fn idle_calls_are_told_of_without_being_asked() {
     let event = worker.events.blocking_recv().unwrap();
     assert!(matches!(event, WorkerEvent::Idle { call: CallKey(7), .. }), "{event:?}");
     stop(worker);
+}
+
+#[test]
+fn a_thousand_idle_calls_take_less_than_one_percent_of_a_core() {
+    for io in [Choice::Epoll, Choice::Uring] {
+        let Some(worker) = start_as(IDLE_WORKER, io) else { continue };
+        for n in 0..1000 {
+            let (ports_a, _) = open_pair();
+            let (ports_b, _) = open_pair();
+            let streams = vec![
+                StreamPlan { sockets: Some(ports_a), ..unchanged(1) },
+                StreamPlan { sockets: Some(ports_b), ..unchanged(0) },
+            ];
+            let plan = CallPlan { call: CallKey(n), streams };
+            worker.commands.blocking_send(Command::Apply(plan)).unwrap();
+        }
+        assert_eq!(ask(&worker, Command::Snapshot).calls, 1000);
+        let before = cpu_ns();
+        std::thread::sleep(WATCHED);
+        let share = (cpu_ns() - before) as f64 / WATCHED.as_nanos() as f64;
+        println!("{}: {:.3} % of a core", worker.driver, share * 100.0);
+        assert!(share < 0.01, "{}: {:.2} % of a core", worker.driver, share * 100.0);
+        stop(worker);
+    }
+}
+
+/// Tells its thread from those of the tests beside it.
+const IDLE_WORKER: usize = 77;
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// Time on a processor of this process's worker threads, by the scheduler's own account.
+fn cpu_ns() -> u64 {
+    let threads =
+        std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    threads
+        .filter(|thread| read(thread.join("comm")).trim() == format!("relay-{IDLE_WORKER}"))
+        .map(|thread| {
+            read(thread.join("schedstat")).split(' ').next().unwrap().parse::<u64>().unwrap()
+        })
+        .sum()
 }
 
 #[test]
