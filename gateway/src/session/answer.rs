@@ -7,17 +7,18 @@
 //! repeats changes nothing.
 
 use bytes::Bytes;
-use ng::request::{Signal, Transport};
-use ng::sdp::{LocalMedia, MediaRewrite, MediaSection, Protocol, Sdp};
+use ng::request::Signal;
+use ng::sdp::{MediaRewrite, MediaSection};
 
 use crate::relay::command::StreamIndex;
 
+use super::body;
 use super::call::Call;
 use super::crypto::{self, LocalCrypto, PeerCrypto};
 use super::dialogue;
 use super::media::{Kind, Said};
 use super::mux::{self, Settled};
-use super::offer::{Context, apply_flags, first_address, written};
+use super::offer::{Context, apply_flags};
 use super::origin;
 use super::party::PartyIndex;
 use super::ports::LocalPorts;
@@ -50,15 +51,14 @@ struct Leg {
 pub(super) fn answer(
     context: &Context<'_>,
     call: &mut Call,
-    signal: &Signal,
-    sdp: &Sdp,
     warnings: &mut Warnings,
     freed: &mut Vec<LocalPorts>,
 ) -> Result<Bytes, Refused> {
+    let (signal, sdp) = (context.signal, context.sdp);
     let (offerer, answerer) = dialogue::of_answer(call, signal)?;
     let mut drafts = Vec::with_capacity(sdp.media.len());
     for (index, section) in sdp.media.iter().enumerate() {
-        let weighing = Weighing { context, call, signal, offerer, answerer, index };
+        let weighing = Weighing { context, call, offerer, answerer, index };
         drafts.push(weighing.section(section, warnings)?);
     }
 
@@ -69,7 +69,7 @@ pub(super) fn answer(
         rewrites.push(match draft {
             Draft::Relay(agreed) => {
                 commit(call, offerer, answerer, index, *agreed, signal);
-                rewrite(call, offerer, index, section, signal)
+                body::for_offerer(call, offerer, index, section, signal)
             }
             Draft::Reject => {
                 end_section(call, offerer, answerer, index, freed);
@@ -86,7 +86,8 @@ pub(super) fn answer(
         end_section(call, offerer, answerer, index, freed);
     }
     call.answered = true;
-    let session = origin::session(signal, first_address(&rewrites), &context.settings.instance);
+    let session =
+        origin::session(signal, body::first_address(&rewrites), &context.settings.instance);
     let origin = &mut call.parties[offerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
 }
@@ -94,7 +95,6 @@ pub(super) fn answer(
 struct Weighing<'a> {
     context: &'a Context<'a>,
     call: &'a Call,
-    signal: &'a Signal,
     offerer: PartyIndex,
     answerer: PartyIndex,
     index: usize,
@@ -112,7 +112,7 @@ impl Weighing<'_> {
             }
             Kind::Relay => {}
         }
-        let said = Said::of(section, self.signal, crypto)?;
+        let said = Said::of(section, self.context.signal, crypto)?;
         match self.relay(said)? {
             Ok(agreed) => Ok(Draft::Relay(Box::new(agreed))),
             Err(reason) => {
@@ -180,7 +180,7 @@ impl Weighing<'_> {
     ) -> Result<Option<SdesKeys>, Refused> {
         let in_force = self.call.stream(stream).local_crypto();
         let profile = in_force.map(|local| local.key.profile());
-        let sdes = &self.signal.sdes;
+        let sdes = &self.context.signal.sdes;
         let Some(peer) = crypto::choose(self.context.settings, sdes, offered, profile, other_leg)
         else {
             return Ok(None);
@@ -271,38 +271,6 @@ fn end_section(
     });
     if let Some(stream) = call.open_stream(offerer, index).filter(|_| !wanted_by_another) {
         call.end_stream(stream, freed);
-    }
-}
-
-/// How a section is written for the offerer.
-fn rewrite(
-    call: &Call,
-    offerer: PartyIndex,
-    index: usize,
-    section: &MediaSection,
-    signal: &Signal,
-) -> MediaRewrite {
-    let Some(stream) = call.open_stream(offerer, index) else { return MediaRewrite::Reject };
-    let stream = call.stream(stream);
-    let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
-    MediaRewrite::Relay(Box::new(LocalMedia {
-        rtp: stream.ports.rtp(),
-        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, stream.mux),
-        rtcp_mux: stream.mux == Settled::OnePort,
-        protocol: restored(&call.parties[offerer.0].media[index].protocol, section, signal),
-        crypto: crypto.into_iter().collect(),
-        ..written(section, signal, index)
-    }))
-}
-
-/// The transport that was offered; with `accept` the one answered, as far as its keys are of the
-/// same kind.
-fn restored(offered: &Protocol, section: &MediaSection, signal: &Signal) -> Protocol {
-    match signal.transport {
-        Some(Transport::Accept) if section.protocol.is_srtp() == offered.is_srtp() => {
-            section.protocol.clone()
-        }
-        _ => offered.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A call: its parties, their streams, and its times.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::relay::command::{CallKey, CallPlan, StreamIndex};
 
@@ -28,6 +28,8 @@ pub(super) struct Call {
     pub(super) answered: bool,
     /// When it is to end (a delayed `delete`).
     pub(super) deletion: Option<Instant>,
+    /// `delete-delay` of an offer: for a `delete` that does not say.
+    pub(super) delete_delay: Option<Duration>,
     /// It has ended and waits for its worker's report.
     pub(super) ended: Option<EndReason>,
     /// The deadline it is scheduled under.
@@ -46,6 +48,7 @@ impl Call {
             last_signal: now,
             answered: false,
             deletion: None,
+            delete_delay: None,
             ended: None,
             scheduled: None,
         }

@@ -51,40 +51,38 @@ impl<P: PortSource> Calls<P> {
     /// Takes an offer.
     pub fn offer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
         let sdp = parse(signal)?;
-        let existing = self.by_id.get(&*signal.call_id).copied();
-        if existing.is_none() && self.is_full() {
+        let Some(key) = self.by_id.get(&*signal.call_id).copied() else {
+            return self.first_offer(signal, &sdp, now);
+        };
+        let call = self.calls.get_mut(&key).ok_or(Refused::UNKNOWN_CALL)?;
+        if origin::has_looped(&sdp, signal, &self.settings.instance) {
+            return Ok(unchanged(call, signal));
+        }
+        let context =
+            Context { signal, sdp: &sdp, settings: &self.settings, random: &self.random, now };
+        let outcome = offered(&context, &mut self.ports, call)?;
+        self.deadlines.schedule(call, &self.settings);
+        Ok(outcome)
+    }
+
+    /// Takes the offer that makes a call. Refused, it leaves nothing behind.
+    fn first_offer(
+        &mut self,
+        signal: &Signal,
+        sdp: &Sdp,
+        now: Instant,
+    ) -> Result<Outcome, Refused> {
+        if self.settings.max_sessions.is_some_and(|limit| self.by_id.len() >= limit) {
             return Err(Refused::SESSION_LIMIT);
         }
-        // A call is out of the table while it is worked on; refused, an old one goes back as it
-        // was and a new one is forgotten.
-        let mut call = match existing.and_then(|key| self.calls.remove(&key)) {
-            Some(call) => call,
-            None => Call::new(CallKey(self.next_key), &signal.call_id, now),
-        };
-        if existing.is_some() && origin::has_looped(&sdp, signal, &self.settings.instance) {
-            let looped = unchanged(&call, signal);
-            self.calls.insert(call.key, call);
-            return Ok(looped);
-        }
-        let mut warnings = Warnings::new();
-        let context = Context { settings: &self.settings, random: &self.random, now };
-        let offered =
-            offer::offer(&context, &mut self.ports, &mut call, signal, &sdp, &mut warnings);
-        if existing.is_none() {
-            if let Err(refused) = offered {
-                return Err(refused);
-            }
-            self.next_key += 1;
-            self.by_id.insert(call.id.clone(), call.key);
-        }
-        let outcome = offered.map(|sdp| {
-            call.last_signal = now;
-            call.deletion = None;
-            Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings }
-        });
+        let mut call = Call::new(CallKey(self.next_key), &signal.call_id, now);
+        let context = Context { signal, sdp, settings: &self.settings, random: &self.random, now };
+        let outcome = offered(&context, &mut self.ports, &mut call)?;
+        self.next_key += 1;
         self.deadlines.schedule(&mut call, &self.settings);
+        self.by_id.insert(call.id.clone(), call.key);
         self.calls.insert(call.key, call);
-        outcome
+        Ok(outcome)
     }
 
     /// Takes an answer.
@@ -94,9 +92,10 @@ impl<P: PortSource> Calls<P> {
         if origin::has_looped(&sdp, signal, &self.settings.instance) {
             return Ok(unchanged(call, signal));
         }
-        let context = Context { settings: &self.settings, random: &self.random, now };
+        let context =
+            Context { signal, sdp: &sdp, settings: &self.settings, random: &self.random, now };
         let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
-        let sdp = answer::answer(&context, call, signal, &sdp, &mut warnings, &mut freed)?;
+        let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
         call.last_signal = now;
         self.deadlines.schedule(call, &self.settings);
         let outcome = Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings };
@@ -115,7 +114,7 @@ impl<P: PortSource> Calls<P> {
             // OpenSIPS names no tag: that is the whole call, with a branch or without.
             None => None,
         };
-        let delay = delete.delete_delay.unwrap_or(self.settings.delete_delay);
+        let delay = delete.delete_delay.or(call.delete_delay).unwrap_or(self.settings.delete_delay);
         let deadline = now.checked_add(delay).filter(|_| !delay.is_zero());
         let effect = match (party, deadline) {
             (None, None) => {
@@ -247,10 +246,6 @@ impl<P: PortSource> Calls<P> {
         self.calls.get(&key)
     }
 
-    fn is_full(&self) -> bool {
-        self.settings.max_sessions.is_some_and(|limit| self.by_id.len() >= limit)
-    }
-
     /// Takes a call out of service; its ports stay until its sockets are closed.
     fn end(&mut self, key: CallKey, reason: EndReason) {
         if let Some(call) = self.calls.get_mut(&key) {
@@ -289,6 +284,20 @@ fn live<'a>(
 ) -> Result<&'a mut Call, Refused> {
     let key = by_id.get(id).ok_or(Refused::UNKNOWN_CALL)?;
     calls.get_mut(key).ok_or(Refused::UNKNOWN_CALL)
+}
+
+/// An offer taken into its call.
+fn offered<P: PortSource>(
+    context: &Context<'_>,
+    ports: &mut P,
+    call: &mut Call,
+) -> Result<Outcome, Refused> {
+    let mut warnings = Warnings::new();
+    let sdp = offer::offer(context, ports, call, &mut warnings)?;
+    call.last_signal = context.now;
+    call.deletion = None;
+    call.delete_delay = context.signal.delete_delay.or(call.delete_delay);
+    Ok(Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings })
 }
 
 fn parse(signal: &Signal) -> Result<Sdp, Refused> {

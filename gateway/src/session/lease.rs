@@ -1,11 +1,8 @@
 //! Ports opened for a request that may still be refused: whatever is not taken goes back.
 
-use ng::request::AddressFamily;
-
 use super::Refused;
-use super::party::Place;
+use super::place::Place;
 use super::ports::{OpenPorts, PortError, PortSource};
-use super::settings::Settings;
 
 /// Ports opened so far for one request.
 pub(super) struct Lease<'a, P: PortSource> {
@@ -35,6 +32,11 @@ impl<'a, P: PortSource> Lease<'a, P> {
         Ok(Leased(self.opened.len() - 1))
     }
 
+    /// How many pairs have been opened.
+    pub(super) fn len(&self) -> usize {
+        self.opened.len()
+    }
+
     /// Hands a pair over to the call; each pair can be taken once.
     pub(super) fn take(&mut self, leased: Leased) -> Option<OpenPorts> {
         self.opened.get_mut(leased.0)?.take()
@@ -48,18 +50,5 @@ impl<P: PortSource> Drop for Lease<'_, P> {
             drop(ports);
             self.source.release(local);
         }
-    }
-}
-
-/// The family to open in: the one wanted where the interface has it, else the one it has, as the
-/// incumbent does.
-pub(super) fn family_on(settings: &Settings, place: Place) -> AddressFamily {
-    let other = match place.family {
-        AddressFamily::V4 => AddressFamily::V6,
-        AddressFamily::V6 => AddressFamily::V4,
-    };
-    match settings.interfaces.get(usize::from(place.interface.0)) {
-        Some(interface) if !interface.has(place.family) && interface.has(other) => other,
-        _ => place.family,
     }
 }

@@ -14,6 +14,7 @@
 //! always taken out, so that no peer waits for checks that nobody answers.
 
 mod answer;
+mod body;
 mod call;
 mod calls;
 mod crypto;
@@ -25,6 +26,7 @@ mod offer;
 mod origin;
 mod outcome;
 mod party;
+mod place;
 pub mod ports;
 pub mod settings;
 mod stream;

@@ -11,29 +11,31 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ng::request::{AddressFamily, Signal, Transport};
-use ng::sdp::{
-    Direction, KeyPadding, LocalMedia, MediaRewrite, MediaSection, Protocol, RtcpLine, Sdp,
-};
+use ng::request::{Ice, Signal, Transport};
+use ng::sdp::{MediaRewrite, MediaSection, Protocol, Sdp};
 use ring::rand::SystemRandom;
 
 use crate::relay::command::StreamIndex;
 
+use super::body;
 use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
 use super::crypto::{self, LocalCrypto, PeerCrypto};
 use super::dialogue::{Dialogue, Side};
-use super::lease::{Lease, Leased, family_on};
-use super::media::{self, Kind, Said};
+use super::lease::{Lease, Leased};
+use super::media::{Kind, Said};
 use super::mux::{self, MuxAnswer, Settled};
 use super::origin;
-use super::party::{Party, PartyIndex, Place};
-use super::ports::{InterfaceIndex, PortSource};
-use super::settings::{Settings, family_of};
+use super::party::{Party, PartyIndex};
+use super::place::{self, Place, Places};
+use super::ports::PortSource;
+use super::settings::Settings;
 use super::stream::Stream;
 use super::{Refused, Warnings};
 
-/// What a request is carried out with.
+/// A request with what it is carried out with.
 pub(super) struct Context<'a> {
+    pub(super) signal: &'a Signal,
+    pub(super) sdp: &'a Sdp,
     pub(super) settings: &'a Settings,
     pub(super) random: &'a SystemRandom,
     pub(super) now: Instant,
@@ -83,36 +85,29 @@ struct Drafts {
     sections: Vec<Draft>,
 }
 
-/// Where the two sides' new ports are opened.
-#[derive(Clone, Copy)]
-struct Places {
-    offerer: Place,
-    answerer: Place,
-}
-
 /// Takes an offer into the call and returns the body for the answerer.
 pub(super) fn offer<P: PortSource>(
     context: &Context<'_>,
     ports: &mut P,
     call: &mut Call,
-    signal: &Signal,
-    sdp: &Sdp,
     warnings: &mut Warnings,
 ) -> Result<Bytes, Refused> {
     let mut lease = Lease::new(ports);
-    let drafts = draft(context, &mut lease, call, signal, sdp, warnings)?;
+    let drafts = draft(context, &mut lease, call, warnings)?;
     let fates: Vec<Fate> = drafts.sections.iter().map(Draft::fate).collect();
-    let answerer = commit(context, &mut lease, call, signal, sdp, drafts);
+    let answerer = commit(context, &mut lease, call, drafts);
+    let (signal, sdp) = (context.signal, context.sdp);
     let rewrites: Vec<MediaRewrite> = fates
         .into_iter()
         .enumerate()
         .map(|(index, fate)| match fate {
-            Fate::Relay => rewrite(call, answerer, index, &sdp.media[index], signal),
+            Fate::Relay => body::for_answerer(call, answerer, index, &sdp.media[index], signal),
             Fate::Reject => MediaRewrite::Reject,
             Fate::PassThrough => MediaRewrite::PassThrough,
         })
         .collect();
-    let session = origin::session(signal, first_address(&rewrites), &context.settings.instance);
+    let session =
+        origin::session(signal, body::first_address(&rewrites), &context.settings.instance);
     let origin = &mut call.parties[answerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
 }
@@ -121,22 +116,22 @@ fn draft<P: PortSource>(
     context: &Context<'_>,
     lease: &mut Lease<'_, P>,
     call: &Call,
-    signal: &Signal,
-    sdp: &Sdp,
     warnings: &mut Warnings,
 ) -> Result<Drafts, Refused> {
-    let dialogue = Dialogue::of_offer(call, signal)?;
-    // Two of each at most: near enough to the limit to refuse.
-    if call.parties.len() + 2 > PARTIES_MAX
-        || call.streams.len() + 2 * sdp.media.len() > STREAMS_MAX
-    {
+    let dialogue = Dialogue::of_offer(call, context.signal)?;
+    let joins = |side| usize::from(side == Side::New);
+    let joining = joins(dialogue.offerer) + joins(dialogue.answerer);
+    if call.parties.len() + joining > PARTIES_MAX {
         return Err(Refused::TOO_LARGE);
     }
-    let places = places(context.settings, call, dialogue, signal, sdp, warnings);
+    if context.signal.ice == Some(Ice::Keep) {
+        warnings.push("ICE is not supported yet: its attributes are taken out");
+    }
+    let places = place::of(context, call, dialogue, warnings);
     let mut refusal = None;
-    let mut sections = Vec::with_capacity(sdp.media.len());
-    let mut drafting = Drafting { context, lease, call, signal, dialogue, places };
-    for (index, section) in sdp.media.iter().enumerate() {
+    let mut sections = Vec::with_capacity(context.sdp.media.len());
+    let mut drafting = Drafting { context, lease, call, dialogue, places };
+    for (index, section) in context.sdp.media.iter().enumerate() {
         let (draft, reason) = drafting.section(index, section)?;
         refusal = refusal.or(reason);
         sections.push(draft);
@@ -154,7 +149,6 @@ struct Drafting<'a, 'l, P: PortSource> {
     context: &'a Context<'a>,
     lease: &'a mut Lease<'l, P>,
     call: &'a Call,
-    signal: &'a Signal,
     dialogue: Dialogue,
     places: Places,
 }
@@ -167,7 +161,7 @@ impl<P: PortSource> Drafting<'_, '_, P> {
         section: &MediaSection,
     ) -> Result<(Draft, Option<Refused>), Refused> {
         let crypto = PeerCrypto::usable(&section.crypto);
-        let protocol = match &self.signal.transport {
+        let protocol = match &self.context.signal.transport {
             Some(Transport::To(protocol)) => protocol.clone(),
             Some(Transport::Accept) | None => section.protocol.clone(),
         };
@@ -178,10 +172,10 @@ impl<P: PortSource> Drafting<'_, '_, P> {
             Kind::NoKey => return Ok((Draft::Reject, Some(Refused::NO_KEY))),
             Kind::Relay => {}
         }
-        if protocol.is_dtls() || (protocol.is_srtp() && self.signal.sdes.off) {
+        if protocol.is_dtls() || (protocol.is_srtp() && self.context.signal.sdes.off) {
             return Ok((Draft::Reject, Some(Refused::DTLS)));
         }
-        let said = Said::of(section, self.signal, crypto)?;
+        let said = Said::of(section, self.context.signal, crypto)?;
         let draft = self.relay(index, said, protocol)?;
         Ok((Draft::Relay(Box::new(draft)), None))
     }
@@ -195,29 +189,37 @@ impl<P: PortSource> Drafting<'_, '_, P> {
         let answerer = open_stream(self.call, self.dialogue.answerer, index);
         let offerer = open_stream(self.call, self.dialogue.offerer, index);
         let stream = answerer.map(|stream| self.call.stream(stream));
-        let in_force = match self.signal.flags.reset {
+        let in_force = match self.context.signal.flags.reset {
             true => None,
             false => stream.and_then(Stream::local_crypto),
         };
-        let (settings, sdes) = (self.context.settings, &self.signal.sdes);
+        let Context { settings, random, signal, .. } = self.context;
         let offered = match protocol.is_srtp() {
             true => {
                 let source = if said.protocol.is_srtp() { &said.crypto[..] } else { &[] };
-                crypto::offer(settings, sdes, in_force, source, self.context.random)?
+                crypto::offer(settings, &signal.sdes, in_force, source, random)?
             }
             false => Vec::new(),
         };
         let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
-        let mux_offered = mux::offers(self.signal.rtcp_mux, &said, mux_in_force);
-        let offerer_ports = match offerer {
-            Some(_) => None,
-            None => Some(self.lease.open(self.places.offerer)?),
-        };
-        let answerer_ports = match answerer {
-            Some(_) => None,
-            None => Some(self.lease.open(self.places.answerer)?),
-        };
+        let mux_offered = mux::offers(self.context.signal.rtcp_mux, &said, mux_in_force);
+        let offerer_ports = self.ports(offerer, self.places.offerer)?;
+        let answerer_ports = self.ports(answerer, self.places.answerer)?;
         Ok(RelayDraft { said, protocol, offered, mux_offered, offerer_ports, answerer_ports })
+    }
+    /// Ports for a section that has none.
+    fn ports(
+        &mut self,
+        stream: Option<StreamIndex>,
+        place: Place,
+    ) -> Result<Option<Leased>, Refused> {
+        if stream.is_some() {
+            return Ok(None);
+        }
+        if self.call.streams.len() + self.lease.len() >= STREAMS_MAX {
+            return Err(Refused::TOO_LARGE);
+        }
+        self.lease.open(place).map(Some)
     }
 }
 
@@ -228,56 +230,13 @@ fn open_stream(call: &Call, side: Side, section: usize) -> Option<StreamIndex> {
     }
 }
 
-/// Interfaces from `direction`, families from `address-family` and the offerer's addresses; a
-/// party that is in the call stays where it is.
-fn places(
-    settings: &Settings,
-    call: &Call,
-    dialogue: Dialogue,
-    signal: &Signal,
-    sdp: &Sdp,
-    warnings: &mut Warnings,
-) -> Places {
-    let mut interface = |name: Option<&Bytes>| {
-        // An empty name is one that was not given.
-        name.filter(|name| !name.is_empty()).map_or(InterfaceIndex(0), |name| {
-            settings.interface(name).unwrap_or_else(|| {
-                warnings.push("direction names an unknown interface: the default one is used");
-                InterfaceIndex(0)
-            })
-        })
-    };
-    let source = sdp
-        .media
-        .iter()
-        .find_map(|section| media::address(section, signal))
-        .map_or(AddressFamily::V4, family_of);
-    let directions = signal.direction.as_ref();
-    let mut place = |side: Side, name: Option<&Bytes>, family: AddressFamily| {
-        if let Side::Known(party) = side {
-            return call.parties[party.0].place;
-        }
-        let wanted = Place { interface: interface(name), family };
-        Place { family: family_on(settings, wanted), ..wanted }
-    };
-    Places {
-        offerer: place(dialogue.offerer, directions.map(|d| &d.0), source),
-        answerer: place(
-            dialogue.answerer,
-            directions.map(|d| &d.1),
-            signal.address_family.unwrap_or(source),
-        ),
-    }
-}
-
 fn commit<P: PortSource>(
     context: &Context<'_>,
     lease: &mut Lease<'_, P>,
     call: &mut Call,
-    signal: &Signal,
-    sdp: &Sdp,
     drafts: Drafts,
 ) -> PartyIndex {
+    let (signal, sdp) = (context.signal, context.sdp);
     let offerer = enter(call, drafts.dialogue.offerer, drafts.places.offerer, context.now);
     let answerer = enter(call, drafts.dialogue.answerer, drafts.places.answerer, context.now);
     name(call, offerer, answerer, signal);
@@ -287,7 +246,7 @@ fn commit<P: PortSource>(
         }
         match draft {
             Draft::Relay(draft) => {
-                commit_section(context, lease, call, (offerer, answerer), index, *draft, signal);
+                commit_section(context, lease, call, (offerer, answerer), index, *draft);
             }
             Draft::Reject | Draft::PassThrough => {
                 call.parties[offerer.0].section(index).said = None;
@@ -337,8 +296,8 @@ fn commit_section<P: PortSource>(
     (offerer, answerer): (PartyIndex, PartyIndex),
     index: usize,
     draft: RelayDraft,
-    signal: &Signal,
 ) {
+    let signal = context.signal;
     let from = stream_for(context, lease, call, offerer, index, draft.offerer_ports);
     let to = stream_for(context, lease, call, answerer, index, draft.answerer_ports);
     let (Some(from), Some(to)) = (from, to) else { return };
@@ -402,66 +361,4 @@ pub(super) fn apply_flags(stream: &mut Stream, signal: &Signal) {
     }
     // Negative keeps what the call has.
     stream.mark(signal.tos.and_then(|tos| u8::try_from(tos).ok()));
-}
-
-/// How a section is written for the answerer.
-fn rewrite(
-    call: &Call,
-    answerer: PartyIndex,
-    index: usize,
-    section: &MediaSection,
-    signal: &Signal,
-) -> MediaRewrite {
-    let Some(stream) = call.open_stream(answerer, index) else { return MediaRewrite::Reject };
-    let stream = call.stream(stream);
-    let media = &call.parties[answerer.0].media[index];
-    let settled = match signal.rtcp_mux.require {
-        true => Settled::OnePort,
-        false if media.mux_offered => stream.mux,
-        false => Settled::TwoPorts,
-    };
-    let crypto = media.offered.iter().map(|local| local.attribute(&signal.sdes)).collect();
-    MediaRewrite::Relay(Box::new(LocalMedia {
-        rtp: stream.ports.rtp(),
-        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, settled),
-        rtcp_mux: media.mux_offered,
-        protocol: media.protocol.clone(),
-        crypto,
-        ..written(section, signal, index)
-    }))
-}
-
-/// What an offer and an answer write alike.
-pub(super) fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia {
-    let zero = section.has_zero_address();
-    LocalMedia {
-        rtp: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
-        rtcp: RtcpLine::Omit,
-        rtcp_mux: false,
-        protocol: Protocol::RtpAvp,
-        crypto: Vec::new(),
-        key_padding: match signal.sdes.pad {
-            true => KeyPadding::Write,
-            false => KeyPadding::Omit,
-        },
-        direction: match section.direction {
-            // Hold of the old kind is shown as the new kind, as the incumbent does.
-            Direction::SendRecv if zero && !signal.flags.original_sendrecv => Direction::SendOnly,
-            Direction::RecvOnly if zero && !signal.flags.original_sendrecv => Direction::Inactive,
-            direction => direction,
-        },
-        keep_zero_address: zero && !signal.replace.zero_address,
-        generate_mid: signal
-            .flags
-            .generate_mid
-            .then(|| Bytes::from((index + 1).to_string().into_bytes())),
-    }
-}
-
-/// Our address of the first relayed section, for `replace-origin`.
-pub(super) fn first_address(rewrites: &[MediaRewrite]) -> Option<std::net::IpAddr> {
-    rewrites.iter().find_map(|rewrite| match rewrite {
-        MediaRewrite::Relay(local) => Some(local.rtp.ip()),
-        MediaRewrite::Reject | MediaRewrite::PassThrough => None,
-    })
 }

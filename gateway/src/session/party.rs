@@ -6,7 +6,6 @@
 
 use std::time::Instant;
 
-use ng::request::AddressFamily;
 use ng::sdp::Protocol;
 
 use crate::relay::command::StreamIndex;
@@ -15,7 +14,7 @@ use super::crypto::LocalCrypto;
 use super::media::Said;
 use super::mux::MuxAnswer;
 use super::origin::Origin;
-use super::ports::InterfaceIndex;
+use super::place::Place;
 
 /// A party's place in its call; stays for the call's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +45,6 @@ pub(super) struct Party {
     pub(super) deletion: Option<Instant>,
     /// It has left: its streams are closed, its index stays.
     pub(super) ended: bool,
-}
-
-/// On which interface, and in which family, a party's ports are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) interface: InterfaceIndex,
-    pub(super) family: AddressFamily,
 }
 
 /// One party's one media section.

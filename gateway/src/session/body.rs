@@ -1,0 +1,106 @@
+//! How sections are written: an offer's for the answerer, an answer's for the offerer. What to
+//! write is in the call by then; nothing is decided here but the options' say on form.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use ng::request::{Signal, Transport};
+use ng::sdp::{Direction, KeyPadding, LocalMedia, MediaRewrite, MediaSection, Protocol, RtcpLine};
+
+use super::call::Call;
+use super::mux::{self, Settled};
+use super::party::PartyIndex;
+
+/// How a section is written for the answerer.
+pub(super) fn for_answerer(
+    call: &Call,
+    answerer: PartyIndex,
+    index: usize,
+    section: &MediaSection,
+    signal: &Signal,
+) -> MediaRewrite {
+    let Some(stream) = call.open_stream(answerer, index) else { return MediaRewrite::Reject };
+    let stream = call.stream(stream);
+    let media = &call.parties[answerer.0].media[index];
+    let settled = match signal.rtcp_mux.require {
+        true => Settled::OnePort,
+        false if media.mux_offered => stream.mux,
+        false => Settled::TwoPorts,
+    };
+    let crypto = media.offered.iter().map(|local| local.attribute(&signal.sdes)).collect();
+    MediaRewrite::Relay(Box::new(LocalMedia {
+        rtp: stream.ports.rtp(),
+        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, settled),
+        rtcp_mux: media.mux_offered,
+        protocol: media.protocol.clone(),
+        crypto,
+        ..written(section, signal, index)
+    }))
+}
+
+/// How a section is written for the offerer.
+pub(super) fn for_offerer(
+    call: &Call,
+    offerer: PartyIndex,
+    index: usize,
+    section: &MediaSection,
+    signal: &Signal,
+) -> MediaRewrite {
+    let Some(stream) = call.open_stream(offerer, index) else { return MediaRewrite::Reject };
+    let stream = call.stream(stream);
+    let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
+    MediaRewrite::Relay(Box::new(LocalMedia {
+        rtp: stream.ports.rtp(),
+        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, stream.mux),
+        rtcp_mux: stream.mux == Settled::OnePort,
+        protocol: restored(&call.parties[offerer.0].media[index].protocol, section, signal),
+        crypto: crypto.into_iter().collect(),
+        ..written(section, signal, index)
+    }))
+}
+
+/// The transport that was offered; with `accept` the one answered, as far as its keys are of the
+/// same kind.
+fn restored(offered: &Protocol, section: &MediaSection, signal: &Signal) -> Protocol {
+    match signal.transport {
+        Some(Transport::Accept) if section.protocol.is_srtp() == offered.is_srtp() => {
+            section.protocol.clone()
+        }
+        _ => offered.clone(),
+    }
+}
+
+/// What an offer and an answer write alike.
+fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia {
+    let zero = section.has_zero_address();
+    LocalMedia {
+        rtp: SocketAddr::from(([0, 0, 0, 0], 0)),
+        rtcp: RtcpLine::Omit,
+        rtcp_mux: false,
+        protocol: Protocol::RtpAvp,
+        crypto: Vec::new(),
+        key_padding: match signal.sdes.pad {
+            true => KeyPadding::Write,
+            false => KeyPadding::Omit,
+        },
+        direction: match section.direction {
+            // Hold of the old kind is shown as the new kind, as the incumbent does.
+            Direction::SendRecv if zero && !signal.flags.original_sendrecv => Direction::SendOnly,
+            Direction::RecvOnly if zero && !signal.flags.original_sendrecv => Direction::Inactive,
+            direction => direction,
+        },
+        keep_zero_address: zero && !signal.replace.zero_address,
+        generate_mid: signal
+            .flags
+            .generate_mid
+            .then(|| Bytes::from((index + 1).to_string().into_bytes())),
+    }
+}
+
+/// Our address of the first relayed section, for `replace-origin`.
+pub(super) fn first_address(rewrites: &[MediaRewrite]) -> Option<IpAddr> {
+    rewrites.iter().find_map(|rewrite| match rewrite {
+        MediaRewrite::Relay(local) => Some(local.rtp.ip()),
+        MediaRewrite::Reject | MediaRewrite::PassThrough => None,
+    })
+}
