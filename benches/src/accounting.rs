@@ -1,0 +1,36 @@
+//! What a process has cost so far, from /proc: CPU time, resident memory, kernel memory.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Nanoseconds on a CPU of every thread of `pid` (io_uring's workers are threads of it too):
+/// the first field of each `/proc/<pid>/task/*/schedstat`.
+pub fn cpu_ns(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the relay has gone")? {
+        let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let first = stat.split(' ').next().unwrap_or_default();
+        total += first.parse::<u64>().with_context(|| format!("schedstat says {stat:?}"))?;
+    }
+    Ok(total)
+}
+
+/// Resident memory of `pid` in KiB (`VmRSS`).
+pub fn resident_kib(pid: u32) -> Result<u64> {
+    field_kib(Path::new(&format!("/proc/{pid}/status")), "VmRSS:")
+}
+
+/// The kernel's slab memory in KiB, machine-wide: sockets and io_uring requests live there.
+pub fn slab_kib() -> Result<u64> {
+    field_kib(Path::new("/proc/meminfo"), "Slab:")
+}
+
+fn field_kib(file: &Path, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let line = text.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.split_whitespace().nth(1));
+    let value = value.with_context(|| format!("{} has no {name}", file.display()))?;
+    Ok(value.parse()?)
+}

@@ -1,0 +1,120 @@
+//! Rounds into medians and ratios, printed and kept as JSON.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use loadgen::machine::Machine;
+
+/// Minimum, median and maximum over the rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Self { min: values[0], median, max: values[values.len() - 1] }
+    }
+
+    /// Round by round, `ours[i] / theirs[i]`: both ran side by side, so drift cancels.
+    pub fn ratio(ours: &[f64], theirs: &[f64]) -> Self {
+        Self::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
+    }
+}
+
+/// A figure that an issue asks for, held against its target.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// What was asked.
+    pub figure: String,
+    /// What was measured.
+    pub measured: f64,
+    /// The bound.
+    pub target: f64,
+    /// True when more is better.
+    pub at_least: bool,
+    /// Whether the bound is met.
+    pub met: bool,
+}
+
+impl Verdict {
+    /// `measured` must not exceed `target`.
+    pub fn at_most(figure: impl Into<String>, measured: f64, target: f64) -> Self {
+        let figure = figure.into();
+        Self { figure, measured, target, at_least: false, met: measured <= target }
+    }
+
+    /// `measured` must reach `target`.
+    pub fn at_least(figure: impl Into<String>, measured: f64, target: f64) -> Self {
+        let figure = figure.into();
+        Self { figure, measured, target, at_least: true, met: measured >= target }
+    }
+
+    fn print(&self) {
+        let (mark, relation) =
+            (if self.met { "met   " } else { "MISSED" }, if self.at_least { "≥" } else { "≤" });
+        println!("  {mark} {:<58} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
+    }
+}
+
+/// The committed form of one bench.
+#[derive(Serialize)]
+struct File<'a, T> {
+    schema_version: u32,
+    bench: &'a str,
+    machine: Machine,
+    verdicts: &'a [Verdict],
+    rounds: &'a T,
+}
+
+/// Prints the verdicts and writes `<directory>/<bench>.json`.
+pub fn finish<T: Serialize>(
+    bench: &str,
+    directory: &Path,
+    verdicts: &[Verdict],
+    rounds: &T,
+) -> Result<()> {
+    println!("\n{bench}:");
+    verdicts.iter().for_each(Verdict::print);
+    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    let path = directory.join(format!("{bench}.json"));
+    let file = File { schema_version: 1, bench, machine: Machine::read(), verdicts, rounds };
+    fs::write(&path, serde_json::to_string_pretty(&file)? + "\n")
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("  written to {}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_count_lies_between_the_middle_two() {
+        let spread = Spread::of([4.0, 1.0, 3.0, 2.0]);
+        assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 4.0));
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let spread = Spread::ratio(&[1.0, 4.0], &[2.0, 4.0]);
+        assert_eq!((spread.min, spread.median, spread.max), (0.5, 0.75, 1.0));
+    }
+}
