@@ -13,7 +13,7 @@ use crate::config::{
 
 /// Relays and encrypts media for an SBC, driven over rtpengine's ng protocol.
 #[derive(Debug, Parser)]
-#[command(name = "gateway", version, max_term_width = 100)]
+#[command(name = "gateway", version, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Verb,

@@ -1,0 +1,144 @@
+//! Calls from offer to delete, with media both ways, through each driver that this kernel has.
+
+use serde_json::json;
+use srtp::Profile;
+
+use crate::media::{Party, plain_call, secure_call};
+use crate::process::Gateway;
+
+/// A gateway on this driver, or `None` where the kernel has it not.
+fn on(io: &str) -> Option<Gateway> {
+    let report = String::from_utf8(crate::process::gateway(&["probe"]).stdout).unwrap();
+    let name = if io == "uring" { "io_uring" } else { io };
+    let line = report.lines().find(|line| line.starts_with(name)).unwrap();
+    if line.split_whitespace().nth(1) != Some("yes") {
+        println!("SKIPPED: {line}");
+        return None;
+    }
+    let gateway = Gateway::start(&["--io", io]);
+    assert_eq!(gateway.status.workers[0].driver, name);
+    Some(gateway)
+}
+
+fn relays_rtp_to_srtp_and_back(io: &str) {
+    let Some(gateway) = on(io) else { return };
+    let mut ng = gateway.ng();
+    for profile in Profile::ALL {
+        let mut caller = Party::new(gateway.address, 1);
+        let mut callee = Party::new(gateway.address, 2);
+        let id = profile.name();
+        let ([towards_callee, towards_caller], mut protection) =
+            secure_call(&mut ng, id, &caller, &callee, profile);
+        for _ in 0..20 {
+            let packet = caller.packet();
+            caller.socket.send_to(&packet, towards_callee).unwrap();
+            assert_eq!(protection.open(callee.receive()), packet, "{profile} to the callee");
+            let packet = callee.packet();
+            let protected = protection.protect(&packet);
+            callee.socket.send_to(&protected, towards_caller).unwrap();
+            assert_eq!(caller.receive(), packet, "{profile} to the caller");
+        }
+        let reply = ng.ask(&json!({"command": "query", "call-id": id}));
+        assert_eq!(reply["totals"]["RTP"]["packets"], 40, "{reply}");
+        let suite = &reply["tags"]["b"]["medias"][0]["streams"][0]["crypto suite"];
+        assert_eq!(suite, profile.name());
+        assert_eq!(reply["postern"]["residence"]["count"], 40, "{reply}");
+        let delete = json!({"command": "delete", "call-id": id, "delete-delay": 0});
+        let reply = ng.ask(&delete);
+        assert_eq!(
+            (&reply["result"], &reply["totals"]["RTP"]["packets"]),
+            (&json!("ok"), &json!(40))
+        );
+    }
+    assert_eq!(gateway.metric("postern_calls"), 0.0);
+    assert_eq!(gateway.metric("postern_ports_used{interface=\"default\"}"), 0.0);
+}
+
+#[test]
+fn io_uring_relays_rtp_to_srtp_and_back_under_each_suite() {
+    relays_rtp_to_srtp_and_back("uring");
+}
+
+#[test]
+fn epoll_relays_rtp_to_srtp_and_back_under_each_suite() {
+    relays_rtp_to_srtp_and_back("epoll");
+}
+
+#[test]
+fn forged_replayed_and_garbage_packets_are_counted_and_go_nowhere() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let caller = Party::new(gateway.address, 1);
+    let mut callee = Party::new(gateway.address, 2);
+    let ([_, towards_caller], mut protection) =
+        secure_call(&mut ng, "bad", &caller, &callee, Profile::AeadAes128Gcm);
+    let good = protection.protect(&callee.packet());
+    callee.socket.send_to(&good, towards_caller).unwrap();
+    caller.receive();
+
+    let mut forged = protection.protect(&callee.packet());
+    forged[20] ^= 1;
+    let truncated = &good[..8];
+    for bad in [&good[..], &forged, truncated, b"\x00nothing that media starts with"] {
+        callee.socket.send_to(bad, towards_caller).unwrap();
+    }
+    let dropped = |reason: &str| {
+        gateway
+            .metric(&format!("postern_dropped_packets_total{{worker=\"0\",reason=\"{reason}\"}}"))
+    };
+    let reasons = ["replayed", "authentication_failed", "malformed", "unexpected_protocol"];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while reasons.iter().any(|reason| dropped(reason) < 1.0) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", reasons.map(|r| dropped(r)));
+    }
+    let next = callee.packet();
+    callee.socket.send_to(&protection.protect(&next), towards_caller).unwrap();
+    assert_eq!(caller.receive(), next, "only what is genuine arrives");
+}
+
+#[test]
+fn both_families_meet_in_one_call() {
+    let gateway = Gateway::start(&["--interface", "six/::1"]);
+    let mut ng = gateway.ng();
+    let mut caller = Party::new(gateway.address, 1);
+    let callee = std::net::UdpSocket::bind("[::1]:0").unwrap();
+    callee.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    let port = callee.local_addr().unwrap().port();
+    let offer = ng.ask(&json!({
+        "command": "offer", "call-id": "46", "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
+        "direction": ["default", "six"],
+    }));
+    assert!(offer["sdp"].as_str().unwrap().contains("c=IN IP6 ::1"), "{offer}");
+    let answer = ng.ask(&json!({
+        "command": "answer", "call-id": "46", "from-tag": "a", "to-tag": "b",
+        "sdp": format!(
+            "v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
+        ),
+    }));
+    let towards_callee = crate::media::told(&answer).rtp;
+    assert!(towards_callee.is_ipv4());
+    let packet = caller.packet();
+    caller.socket.send_to(&packet, towards_callee).unwrap();
+    let mut buffer = [0; 2048];
+    let length = callee.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], packet);
+}
+
+#[test]
+fn a_call_without_packets_times_out_and_frees_its_ports() {
+    let address = crate::process::own_address();
+    let directory = std::env::temp_dir().join(format!("postern-test-{address}"));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("gateway.toml");
+    std::fs::write(&file, "[relay]\nfinal_timeout = \"300ms\"\n").unwrap();
+    let gateway = Gateway::start_at(address, &["--config", file.to_str().unwrap()]);
+    let mut ng = gateway.ng();
+    let (caller, callee) = (Party::new(address, 1), Party::new(address, 2));
+    plain_call(&mut ng, "silent", &caller, &callee);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while gateway.metric("postern_ports_used{interface=\"default\"}") > 0.0 {
+        assert!(std::time::Instant::now() < deadline, "the call is still up");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(gateway.metric("postern_calls_ended_total{reason=\"final_timeout\"}"), 1.0);
+}

@@ -1,0 +1,110 @@
+//! The HTTP listener and the admin API.
+
+use std::os::unix::fs::PermissionsExt;
+
+use gateway_control::{ApiError, CallDetail, CallList, ErrorCode, Status};
+use serde_json::json;
+
+use crate::media::{Party, plain_call};
+use crate::process::Gateway;
+
+#[test]
+fn health_and_readiness_are_told_to_whoever_restarts_us() {
+    let gateway = Gateway::start(&[]);
+    assert_eq!(gateway.http("/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(gateway.http("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(gateway.http("/v1/status").0, 404);
+}
+
+#[test]
+fn the_status_names_each_workers_driver_and_why() {
+    let gateway = Gateway::start(&["--io", "epoll", "--workers", "2"]);
+    let (_, body) = gateway.admin("/v1/status");
+    let status: Status = serde_json::from_str(&body).unwrap();
+    assert_eq!(status.workers.len(), 2);
+    for worker in status.workers {
+        assert_eq!(worker.driver, "epoll");
+        assert_eq!(worker.reason, "epoll was asked for");
+    }
+}
+
+#[test]
+fn only_our_user_may_open_the_admin_socket() {
+    let gateway = Gateway::start(&[]);
+    let mode = std::fs::metadata(gateway.file("admin.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[test]
+fn another_version_of_the_api_is_refused() {
+    let gateway = Gateway::start(&[]);
+    let (code, body) = gateway.admin_with("/v1/status", "postern-api-version: 999\r\n");
+    let error: ApiError = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, error.code), (400, ErrorCode::VersionMismatch));
+    assert_eq!(gateway.admin_with("/v1/status", "postern-api-version: 1\r\n").0, 200);
+}
+
+#[test]
+fn errors_say_what_where_and_what_to_do() {
+    let gateway = Gateway::start(&[]);
+    for (path, expected) in [
+        ("/v1/nothing", ErrorCode::NotFound),
+        ("/v1/calls/none", ErrorCode::UnknownCall),
+        ("/v1/calls?limit=many", ErrorCode::BadParameter),
+    ] {
+        let (code, body) = gateway.admin(path);
+        let error: ApiError = serde_json::from_str(&body).unwrap();
+        assert_eq!(error.code, expected, "{path}");
+        assert!(code >= 400 && !error.message.is_empty() && !error.hint.is_empty(), "{body}");
+    }
+}
+
+#[test]
+fn a_call_is_listed_and_shown_with_what_it_did() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let mut caller = Party::new(gateway.address, 1);
+    let callee = Party::new(gateway.address, 2);
+    let [towards_callee, _] = plain_call(&mut ng, "a@b c", &caller, &callee);
+    let packet = caller.packet();
+    caller.socket.send_to(&packet, towards_callee).unwrap();
+    assert_eq!(callee.receive(), packet);
+
+    let list: CallList = serde_json::from_str(&gateway.admin("/v1/calls").1).unwrap();
+    assert_eq!((list.total, list.calls[0].call_id.as_str()), (1, "a@b c"));
+    let (code, body) = gateway.admin("/v1/calls/a@b%20c");
+    assert_eq!(code, 200, "{body}");
+    let call: CallDetail = serde_json::from_str(&body).unwrap();
+    assert_eq!(call.streams.len(), 2);
+    let packets: u64 = call.streams.iter().map(|stream| stream.rtp_in.packets).sum();
+    assert_eq!(packets, 1);
+}
+
+#[test]
+fn metrics_have_our_names_and_the_incumbents() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let mut caller = Party::new(gateway.address, 1);
+    let callee = Party::new(gateway.address, 2);
+    let [towards_callee, _] = plain_call(&mut ng, "m", &caller, &callee);
+    for _ in 0..3 {
+        let packet = caller.packet();
+        caller.socket.send_to(&packet, towards_callee).unwrap();
+        callee.receive();
+    }
+    caller.socket.send_to(b"\x80garbage", towards_callee).unwrap();
+    let counted = |name: &str| gateway.metric(name);
+    while counted("postern_dropped_packets_total{worker=\"0\",reason=\"malformed\"}") < 1.0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(counted("postern_calls"), 1.0);
+    assert_eq!(counted("postern_packets_total{worker=\"0\",direction=\"out\"}"), 3.0);
+    assert_eq!(counted("postern_residence_seconds_count{worker=\"0\"}"), 3.0);
+    assert!(counted("postern_residence_p99_seconds") > 0.0);
+    assert_eq!(counted("postern_ports_used{interface=\"default\"}"), 4.0);
+    assert_eq!(counted("rtpengine_sessions{type=\"own\"}"), 1.0);
+    assert_eq!(counted("rtpengine_packets_total{type=\"userspace\"}"), 3.0);
+    ng.ask(&json!({"command": "delete", "call-id": "m", "delete-delay": 0}));
+    assert_eq!(counted("rtpengine_closed_sessions_total{reason=\"terminated\"}"), 1.0);
+    assert_eq!(counted("postern_ports_used{interface=\"default\"}"), 0.0);
+}

@@ -1,0 +1,11 @@
+//! The built `gateway` binary, from outside: its command line, its listeners, its signals, and
+//! calls whose media it relays. Every test has an address of 127/8 to itself, so they run side by
+//! side.
+
+mod calls;
+mod command_line;
+mod lifecycle;
+mod listeners;
+mod media;
+mod ng_protocol;
+mod process;

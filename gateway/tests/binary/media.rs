@@ -1,0 +1,153 @@
+//! Parties of a call: SDP, RTP, and SRTP by our own crate (peers' tests use libsrtp).
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ng::sdp::{CryptoAttribute, KeyPadding, Sdp};
+use serde_json::{Value, json};
+use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
+
+use crate::process::Ng;
+
+/// Someone with an RTP socket.
+pub struct Party {
+    pub socket: UdpSocket,
+    ssrc: u32,
+    sequence: u16,
+}
+
+/// An SRTP party's two directions.
+pub struct Protection {
+    pub sender: Sender,
+    pub receiver: Receiver,
+}
+
+impl Party {
+    pub fn new(address: Ipv4Addr, ssrc: u32) -> Self {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        Self { socket, ssrc, sequence: 100 }
+    }
+
+    /// A body that offers or answers PCMU here, with more attribute lines.
+    pub fn sdp(&self, protocol: &str, attributes: &str) -> String {
+        let address = self.socket.local_addr().unwrap();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio {port} {protocol} 0\r\n{attributes}",
+            ip = address.ip(),
+            port = address.port(),
+        )
+    }
+
+    /// The next RTP packet of its source.
+    pub fn packet(&mut self) -> Vec<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let timestamp = u32::from(self.sequence) * 160;
+        let mut packet = vec![0x80, 0];
+        packet.extend(self.sequence.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend(self.ssrc.to_be_bytes());
+        packet.extend((0..160).map(|byte| byte as u8 ^ self.sequence as u8));
+        packet
+    }
+
+    /// The next packet that arrives.
+    pub fn receive(&self) -> Vec<u8> {
+        self.try_receive().expect("no packet arrived")
+    }
+
+    pub fn try_receive(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 2048];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        buffer.truncate(length);
+        Some(buffer)
+    }
+}
+
+impl Protection {
+    pub fn protect(&mut self, packet: &[u8]) -> Vec<u8> {
+        let mut buffer = packet.to_vec();
+        buffer.resize(packet.len() + 64, 0);
+        let sealed = self.sender.protect_rtp(&mut buffer, packet.len()).unwrap();
+        buffer.truncate(sealed.len);
+        buffer
+    }
+
+    pub fn open(&mut self, mut packet: Vec<u8>) -> Vec<u8> {
+        let opened = self.receiver.open_rtp(&mut packet).unwrap();
+        packet.truncate(opened.len);
+        packet
+    }
+}
+
+/// What a reply's SDP says: where to send, and the keys.
+pub struct Told {
+    pub rtp: SocketAddr,
+    pub crypto: Vec<CryptoAttribute>,
+}
+
+pub fn told(reply: &Value) -> Told {
+    let body = reply["sdp"].as_str().unwrap_or_else(|| panic!("no SDP in {reply}"));
+    let sdp = Sdp::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    let media = sdp.media.into_iter().next().unwrap();
+    Told { rtp: media.remote_rtp().unwrap(), crypto: media.crypto }
+}
+
+/// A call between two plain parties: where each sends to.
+pub fn plain_call(ng: &mut Ng, id: &str, caller: &Party, callee: &Party) -> [SocketAddr; 2] {
+    let offer = ng.ask(&json!({
+        "command": "offer", "call-id": id, "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
+    }));
+    let answer = ng.ask(&json!({
+        "command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b",
+        "sdp": callee.sdp("RTP/AVP", ""),
+    }));
+    [told(&answer).rtp, told(&offer).rtp]
+}
+
+/// A call from a plain caller to an SRTP callee under one suite.
+pub fn secure_call(
+    ng: &mut Ng,
+    id: &str,
+    caller: &Party,
+    callee: &Party,
+    profile: Profile,
+) -> ([SocketAddr; 2], Protection) {
+    let offer = ng.ask(&json!({
+        "command": "offer", "call-id": id, "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
+        "transport-protocol": "RTP/SAVP",
+    }));
+    let offered = told(&offer);
+    let ours = offered.crypto.iter().find(|line| line.key.profile() == profile).unwrap();
+    let theirs = callee_key(profile);
+    let line = CryptoAttribute {
+        tag: ours.tag,
+        key: theirs.dangerous_duplicate(),
+        lifetime: None,
+        mki: None,
+        parameters: Vec::new(),
+    };
+    let mut crypto = BytesMut::new();
+    line.print(KeyPadding::Omit, &mut crypto);
+    crypto.extend_from_slice(b"\r\n");
+    let crypto = String::from_utf8(crypto.to_vec()).unwrap();
+    let answer = ng.ask(&json!({
+        "command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b",
+        "sdp": callee.sdp("RTP/SAVP", &crypto),
+    }));
+    let policy = Policy::default();
+    let protection = Protection {
+        sender: Sender::new(&theirs, &policy),
+        receiver: Receiver::new(&ours.key, &policy),
+    };
+    ([told(&answer).rtp, offered.rtp], protection)
+}
+
+/// Any key will do, as long as it is not ours.
+fn callee_key(profile: Profile) -> MasterKey {
+    let bytes: Vec<u8> =
+        (1..).take(profile.key_len() + profile.salt_len()).map(|n: u8| n ^ 0x5a).collect();
+    MasterKey::from_concatenated(profile, &bytes).unwrap()
+}
