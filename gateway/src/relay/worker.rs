@@ -105,8 +105,6 @@ pub enum StartError {
 const INBOX: usize = 1024;
 /// Events that wait; what does not fit is told again by a later scan.
 const EVENTS: usize = 1024;
-/// Commands obeyed between two turns while media is waiting.
-const INBOX_SHARE: usize = 16;
 /// Each scan looks at one call in so many: all of them once a second, without a long pause.
 const SCAN_SHARE: usize = 10;
 /// Time between two scans.
@@ -270,22 +268,29 @@ impl Worker {
     async fn drain(&mut self) -> io::Result<ControlFlow<()>> {
         self.table.note_wakeup();
         loop {
+            if self.obey_waiting().is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             let now = clock::monotonic();
             let turn = self.table.turn(&mut self.driver, now, clock::realtime_ns)?;
             if !turn.more {
                 return Ok(ControlFlow::Continue(()));
-            }
-            for _ in 0..INBOX_SHARE {
-                let Ok(command) = self.inbox.try_recv() else { break };
-                if self.obey(command).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
             }
             if now >= self.next_scan {
                 self.scan(now);
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Obeys what waits now, before the packets that wait now: control sends a plan before it
+    /// tells anybody the address in it, so the first packet to an address finds its plan done.
+    fn obey_waiting(&mut self) -> ControlFlow<()> {
+        for _ in 0..self.inbox.len() {
+            let Ok(command) = self.inbox.try_recv() else { break };
+            self.obey(command)?;
+        }
+        ControlFlow::Continue(())
     }
 
     fn obey(&mut self, command: Command) -> ControlFlow<()> {

@@ -1,5 +1,7 @@
 //! Calls from offer to delete, with media both ways, through each driver that this kernel has.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use srtp::Profile;
 
@@ -87,9 +89,9 @@ fn forged_replayed_and_garbage_packets_are_counted_and_go_nowhere() {
             .metric(&format!("postern_dropped_packets_total{{worker=\"0\",reason=\"{reason}\"}}"))
     };
     let reasons = ["replayed", "authentication_failed", "malformed", "unexpected_protocol"];
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(5);
     while reasons.iter().any(|reason| dropped(reason) < 1.0) {
-        assert!(std::time::Instant::now() < deadline, "{:?}", reasons.map(|r| dropped(r)));
+        assert!(Instant::now() < deadline, "{:?}", reasons.map(dropped));
     }
     let next = callee.packet();
     callee.socket.send_to(&protection.protect(&next), towards_caller).unwrap();
@@ -102,7 +104,7 @@ fn both_families_meet_in_one_call() {
     let mut ng = gateway.ng();
     let mut caller = Party::new(gateway.address, 1);
     let callee = std::net::UdpSocket::bind("[::1]:0").unwrap();
-    callee.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    callee.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let port = callee.local_addr().unwrap().port();
     let offer = ng.ask(&json!({
         "command": "offer", "call-id": "46", "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
@@ -135,10 +137,10 @@ fn a_call_without_packets_times_out_and_frees_its_ports() {
     let mut ng = gateway.ng();
     let (caller, callee) = (Party::new(address, 1), Party::new(address, 2));
     plain_call(&mut ng, "silent", &caller, &callee);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(5);
     while gateway.metric("postern_ports_used{interface=\"default\"}") > 0.0 {
-        assert!(std::time::Instant::now() < deadline, "the call is still up");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < deadline, "the call is still up");
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(gateway.metric("postern_calls_ended_total{reason=\"final_timeout\"}"), 1.0);
 }

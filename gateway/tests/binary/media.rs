@@ -11,27 +11,27 @@ use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
 use crate::process::Ng;
 
 /// Someone with an RTP socket.
-pub struct Party {
-    pub socket: UdpSocket,
+pub(crate) struct Party {
+    pub(crate) socket: UdpSocket,
     ssrc: u32,
     sequence: u16,
 }
 
 /// An SRTP party's two directions.
-pub struct Protection {
-    pub sender: Sender,
-    pub receiver: Receiver,
+pub(crate) struct Protection {
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
 }
 
 impl Party {
-    pub fn new(address: Ipv4Addr, ssrc: u32) -> Self {
+    pub(crate) fn new(address: Ipv4Addr, ssrc: u32) -> Self {
         let socket = UdpSocket::bind((address, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         Self { socket, ssrc, sequence: 100 }
     }
 
     /// A body that offers or answers PCMU here, with more attribute lines.
-    pub fn sdp(&self, protocol: &str, attributes: &str) -> String {
+    pub(crate) fn sdp(&self, protocol: &str, attributes: &str) -> String {
         let address = self.socket.local_addr().unwrap();
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
@@ -42,7 +42,7 @@ impl Party {
     }
 
     /// The next RTP packet of its source.
-    pub fn packet(&mut self) -> Vec<u8> {
+    pub(crate) fn packet(&mut self) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
         let timestamp = u32::from(self.sequence) * 160;
         let mut packet = vec![0x80, 0];
@@ -54,11 +54,11 @@ impl Party {
     }
 
     /// The next packet that arrives.
-    pub fn receive(&self) -> Vec<u8> {
+    pub(crate) fn receive(&self) -> Vec<u8> {
         self.try_receive().expect("no packet arrived")
     }
 
-    pub fn try_receive(&self) -> Option<Vec<u8>> {
+    pub(crate) fn try_receive(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 2048];
         let length = self.socket.recv(&mut buffer).ok()?;
         buffer.truncate(length);
@@ -67,7 +67,7 @@ impl Party {
 }
 
 impl Protection {
-    pub fn protect(&mut self, packet: &[u8]) -> Vec<u8> {
+    pub(crate) fn protect(&mut self, packet: &[u8]) -> Vec<u8> {
         let mut buffer = packet.to_vec();
         buffer.resize(packet.len() + 64, 0);
         let sealed = self.sender.protect_rtp(&mut buffer, packet.len()).unwrap();
@@ -75,7 +75,7 @@ impl Protection {
         buffer
     }
 
-    pub fn open(&mut self, mut packet: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn open(&mut self, mut packet: Vec<u8>) -> Vec<u8> {
         let opened = self.receiver.open_rtp(&mut packet).unwrap();
         packet.truncate(opened.len);
         packet
@@ -83,12 +83,12 @@ impl Protection {
 }
 
 /// What a reply's SDP says: where to send, and the keys.
-pub struct Told {
-    pub rtp: SocketAddr,
-    pub crypto: Vec<CryptoAttribute>,
+pub(crate) struct Told {
+    pub(crate) rtp: SocketAddr,
+    pub(crate) crypto: Vec<CryptoAttribute>,
 }
 
-pub fn told(reply: &Value) -> Told {
+pub(crate) fn told(reply: &Value) -> Told {
     let body = reply["sdp"].as_str().unwrap_or_else(|| panic!("no SDP in {reply}"));
     let sdp = Sdp::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
     let media = sdp.media.into_iter().next().unwrap();
@@ -96,7 +96,7 @@ pub fn told(reply: &Value) -> Told {
 }
 
 /// A call between two plain parties: where each sends to.
-pub fn plain_call(ng: &mut Ng, id: &str, caller: &Party, callee: &Party) -> [SocketAddr; 2] {
+pub(crate) fn plain_call(ng: &mut Ng, id: &str, caller: &Party, callee: &Party) -> [SocketAddr; 2] {
     let offer = ng.ask(&json!({
         "command": "offer", "call-id": id, "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
     }));
@@ -108,7 +108,7 @@ pub fn plain_call(ng: &mut Ng, id: &str, caller: &Party, callee: &Party) -> [Soc
 }
 
 /// A call from a plain caller to an SRTP callee under one suite.
-pub fn secure_call(
+pub(crate) fn secure_call(
     ng: &mut Ng,
     id: &str,
     caller: &Party,

@@ -14,36 +14,36 @@ use gateway_control::Status;
 use serde_json::Value;
 
 /// A gateway and where it is.
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     directory: PathBuf,
     /// Media, ng and HTTP are all here.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// What it said of itself at the start.
-    pub status: Status,
+    pub(crate) status: Status,
 }
 
 static NEXT: AtomicU8 = AtomicU8::new(1);
 
 /// An address that no other test of this run uses. The process id keeps runs apart.
-pub fn own_address() -> Ipv4Addr {
+pub(crate) fn own_address() -> Ipv4Addr {
     let run = std::process::id() % 200;
     Ipv4Addr::new(127, 20 + run as u8, NEXT.fetch_add(1, Ordering::Relaxed), 1)
 }
 
 /// Runs the binary to its end.
-pub fn gateway(arguments: &[&str]) -> Output {
+pub(crate) fn gateway(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gateway")).args(arguments).output().unwrap()
 }
 
 impl Gateway {
     /// With these flags beside those that every test needs.
-    pub fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_at(own_address(), flags)
     }
 
     /// At this address.
-    pub fn start_at(address: Ipv4Addr, flags: &[&str]) -> Self {
+    pub(crate) fn start_at(address: Ipv4Addr, flags: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("postern-test-{address}"));
         fs::create_dir_all(&directory).unwrap();
         let admin = directory.join("admin.sock");
@@ -79,12 +79,12 @@ impl Gateway {
     }
 
     /// What it logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     /// Waits until it has logged this.
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "no \"{text}\" in {}", self.log());
@@ -93,18 +93,18 @@ impl Gateway {
     }
 
     /// A file beside its log.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// Sends it a signal, as `INT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// How it ended, if it does within this time.
-    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -116,7 +116,7 @@ impl Gateway {
     }
 
     /// GET over the admin socket: status code and body.
-    pub fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) fn admin(&self, path: &str) -> (u16, String) {
         self.try_admin(path).unwrap()
     }
 
@@ -125,17 +125,17 @@ impl Gateway {
     }
 
     /// GET over the admin socket with a header line.
-    pub fn admin_with(&self, path: &str, header: &str) -> (u16, String) {
+    pub(crate) fn admin_with(&self, path: &str, header: &str) -> (u16, String) {
         http_get(UnixStream::connect(self.file("admin.sock")).unwrap(), path, header).unwrap()
     }
 
     /// GET over the HTTP listener.
-    pub fn http(&self, path: &str) -> (u16, String) {
+    pub(crate) fn http(&self, path: &str) -> (u16, String) {
         http_get(TcpStream::connect(self.status.http.unwrap()).unwrap(), path, "").unwrap()
     }
 
     /// A metric's value, by the whole text before it.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let (code, page) = self.http("/metrics");
         assert_eq!(code, 200);
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -143,7 +143,7 @@ impl Gateway {
     }
 
     /// A new SBC at its ng socket.
-    pub fn ng(&self) -> Ng {
+    pub(crate) fn ng(&self) -> Ng {
         let socket = UdpSocket::bind((self.address, 0)).unwrap();
         socket.connect(self.status.ng).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -163,14 +163,14 @@ impl Drop for Gateway {
 }
 
 /// A client of ng over UDP that speaks JSON.
-pub struct Ng {
-    pub socket: UdpSocket,
+pub(crate) struct Ng {
+    pub(crate) socket: UdpSocket,
     next: u32,
 }
 
 impl Ng {
     /// Asks under a new cookie.
-    pub fn ask(&mut self, request: &Value) -> Value {
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
         self.next += 1;
         let port = self.socket.local_addr().unwrap().port();
         let cookie = format!("{port}_{}", self.next);
@@ -182,13 +182,13 @@ impl Ng {
     }
 
     /// Sends these bytes and returns what comes back.
-    pub fn exchange(&self, datagram: &[u8]) -> Vec<u8> {
+    pub(crate) fn exchange(&self, datagram: &[u8]) -> Vec<u8> {
         self.socket.send(datagram).unwrap();
         self.receive().expect("no reply")
     }
 
     /// The next reply.
-    pub fn receive(&self) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
         let length = self.socket.recv(&mut buffer).ok()?;
         buffer.truncate(length);
