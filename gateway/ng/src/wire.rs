@@ -99,14 +99,21 @@ impl Message {
 
 /// Writes one datagram: cookie, space, dictionary.
 pub fn encode(cookie: &[u8], encoding: Encoding, dict: &Dict) -> Bytes {
-    let mut out = Vec::with_capacity(cookie.len() + 512);
+    let mut out = Vec::with_capacity(cookie.len() + likely_size(dict));
     out.extend_from_slice(cookie);
     out.push(b' ');
     match encoding {
         Encoding::Bencode => bencode::encode(dict, &mut out),
         Encoding::Json => json::encode(dict, &mut out),
     }
-    Bytes::from(out)
+    // Exactly as long as needed: the cookie cache keeps thousands of these.
+    Bytes::from(out.into_boxed_slice())
+}
+
+/// Room for the strings, which are most of a message, and a little for each value.
+fn likely_size(dict: &Dict) -> usize {
+    let size = |value: &Value| value.bytes().map_or(64, Bytes::len);
+    dict.0.iter().map(|(key, value)| key.len() + size(value) + 16).sum()
 }
 
 /// Splits at the first space.

@@ -148,7 +148,7 @@ impl Draft {
             Key::ToInterface => last(&mut self.interfaces.to, value.bytes().cloned()),
             _ => self.signal_key(key, value),
         };
-        self.report(name, taken);
+        self.report(name, taken, key);
     }
 
     /// Keys that take one of a few words, or a list of them.
@@ -234,27 +234,31 @@ impl Draft {
             options.transport = Some(transport);
             return;
         }
-        let taken = match Flag::of(name) {
-            Some(Flag::Set(set)) => {
-                set(&mut options.flags);
-                Taken::Yes
+        match Flag::of(name) {
+            Some(Flag::Set(set)) => set(&mut options.flags),
+            Some(Flag::Element(list, word)) => {
+                let taken = match list {
+                    List::Replace => options.replace.element(word),
+                    List::RtcpMux => options.rtcp_mux.element(word),
+                    List::Sdes => options.sdes.element(word),
+                };
+                self.report(name, taken, list.key());
             }
-            Some(Flag::Element(List::Replace, word)) => options.replace.element(word),
-            Some(Flag::Element(List::RtcpMux, word)) => options.rtcp_mux.element(word),
-            Some(Flag::Element(List::Sdes, word)) => options.sdes.element(word),
             Some(Flag::Half(half)) => self.halves.add(half),
-            Some(Flag::Interface) => self.interfaces.add(&Value::Bytes(name.clone())),
+            Some(Flag::Interface) => {
+                let taken = self.interfaces.add(&Value::Bytes(name.clone()));
+                self.report(name, taken, Key::Direction);
+            }
             Some(Flag::Delete(flag)) => self.delete.add(flag),
             Some(Flag::WebRtc) => self.web_rtc(),
-            Some(Flag::Ignore) => Taken::Yes,
-            Some(Flag::Unsupported) => Taken::Unsupported,
-            None => return self.unknown.push(name, Reason::UnknownFlag),
-        };
-        self.report(name, taken);
+            Some(Flag::Ignore) => {}
+            Some(Flag::Unsupported) => self.unknown.push(name, Reason::Unsupported),
+            None => self.unknown.push(name, Reason::UnknownFlag),
+        }
     }
 
     /// The bundle of options that `WebRTC` stands for.
-    fn web_rtc(&mut self) -> Taken {
+    fn web_rtc(&mut self) {
         let options = &mut self.options;
         options.transport = Some(Transport::To(Protocol::UdpTlsRtpSavpf));
         options.ice = Some(Ice::Keep);
@@ -263,14 +267,15 @@ impl Draft {
         options.flags.no_rtcp_attribute = true;
         options.flags.generate_mid = true;
         options.sdes.off = true;
-        Taken::Yes
     }
 
-    fn report(&mut self, name: &Bytes, taken: Taken) {
+    fn report(&mut self, name: &Bytes, taken: Taken, key: Key) {
         match taken {
             Taken::Yes => {}
             Taken::Unsupported => self.unknown.push(name, Reason::Unsupported),
-            Taken::No => self.unknown.push(name, Reason::BadValue),
+            Taken::No => {
+                self.unknown.push(name, Reason::BadValue { expected: key.expected() });
+            }
         }
     }
 }

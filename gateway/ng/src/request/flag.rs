@@ -2,7 +2,7 @@
 //! `rtcp-mux-offer`).
 
 use super::Flags;
-use super::key::{MAX_NAME, normalized};
+use super::key::{Key, MAX_NAME, normalized};
 
 /// What a flag means.
 pub(super) enum Flag<'a> {
@@ -30,6 +30,17 @@ pub(super) enum List {
     Replace,
     RtcpMux,
     Sdes,
+}
+
+impl List {
+    /// The key of the list that the flag adds to.
+    pub(super) const fn key(self) -> Key {
+        match self {
+            Self::Replace => Key::Replace,
+            Self::RtcpMux => Key::RtcpMux,
+            Self::Sdes => Key::Sdes,
+        }
+    }
 }
 
 /// Halves of a transport profile, as scripts for rtpproxy name them.

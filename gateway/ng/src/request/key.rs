@@ -48,6 +48,34 @@ impl Key {
         let place = KEYS.binary_search_by(|(key, _)| key.as_bytes().cmp(name)).ok()?;
         Some(KEYS[place].1)
     }
+
+    /// What its value may be, for the warning about another one.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::AddressFamily => "IP4 or IP6",
+            Self::DeleteDelay => "seconds, 0 or more",
+            Self::Direction => "at most two interface names",
+            Self::Dtls => "off, passive or active",
+            Self::EndpointLearning => "heuristic, delayed, immediate or off",
+            Self::Ice => "remove, force, default, optional or force-relay",
+            Self::Limit => "a number",
+            Self::MediaAddress => "an IP address",
+            Self::ReceivedFrom => "an IP address, or family and address",
+            Self::Replace => {
+                "origin, origin-full, username, session-name, SDP-version, zero-address or \
+                 force-increment-sdp-ver"
+            }
+            Self::RtcpMux => "offer, require, demux, accept or reject",
+            Self::Sdes => {
+                "off, nonew, no-SUITE, only-SUITE, order:SUITE;…, offerer_pref:SUITE;…, pad, \
+                 lifetime, static, prefer or (un)encrypted_srtp and such"
+            }
+            Self::SipMessageType => "sip_request or sip_reply",
+            Self::Tos => "a number from -1 to 255",
+            Self::TransportProtocol => "RTP/AVP, RTP/SAVP and such, or accept",
+            _ => "a string",
+        }
+    }
 }
 
 /// The name in lower case with hyphens; `None` where it is longer than any we know.

@@ -32,7 +32,7 @@ pub(super) struct DeleteFlags {
 }
 
 impl Halves {
-    pub(super) fn add(&mut self, half: Half) -> Taken {
+    pub(super) fn add(&mut self, half: Half) {
         self.any = true;
         match half {
             Half::Rtp => self.secure = false,
@@ -41,7 +41,6 @@ impl Halves {
             Half::Avpf => self.feedback = true,
             Half::Dtls => self.dtls = true,
         }
-        Taken::Yes
     }
 
     /// The profile, where any half was given.
@@ -80,12 +79,11 @@ impl Interfaces {
 }
 
 impl DeleteFlags {
-    pub(super) fn add(&mut self, flag: DeleteFlag) -> Taken {
+    pub(super) fn add(&mut self, flag: DeleteFlag) {
         match flag {
             DeleteFlag::Fatal => self.fatal = true,
             DeleteFlag::Fast => self.fast = true,
             DeleteFlag::ToTag => self.to_tag = true,
         }
-        Taken::Yes
     }
 }

@@ -282,7 +282,10 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
         .with("no such key", 1_i64)
         .with("codec", Dict::default().with("strip", list(&["all"])))
         .with("transport-protocol", list(&["RTP/AVP"]))
-        .with("flags", list(&["codec-strip-PCMU", "no-such-flag", "no-such=3", "symmetric"]));
+        .with(
+            "flags",
+            list(&["codec-strip-PCMU", "no-such-flag", "no-such=3", "rtcp-mux-x", "symmetric"]),
+        );
     let (signal, ignored) = options(extra);
     assert!(signal.flags.symmetric);
     assert_eq!(signal.transport, None);
@@ -291,10 +294,13 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
         [
             "unknown key \"no such key\"",
             "\"codec\" is not supported",
-            "\"transport-protocol\" has a value that it does not take",
+            "\"transport-protocol\" has a value that it does not take: \
+             expected RTP/AVP, RTP/SAVP and such, or accept",
             "\"codec-strip-PCMU\" is not supported",
             "unknown flag \"no-such-flag\"",
             "unknown flag \"no-such=3\"",
+            "\"rtcp-mux-x\" has a value that it does not take: \
+             expected offer, require, demux, accept or reject",
         ]
     );
 }

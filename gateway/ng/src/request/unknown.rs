@@ -28,8 +28,11 @@ pub enum Reason {
     UnknownFlag,
     /// The incumbent knows it, we do not do it.
     Unsupported,
-    /// The key is known, its value is not one that it takes.
-    BadValue,
+    /// The key is known, its value (or one of several) is not one that it takes.
+    BadValue {
+        /// What it takes.
+        expected: &'static str,
+    },
 }
 
 impl Unknown {
@@ -66,7 +69,9 @@ impl fmt::Display for Ignored {
             Reason::UnknownKey => write!(f, "unknown key \"{name}\""),
             Reason::UnknownFlag => write!(f, "unknown flag \"{name}\""),
             Reason::Unsupported => write!(f, "\"{name}\" is not supported"),
-            Reason::BadValue => write!(f, "\"{name}\" has a value that it does not take"),
+            Reason::BadValue { expected } => {
+                write!(f, "\"{name}\" has a value that it does not take: expected {expected}")
+            }
         }
     }
 }
