@@ -139,12 +139,14 @@ impl Weighing<'_> {
         let (Some(from), Some(to)) = (from, to) else { return Ok(Err(NOT_OFFERED)) };
         let (offerer, answerer) =
             (&parties[self.offerer.0].media[index], &parties[self.answerer.0].media[index]);
-        let Some(offer) = &offerer.said else { return Ok(Err(NOT_OFFERED)) };
-        if said.protocol.is_srtp() != answerer.protocol.is_srtp() {
+        let (Some(offer), Some(offered)) = (&offerer.said, &answerer.offered) else {
+            return Ok(Err(NOT_OFFERED));
+        };
+        if said.protocol.is_srtp() != offered.protocol.is_srtp() {
             return Ok(Err(OTHER_PROTECTION));
         }
-        let answerer_keys = match answerer.protocol.is_srtp() {
-            true => match crypto::accepted(&answerer.offered, &said.crypto) {
+        let answerer_keys = match offered.protocol.is_srtp() {
+            true => match crypto::accepted(&offered.crypto, &said.crypto) {
                 Some((local, peer)) => Some(SdesKeys {
                     peer: peer.dangerous_duplicate(),
                     local: local.dangerous_duplicate(),
@@ -161,7 +163,7 @@ impl Weighing<'_> {
             },
             false => None,
         };
-        let to_mux = mux::answerer_leg(answerer, &said);
+        let to_mux = mux::answerer_leg(offered, &said);
         let from_mux = mux::offerer_leg(offerer, offer, to_mux);
         Ok(Ok(Agreed {
             offerer: Leg { stream: from, keys: offerer_keys, mux: from_mux },
@@ -229,9 +231,7 @@ fn commit(
     bring_into_force(call, from, offered, streams.1);
     let remote = said.remote(to.mux);
     bring_into_force(call, to, Some(remote), streams.0);
-    let media = call.parties[answerer.0].section(index);
-    media.protocol = said.protocol.clone();
-    media.said = Some(said);
+    call.parties[answerer.0].section(index).said = Some(said);
 }
 
 fn bring_into_force(

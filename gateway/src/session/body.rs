@@ -21,18 +21,20 @@ pub(super) fn for_answerer(
 ) -> MediaRewrite {
     let Some(stream) = call.open_stream(answerer, index) else { return MediaRewrite::Reject };
     let stream = call.stream(stream);
-    let media = &call.parties[answerer.0].media[index];
+    let Some(offered) = &call.parties[answerer.0].media[index].offered else {
+        return MediaRewrite::Reject;
+    };
     let settled = match signal.rtcp_mux.require {
         true => Settled::OnePort,
-        false if media.mux_offered => stream.mux,
+        false if offered.rtcp_mux => stream.mux,
         false => Settled::TwoPorts,
     };
-    let crypto = media.offered.iter().map(|local| local.attribute(&signal.sdes)).collect();
+    let crypto = offered.crypto.iter().map(|local| local.attribute(&signal.sdes)).collect();
     MediaRewrite::Relay(Box::new(LocalMedia {
         rtp: stream.ports.rtp(),
         rtcp: mux::rtcp_line(&signal.flags, &stream.ports, settled),
-        rtcp_mux: media.mux_offered,
-        protocol: media.protocol.clone(),
+        rtcp_mux: offered.rtcp_mux,
+        protocol: offered.protocol.clone(),
         crypto,
         ..written(section, signal, index)
     }))
@@ -48,12 +50,15 @@ pub(super) fn for_offerer(
 ) -> MediaRewrite {
     let Some(stream) = call.open_stream(offerer, index) else { return MediaRewrite::Reject };
     let stream = call.stream(stream);
+    let Some(offer) = &call.parties[offerer.0].media[index].said else {
+        return MediaRewrite::Reject;
+    };
     let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
     MediaRewrite::Relay(Box::new(LocalMedia {
         rtp: stream.ports.rtp(),
         rtcp: mux::rtcp_line(&signal.flags, &stream.ports, stream.mux),
         rtcp_mux: stream.mux == Settled::OnePort,
-        protocol: restored(&call.parties[offerer.0].media[index].protocol, section, signal),
+        protocol: restored(&offer.protocol, section, signal),
         crypto: crypto.into_iter().collect(),
         ..written(section, signal, index)
     }))

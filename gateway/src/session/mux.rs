@@ -9,7 +9,7 @@ use ng::request::{Flags, RtcpMux};
 use ng::sdp::RtcpLine;
 
 use super::media::Said;
-use super::party::Media;
+use super::party::{Media, Offered};
 use super::ports::LocalPorts;
 
 /// How a party's offer of rtcp-mux will be answered.
@@ -36,8 +36,8 @@ impl MuxAnswer {
 }
 
 /// What the answerer's leg comes to: multiplexed when we offered it and it agreed.
-pub(super) fn answerer_leg(answerer: &Media, said: &Said) -> Settled {
-    match answerer.mux_offered && said.rtcp_mux {
+pub(super) fn answerer_leg(offered: &Offered, said: &Said) -> Settled {
+    match offered.rtcp_mux && said.rtcp_mux {
         true => Settled::OnePort,
         false => Settled::TwoPorts,
     }

@@ -19,13 +19,13 @@ use crate::relay::command::StreamIndex;
 
 use super::body;
 use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
-use super::crypto::{self, LocalCrypto, PeerCrypto};
+use super::crypto::{self, PeerCrypto};
 use super::dialogue::{Dialogue, Side};
 use super::lease::{Lease, Leased};
 use super::media::{Kind, Said};
 use super::mux::{self, MuxAnswer, Settled};
 use super::origin;
-use super::party::{Party, PartyIndex};
+use super::party::{Offered, Party, PartyIndex};
 use super::place::{self, Place, Places};
 use super::ports::PortSource;
 use super::settings::Settings;
@@ -69,9 +69,7 @@ impl Draft {
 /// A section that will be relayed.
 struct RelayDraft {
     said: Said,
-    protocol: Protocol,
-    offered: Vec<LocalCrypto>,
-    mux_offered: bool,
+    offered: Offered,
     /// Ports for the offerer, where its section has none.
     offerer_ports: Option<Leased>,
     /// Ports for the answerer, where its section has none.
@@ -194,7 +192,7 @@ impl<P: PortSource> Drafting<'_, '_, P> {
             false => stream.and_then(Stream::local_crypto),
         };
         let Context { settings, random, signal, .. } = self.context;
-        let offered = match protocol.is_srtp() {
+        let crypto = match protocol.is_srtp() {
             true => {
                 let source = if said.protocol.is_srtp() { &said.crypto[..] } else { &[] };
                 crypto::offer(settings, &signal.sdes, in_force, source, random)?
@@ -202,10 +200,11 @@ impl<P: PortSource> Drafting<'_, '_, P> {
             false => Vec::new(),
         };
         let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
-        let mux_offered = mux::offers(self.context.signal.rtcp_mux, &said, mux_in_force);
+        let rtcp_mux = mux::offers(signal.rtcp_mux, &said, mux_in_force);
+        let offered = Offered { protocol, crypto, rtcp_mux };
         let offerer_ports = self.ports(offerer, self.places.offerer)?;
         let answerer_ports = self.ports(answerer, self.places.answerer)?;
-        Ok(RelayDraft { said, protocol, offered, mux_offered, offerer_ports, answerer_ports })
+        Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
     }
     /// Ports for a section that has none.
     fn ports(
@@ -250,7 +249,7 @@ fn commit<P: PortSource>(
             }
             Draft::Reject | Draft::PassThrough => {
                 call.parties[offerer.0].section(index).said = None;
-                call.parties[answerer.0].section(index).offered.clear();
+                call.parties[answerer.0].section(index).offered = None;
             }
         }
     }
@@ -310,24 +309,27 @@ fn commit_section<P: PortSource>(
     if signal.flags.reset {
         call.stream_mut(to).forget_learned();
     }
-    let early = call.stream_mut(from);
-    if !early.answered {
-        early.point_to(draft.said.remote(Settled::TwoPorts));
-        early.expect(&draft.said.protocol);
-    }
-    let callee = call.stream_mut(to);
-    if !callee.answered {
-        callee.peer = Some(from);
-        callee.expect(&draft.protocol);
-    }
-    let media = call.parties[answerer.0].section(index);
-    media.protocol = draft.protocol;
-    media.offered = draft.offered;
-    media.mux_offered = draft.mux_offered;
+    call.parties[answerer.0].section(index).offered = Some(draft.offered);
     let media = call.parties[offerer.0].section(index);
     media.mux_answer = MuxAnswer::of(signal.rtcp_mux);
-    media.protocol = draft.said.protocol.clone();
+    let remote = draft.said.remote(Settled::TwoPorts);
     media.said = Some(draft.said);
+    if !call.stream(from).answered {
+        call.stream_mut(from).point_to(remote);
+        prepare(call, offerer, index, from);
+    }
+    if !call.stream(to).answered {
+        call.stream_mut(to).peer = Some(from);
+        prepare(call, answerer, index, to);
+    }
+}
+
+/// Before the answer plain RTP can flow at once, while SRTP waits for its keys.
+fn prepare(call: &mut Call, party: PartyIndex, index: usize, stream: StreamIndex) {
+    match call.parties[party.0].section(index).is_plain() {
+        true => call.stream_mut(stream).clear(),
+        false => call.stream_mut(stream).unsettle(),
+    }
 }
 
 /// The section's stream: the one it has, or a new one over the ports leased for it.

@@ -48,7 +48,7 @@ pub(super) struct Party {
 }
 
 /// One party's one media section.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Media {
     /// `audio`, `video`, …
     pub(super) kind: Box<[u8]>,
@@ -56,14 +56,21 @@ pub(super) struct Media {
     pub(super) stream: Option<StreamIndex>,
     /// What the party said of itself last, in an offer or an answer.
     pub(super) said: Option<Said>,
-    /// The transport we speak with it.
-    pub(super) protocol: Protocol,
-    /// The keys we offered it.
-    pub(super) offered: Vec<LocalCrypto>,
-    /// We offered it rtcp-mux.
-    pub(super) mux_offered: bool,
+    /// What it was offered last.
+    pub(super) offered: Option<Offered>,
     /// How to answer its offer of rtcp-mux.
     pub(super) mux_answer: MuxAnswer,
+}
+
+/// What a party was offered of a section: its answer is weighed against this.
+#[derive(Debug)]
+pub(super) struct Offered {
+    /// The transport.
+    pub(super) protocol: Protocol,
+    /// The keys, all ours; empty for plain RTP.
+    pub(super) crypto: Vec<LocalCrypto>,
+    /// With `a=rtcp-mux`.
+    pub(super) rtcp_mux: bool,
 }
 
 impl Party {
@@ -117,17 +124,18 @@ impl Party {
     }
 }
 
-impl Default for Media {
-    fn default() -> Self {
-        Self {
-            kind: Box::default(),
-            stream: None,
-            said: None,
-            protocol: Protocol::RtpAvp,
-            offered: Vec::new(),
-            mux_offered: false,
-            mux_answer: MuxAnswer::Mirror,
-        }
+impl Media {
+    /// Neither the party nor what it was offered asks for SRTP.
+    pub(super) fn is_plain(&self) -> bool {
+        let said = self.said.as_ref().map(|said| &said.protocol);
+        let offered = self.offered.as_ref().map(|offered| &offered.protocol);
+        said.into_iter().chain(offered).all(|protocol| !protocol.is_srtp())
+    }
+
+    /// The transport spoken with it: its own word, or what it was offered before it had one.
+    pub(super) fn protocol(&self) -> Option<&Protocol> {
+        let said = self.said.as_ref().map(|said| &said.protocol);
+        said.or(self.offered.as_ref().map(|offered| &offered.protocol))
     }
 }
 

@@ -5,7 +5,6 @@
 //! before the answer, and sending it anything in clear would be worse than silence.
 
 use ng::request::EndpointLearning;
-use ng::sdp::Protocol;
 use srtp::Profile;
 
 use crate::relay::command::{KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan};
@@ -122,12 +121,9 @@ impl Stream {
         }
     }
 
-    /// Before the answer: plain RTP can flow at once, SRTP waits for its keys.
-    pub(super) fn expect(&mut self, protocol: &Protocol) {
-        match protocol.is_srtp() {
-            true => self.protection = Protection::Unsettled,
-            false => self.clear(),
-        }
+    /// Stops relaying until keys are agreed.
+    pub(super) fn unsettle(&mut self) {
+        self.protection = Protection::Unsettled;
     }
 
     /// For a party that sends from elsewhere than it receives: what it signalled is all there is.

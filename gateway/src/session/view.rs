@@ -93,7 +93,7 @@ fn media_view(call: &Call, media: &Media) -> MediaView {
     let stream = media.stream.map(|stream| call.stream(stream));
     MediaView {
         kind: Bytes::copy_from_slice(&media.kind),
-        protocol: media.protocol.clone(),
+        protocol: media.protocol().cloned().unwrap_or(Protocol::RtpAvp),
         stream: media.stream,
         signalled: stream.and_then(|stream| stream.remote),
         suite: stream.and_then(Stream::suite).map(Profile::name),

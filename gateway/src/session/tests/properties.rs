@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ng::request::{AddressFamily, RtcpMux, Sdes, Signal, Transport};
-use ng::sdp::Protocol;
+use ng::sdp::{Protocol, Sdp};
 use proptest::prelude::*;
 use srtp::Profile;
 
-use super::world::{World, crypto, delete, signal};
+use super::world::{Key, World, crypto, delete, read, signal};
 use crate::session::Refused;
 
 /// One thing that happens to a call.
@@ -91,7 +91,10 @@ fn step() -> impl Strategy<Value = Step> {
     let branch = prop::option::weighted(0.3, 0..2usize);
     prop_oneof![
         5 => request().prop_map(Step::Offer),
-        5 => request().prop_map(Step::Answer),
+        5 => request().prop_map(|mut request| {
+            request.to = request.to.or(Some((request.from + 1) % 3));
+            Step::Answer(request)
+        }),
         1 => (prop::option::of(0..3usize), branch, any::<bool>())
             .prop_map(|(from, branch, later)| Step::Delete { from, branch, later }),
         1 => (1..4000u64).prop_map(Step::Wait),
@@ -145,7 +148,13 @@ impl World {
         let before = (format!("{:?}", self.calls.call(b"call")), self.calls.ports().open.clone());
         let refused: Option<Refused> = match step {
             Step::Offer(request) => self.offer(&request.signal()).err(),
-            Step::Answer(request) => self.answer(&request.signal()).err(),
+            Step::Answer(request) => match self.answer(&request.signal()) {
+                Ok(answered) => {
+                    self.check_answer(request, &read(&answered));
+                    None
+                }
+                Err(refused) => Some(refused),
+            },
             Step::Delete { from, branch, later } => {
                 let mut delete = delete(from.map(|f| TAGS[f]), branch.map(|b| BRANCHES[b]));
                 if *later {
@@ -170,6 +179,36 @@ impl World {
         let open = self.worker.values().flatten().filter(|stream| !stream.closed).count();
         assert_eq!(self.ports_open(), open, "ports leaked or freed early");
         assert_eq!(self.calls.len(), self.worker.len());
+        self.check_waiting();
+    }
+
+    /// A leg that waits for its SRTP keys is sent nothing.
+    fn check_waiting(&self) {
+        let Some(call) = self.calls.call(b"call") else { return };
+        for media in call.parties.iter().flat_map(|party| &party.media) {
+            let Some(stream) = media.stream else { continue };
+            if !media.is_plain() && !call.stream(stream).answered {
+                assert!(!self.worker[&call.key][usize::from(stream.0)].sends);
+            }
+        }
+    }
+
+    /// A section accepted has on both legs the protection that its transport says.
+    fn check_answer(&self, request: &Request, written: &Sdp) {
+        let call = self.calls.call(b"call").unwrap();
+        let tags = [request.from, request.to.unwrap()].map(|tag| TAGS[tag].as_bytes());
+        for (index, section) in written.media.iter().enumerate().filter(|(_, s)| s.is_relayed()) {
+            assert_eq!(section.crypto.len(), usize::from(section.protocol.is_srtp()));
+            for tag in tags {
+                let media = &call.parties[call.party(tag).unwrap().0].media[index];
+                let stream = &self.worker[&call.key][usize::from(media.stream.unwrap().0)];
+                assert!(stream.sends && stream.peer.is_some());
+                assert_eq!(
+                    matches!(stream.send_key, Key::Srtp(_)),
+                    media.protocol().unwrap().is_srtp()
+                );
+            }
+        }
     }
 }
 
