@@ -26,8 +26,8 @@
 //!
 //! # Where to look
 //!
-//! [`worker`] is the thread and its loop, [`table`] the calls and what plans do to them,
-//! [`stream`] one party's one media section, [`path`] the packet path and, in its order,
+//! [`worker`] is the thread and its loop, [`table`] its calls, [`stream`] one party's one media
+//! section, [`plan`] what a plan does to that, [`path`] the packet path and, in its order,
 //! [`demultiplex`], [`learning`], [`keys`], [`source`], [`sequence`], [`feedback`];
 //! [`residence`] and [`stats`] are what is measured.
 
@@ -38,6 +38,7 @@ mod feedback;
 mod keys;
 mod learning;
 mod path;
+mod plan;
 mod residence;
 mod sequence;
 mod source;

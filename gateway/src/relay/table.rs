@@ -5,24 +5,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use packet_io::{Driver, Received, Turn};
 use slab::Slab;
 
-use super::command::{
-    CallKey, CallPlan, CallReport, KeyPlan, PortPair, Remote, StreamIndex, StreamPlan, WorkerEvent,
-    WorkerSnapshot,
-};
-use super::demultiplex::{Carriage, Component};
+use super::command::{CallKey, CallPlan, CallReport, StreamIndex, WorkerEvent, WorkerSnapshot};
 use super::drop_reason::DropReason;
-use super::keys::{Inbound, Opener, Outbound, Scratch, Sealer};
-use super::learning::Elsewhere;
+use super::keys::{Outbound, Scratch};
 use super::path::{Batch, Sent};
 use super::residence;
 use super::stats::{Identity, Tally};
-use super::stream::{Flow, Slot, SoftLimit, Stream};
+use super::stream::{Slot, SoftLimit, Stream};
 
 /// Most packets of one turn: what the driver is asked for, and what `sent` has room for.
 pub const BATCH: usize = 256;
@@ -90,14 +84,14 @@ impl Table {
         now: Instant,
     ) -> Result<(), SocketRefused> {
         let slots = self.slots(plan.call, plan.streams.len(), now);
-        // Whoever signals anew may start its sequence over, and so may who talks to it.
-        if plan.streams.iter().any(|stream| stream.remote.is_some()) {
-            self.expect_restarts(&slots);
-        }
+        // A plan follows an offer or an answer, after which any source may start over.
+        self.expect_restarts(&slots);
         let mut outcome = Ok(());
         for (index, (slot, plan_of)) in slots.iter().zip(plan.streams).enumerate() {
             let peer = plan_of.peer.and_then(|peer| slots.get(usize::from(peer.0)).copied());
-            if let Err(error) = self.apply_stream(*slot, peer, plan_of, driver) {
+            if let Err(error) =
+                self.streams[slot.key()].apply(*slot, peer, plan_of, self.replay_window, driver)
+            {
                 let stream = StreamIndex(index as u16);
                 outcome = Err(SocketRefused { call: plan.call, stream, error });
             }
@@ -110,7 +104,7 @@ impl Table {
         let report = self.report(call)?;
         let call = self.calls.remove(self.by_key.remove(&call)?);
         for slot in call.streams {
-            close_sockets(slot, &mut self.streams[slot.key()], driver);
+            self.streams[slot.key()].close_sockets(slot, driver);
             self.streams.remove(slot.key());
         }
         Some(report)
@@ -214,69 +208,9 @@ impl Table {
             }
         }
     }
-
-    fn apply_stream(
-        &mut self,
-        slot: Slot,
-        peer: Option<Slot>,
-        plan: StreamPlan,
-        driver: &mut impl Driver,
-    ) -> io::Result<()> {
-        let stream = &mut self.streams[slot.key()];
-        if plan.closed {
-            close_sockets(slot, stream, driver);
-            stream.peer = None;
-            return Ok(());
-        }
-        stream.peer = peer;
-        stream.carriage = if plan.rtcp_mux { Carriage::Muxed } else { Carriage::Separate };
-        stream.receive = if plan.receive { Flow::On } else { Flow::Off };
-        stream.send = if plan.send { Flow::On } else { Flow::Off };
-        stream.set_endpoints(&plan);
-        stream.set_keys(plan.receive_key, plan.send_key, self.replay_window);
-        let sockets = match plan.sockets {
-            Some(pair) => open_sockets(slot, stream, pair, driver),
-            None => Ok(()),
-        };
-        if let Some(tos) = plan.tos {
-            set_tos(slot, stream, tos, driver);
-        }
-        sockets
-    }
 }
 
 impl Stream {
-    fn set_endpoints(&mut self, plan: &StreamPlan) {
-        let elsewhere = if plan.strict_source { Elsewhere::Refused } else { Elsewhere::Relayed };
-        for (component, learner) in self.cold.learners.iter_mut().enumerate() {
-            learner.policy(plan.learning, elsewhere);
-            if let Some(Remote { rtp, rtcp }) = plan.remote {
-                learner.signal(&mut self.endpoints[component], [rtp, rtcp][component]);
-            }
-        }
-    }
-
-    fn set_keys(&mut self, receive: KeyPlan, send: KeyPlan, replay_window: usize) {
-        match receive {
-            KeyPlan::Keep => {}
-            KeyPlan::Clear => self.inbound = Inbound::Clear,
-            KeyPlan::Set(key) => {
-                let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
-                self.inbound = Inbound::Srtp(Opener::new(&key, replay_window, before));
-                self.cold.soft_limit = SoftLimit::Below;
-            }
-        }
-        match send {
-            KeyPlan::Keep => {}
-            KeyPlan::Clear => self.outbound = Outbound::Clear,
-            KeyPlan::Set(key) => {
-                let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
-                self.outbound = Outbound::Srtp(Sealer::new(&key, replay_window, before));
-                self.cold.soft_limit = SoftLimit::Below;
-            }
-        }
-    }
-
     fn tell_soft_limit(&mut self, tell: &mut impl FnMut(WorkerEvent) -> Told) {
         if self.cold.soft_limit == SoftLimit::Reached {
             let (call, stream) = (self.cold.call, self.cold.index);
@@ -314,51 +248,4 @@ pub enum Told {
     Yes,
     /// It was full: the next scan tries again.
     QueueFull,
-}
-
-fn open_sockets(
-    slot: Slot,
-    stream: &mut Stream,
-    pair: PortPair,
-    driver: &mut impl Driver,
-) -> io::Result<()> {
-    close_sockets(slot, stream, driver);
-    open_socket(slot, Component::Rtp, stream, pair.rtp, driver)?;
-    match pair.rtcp {
-        Some(rtcp) => open_socket(slot, Component::Rtcp, stream, rtcp, driver),
-        None => Ok(()),
-    }
-}
-
-fn open_socket(
-    slot: Slot,
-    component: Component,
-    stream: &mut Stream,
-    socket: UdpSocket,
-    driver: &mut impl Driver,
-) -> io::Result<()> {
-    let local = socket.local_addr()?;
-    driver.add(slot.token(component), socket)?;
-    stream.cold.local[component as usize] = Some(local);
-    stream.kernel_drops[component as usize] = 0;
-    Ok(())
-}
-
-fn close_sockets(slot: Slot, stream: &mut Stream, driver: &mut impl Driver) {
-    for component in [Component::Rtp, Component::Rtcp] {
-        if stream.cold.local[component as usize].take().is_some() {
-            driver.remove(slot.token(component));
-        }
-    }
-}
-
-/// TOS is a wish: a kernel that refuses it still relays.
-fn set_tos(slot: Slot, stream: &Stream, tos: u8, driver: &impl Driver) {
-    for component in [Component::Rtp, Component::Rtcp] {
-        let Some(local) = stream.cold.local[component as usize] else { continue };
-        let Some(socket) = driver.socket(slot.token(component)) else { continue };
-        if let Err(error) = packet_io::set_tos(socket, local, tos) {
-            tracing::warn!(%local, tos, %error, "the kernel refused this TOS; sending without");
-        }
-    }
 }

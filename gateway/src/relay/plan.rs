@@ -1,0 +1,126 @@
+//! What a plan does to one stream: its sockets, keys, addresses and directions.
+//!
+//! Runs between batches. `Keep` and `None` leave state alone, so a plan may be applied again
+//! without harm: indexes, replay windows and learned addresses survive.
+
+use std::io;
+use std::net::UdpSocket;
+
+use packet_io::Driver;
+
+use super::command::{KeyPlan, PortPair, Remote, StreamPlan};
+use super::demultiplex::{Carriage, Component};
+use super::keys::{Inbound, Opener, Outbound, Sealer};
+use super::learning::Elsewhere;
+use super::stream::{Flow, Slot, SoftLimit, Stream};
+
+impl Stream {
+    /// Makes the stream at `slot` be what the plan says. A refused socket leaves the rest applied.
+    pub(super) fn apply(
+        &mut self,
+        slot: Slot,
+        peer: Option<Slot>,
+        plan: StreamPlan,
+        replay_window: usize,
+        driver: &mut impl Driver,
+    ) -> io::Result<()> {
+        if plan.closed {
+            self.close_sockets(slot, driver);
+            self.peer = None;
+            return Ok(());
+        }
+        self.peer = peer;
+        self.carriage = if plan.rtcp_mux { Carriage::Muxed } else { Carriage::Separate };
+        self.receive = if plan.receive { Flow::On } else { Flow::Off };
+        self.send = if plan.send { Flow::On } else { Flow::Off };
+        self.set_endpoints(&plan);
+        self.set_keys(plan.receive_key, plan.send_key, replay_window);
+        let opened = match plan.sockets {
+            Some(pair) => self.open_sockets(slot, pair, driver),
+            None => Ok(()),
+        };
+        if let Some(tos) = plan.tos {
+            self.set_tos(slot, tos, driver);
+        }
+        opened
+    }
+
+    /// Closes what sockets it has; late packets find nobody.
+    pub(super) fn close_sockets(&mut self, slot: Slot, driver: &mut impl Driver) {
+        for component in [Component::Rtp, Component::Rtcp] {
+            if self.cold.local[component as usize].take().is_some() {
+                driver.remove(slot.token(component));
+            }
+        }
+    }
+
+    fn set_endpoints(&mut self, plan: &StreamPlan) {
+        let elsewhere = if plan.strict_source { Elsewhere::Refused } else { Elsewhere::Relayed };
+        for (component, learner) in self.cold.learners.iter_mut().enumerate() {
+            learner.policy(plan.learning, elsewhere);
+            if let Some(Remote { rtp, rtcp }) = plan.remote {
+                learner.signal(&mut self.endpoints[component], [rtp, rtcp][component]);
+            }
+        }
+    }
+
+    fn set_keys(&mut self, receive: KeyPlan, send: KeyPlan, replay_window: usize) {
+        match receive {
+            KeyPlan::Keep => {}
+            KeyPlan::Clear => self.inbound = Inbound::Clear,
+            KeyPlan::Set(key) => {
+                let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
+                self.inbound = Inbound::Srtp(Opener::new(&key, replay_window, before));
+                self.cold.soft_limit = SoftLimit::Below;
+            }
+        }
+        match send {
+            KeyPlan::Keep => {}
+            KeyPlan::Clear => self.outbound = Outbound::Clear,
+            KeyPlan::Set(key) => {
+                let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
+                self.outbound = Outbound::Srtp(Sealer::new(&key, replay_window, before));
+                self.cold.soft_limit = SoftLimit::Below;
+            }
+        }
+    }
+
+    fn open_sockets(
+        &mut self,
+        slot: Slot,
+        pair: PortPair,
+        driver: &mut impl Driver,
+    ) -> io::Result<()> {
+        self.close_sockets(slot, driver);
+        self.open_socket(slot, Component::Rtp, pair.rtp, driver)?;
+        match pair.rtcp {
+            Some(rtcp) => self.open_socket(slot, Component::Rtcp, rtcp, driver),
+            None => Ok(()),
+        }
+    }
+
+    fn open_socket(
+        &mut self,
+        slot: Slot,
+        component: Component,
+        socket: UdpSocket,
+        driver: &mut impl Driver,
+    ) -> io::Result<()> {
+        let local = socket.local_addr()?;
+        driver.add(slot.token(component), socket)?;
+        self.cold.local[component as usize] = Some(local);
+        self.kernel_drops[component as usize] = 0;
+        Ok(())
+    }
+
+    /// TOS is a wish: a kernel that refuses it still relays.
+    fn set_tos(&self, slot: Slot, tos: u8, driver: &impl Driver) {
+        for component in [Component::Rtp, Component::Rtcp] {
+            let Some(local) = self.cold.local[component as usize] else { continue };
+            let Some(socket) = driver.socket(slot.token(component)) else { continue };
+            if let Err(error) = packet_io::set_tos(socket, local, tos) {
+                tracing::warn!(%local, tos, %error, "the kernel refused this TOS; sending without");
+            }
+        }
+    }
+}
