@@ -98,6 +98,17 @@ impl Described {
 }
 
 impl Step {
+    /// What must have been agreed before this step.
+    pub(crate) fn previous(self) -> Option<Self> {
+        match self {
+            Self::Established => None,
+            Self::Hold => Some(Self::Established),
+            Self::Resumed => Some(Self::Hold),
+            Self::Restarted => Some(Self::Resumed),
+            Self::Bye => Some(Self::Restarted),
+        }
+    }
+
     fn from_word(word: &str) -> Result<Self> {
         Ok(match word {
             "established" => Self::Established,

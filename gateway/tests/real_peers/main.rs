@@ -137,9 +137,10 @@ fn print_reports(relay: Relay, driver: &str, reports: &[SuiteReport]) {
         let [rtp, rtcp] = report.to_secure;
         let [back_rtp, back_rtcp] = report.to_plain;
         println!(
-            "  {:24} {} calls  RTP to SRTP {}/{} ({}/{})  SRTP to RTP {}/{} ({}/{})",
+            "  {:24} {} calls, {} restarts  RTP to SRTP {}/{} ({}/{})  SRTP to RTP {}/{} ({}/{})",
             report.suite.name(),
             report.peak,
+            report.restarts,
             rtp.received,
             rtp.sent,
             rtcp.received,

@@ -46,6 +46,8 @@ pub(crate) struct SuiteReport {
     pub(crate) to_secure: [Tally; 2],
     /// From the secure side to the plain side, RTP then RTCP.
     pub(crate) to_plain: [Tally; 2],
+    /// Calls whose plain source restarted its sequence.
+    pub(crate) restarts: usize,
     /// What went wrong, one sentence each.
     pub(crate) faults: Vec<String>,
 }
@@ -59,6 +61,7 @@ struct MediaCall {
     /// What the callee sent.
     backward: Ledger,
     step: Option<Step>,
+    restarted: bool,
     faults: Vec<String>,
 }
 
@@ -118,6 +121,7 @@ impl SuiteMedia {
             peak: self.peak,
             to_secure: [Tally::default(); 2],
             to_plain: [Tally::default(); 2],
+            restarts: 0,
             faults: Vec::new(),
         };
         if self.peak < usize::from(CALLS_PER_SUITE) {
@@ -143,6 +147,7 @@ impl MediaCall {
             forward: Ledger::new(caller),
             backward: Ledger::new(callee),
             step: None,
+            restarted: false,
             faults: Vec::new(),
             plan,
         })
@@ -163,7 +168,7 @@ impl MediaCall {
                 self.callee.sends = Sends::Nothing;
             }
             Event::Agreed { step, .. } => self.agree(step, restart),
-            Event::Ended { .. } => self.step = Some(Step::Bye),
+            Event::Ended { .. } => self.reach(Step::Bye),
         }
     }
 
@@ -188,8 +193,15 @@ impl MediaCall {
         }
     }
 
-    fn agree(&mut self, step: Step, restart: Restart) {
+    fn reach(&mut self, step: Step) {
+        if self.step != step.previous() {
+            self.faults.push(format!("{step:?} came upon {:?}", self.step));
+        }
         self.step = Some(step);
+    }
+
+    fn agree(&mut self, step: Step, restart: Restart) {
+        self.reach(step);
         if step == Step::Hold {
             return;
         }
@@ -198,6 +210,7 @@ impl MediaCall {
         if step == Step::Restarted && restart == Restart::Sequence {
             let plain = if self.caller.is_plain() { &mut self.caller } else { &mut self.callee };
             plain.restart_sequence();
+            self.restarted = true;
         }
     }
 
@@ -235,6 +248,7 @@ impl MediaCall {
         if self.step != Some(Step::Bye) {
             faults.push(format!("was not ended; its last step was {:?}", self.step));
         }
+        report.restarts += usize::from(self.restarted);
         let caller_is_plain = self.caller.is_plain();
         for (who, ledger, from_plain) in [
             ("caller", &self.forward, caller_is_plain),
