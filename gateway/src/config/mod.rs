@@ -1,6 +1,6 @@
 //! The configuration: one value with a default for everything, from a TOML file and flags.
 //!
-//! [`Config`] mirrors the file section by section. [`file`] reads it and answers a typo with the
+//! [`Config`] mirrors the file section by section. [`mod@file`] reads it and answers a typo with the
 //! nearest key that exists; flags then override single values; [`check`] refuses what cannot work
 //! together. Nothing here touches a socket or the system.
 
