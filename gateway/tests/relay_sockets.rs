@@ -230,6 +230,13 @@ fn a_worker_leaves_when_nobody_can_command_it_any_more() {
 }
 
 #[test]
+fn a_worker_may_be_started_from_within_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let worker = runtime.block_on(async { worker::spawn(WorkerConfig::default()) }).unwrap();
+    stop(worker);
+}
+
+#[test]
 fn a_core_that_does_not_exist_is_named_in_the_error() {
     let config = WorkerConfig { core: Some(1000), ..WorkerConfig::default() };
     let error = worker::spawn(config).unwrap_err().to_string();

@@ -12,13 +12,13 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use packet_io::{AnyDriver, Choice, Driver, OpenError, Opened, clock, uring};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::command::{Command, WorkerEvent};
@@ -117,7 +117,8 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 pub fn spawn(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
     let (commands, inbox) = mpsc::channel(INBOX);
     let (events_out, events) = mpsc::channel(EVENTS);
-    let (ready, started) = oneshot::channel();
+    // Not tokio's: this may well be called from within a runtime, where waiting on that panics.
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
     let index = config.index;
     let thread_error = |source| StartError::Thread { worker: index, source };
     let thread = thread::Builder::new()
@@ -125,7 +126,7 @@ pub fn spawn(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
         .spawn(move || run(&config, inbox, events_out, ready))
         .map_err(thread_error)?;
     let Ready { driver, reason, fallback } = started
-        .blocking_recv()
+        .recv()
         .map_err(|_| thread_error(io::Error::other("its thread ended before it was ready")))??;
     Ok(WorkerHandle { index, driver, reason, fallback, commands, events, thread })
 }
@@ -137,7 +138,7 @@ struct Ready {
     fallback: bool,
 }
 
-type ReadySender = oneshot::Sender<Result<Ready, StartError>>;
+type ReadySender = SyncSender<Result<Ready, StartError>>;
 
 /// The thread. Its own end of `ready` is answered in every case.
 fn run(
