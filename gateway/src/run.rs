@@ -12,22 +12,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminError, AdminSocket};
 use crate::cli::RunPlan;
 use crate::config::{Config, Listen};
 use crate::control::{self, Control, Feeds, NgSocket};
 use crate::events::Events;
-use crate::log::{self, FilterError};
+use crate::log::{self, Filter, FilterError};
+use crate::machine::{self, Machine};
 use crate::observer::Observer;
 use crate::ports::{AddressError, check_addresses};
-use crate::relay::command::WorkerEvent;
 use crate::relay::worker::StartError;
 use crate::signals::{Signals, Supervisor};
 use crate::systemd::Notifier;
-use crate::workers::{self, Started};
-use crate::{check, http, machine, settings, sys};
+use crate::workers::{self, Inlet, Outbox, Started, Workers};
+use crate::{check, http, settings, sys};
 
 /// Why the gateway does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -59,63 +59,59 @@ fn hint(error: &io::Error) -> &'static str {
 pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
     let filter = log::start(&plan.config.log)?;
     prepare_process()?;
-    let config = plan.config.clone();
-    check_addresses(&settings::interfaces(&config))?;
-    for warning in check::warnings(&config, &machine::Machine::read()) {
+    check_addresses(&settings::interfaces(&plan.config))?;
+    for warning in check::warnings(&plan.config, &Machine::read()) {
         tracing::warn!("{warning}");
     }
     let events = Events::new();
-    let started = workers::start(&config, &events)?;
+    let Started { workers, inlets, threads } = workers::start(&plan.config, &events)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| RunError::Process { what: "control runtime", source })?;
-    let stop = started.workers.clone();
-    let Started { workers, outboxes, events: worker_events, threads } = started;
-    let ended = runtime.block_on(async {
-        let opened = open(&config).await?;
-        let (feeds, inputs) = control::channels();
-        let observer = Observer {
-            inquiries: feeds.inquiries.clone(),
-            workers: workers.clone(),
-            events: events.clone(),
-            started: Instant::now(),
-            ng: opened.ng_address,
-            http: opened.http.as_ref().and_then(|listener| listener.local_addr().ok()),
-            patience: config.limits.report_timeout.0,
-        };
-        announce(&observer, opened.admin.as_ref());
-        tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
-        forward(worker_events, &feeds);
-        let control =
-            Control::new(config.clone(), opened.ng, workers, outboxes, events.clone(), &feeds);
-        let control = tokio::spawn(control.run(inputs));
-        let signals = Signals::install()
-            .map_err(|source| RunError::Process { what: "signal handlers", source })?;
-        let _admin_path =
-            serve(&config, opened.ng_tcp, opened.http, opened.admin, &feeds, observer);
-        let supervisor = Supervisor {
-            config,
-            source: plan.source,
-            filter,
-            events,
-            orders: feeds.orders,
-            notifier: Notifier::from_environment(),
-        };
-        supervisor
-            .watch(signals, control)
-            .await
-            .map_err(|source| RunError::Process { what: "control", source })
-    });
-    for link in stop.links() {
-        link.stop();
-    }
+    let ended = runtime.block_on(serve(plan, filter, events, workers.clone(), inlets));
+    workers.stop();
     join(threads);
     ended
 }
 
+/// Everything on the control runtime, until a signal or a drain ends it.
+async fn serve(
+    plan: RunPlan,
+    filter: Filter,
+    events: Events,
+    workers: Workers,
+    inlets: Vec<Inlet>,
+) -> Result<(), RunError> {
+    let RunPlan { config, source } = plan;
+    let process = |what| move |source| RunError::Process { what, source };
+    let signals = Signals::install().map_err(process("signal handlers"))?;
+    let opened = open(&config).await?;
+    let (feeds, inputs) = control::channels();
+    let observer = Observer {
+        inquiries: feeds.inquiries.clone(),
+        workers: workers.clone(),
+        events: events.clone(),
+        started: Instant::now(),
+        ng: opened.ng_address,
+        http: opened.http.as_ref().and_then(|listener| listener.local_addr().ok()),
+        patience: config.limits.report_timeout.0,
+    };
+    announce(&observer, opened.admin.as_ref());
+    tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
+    let (outboxes, alive) = connect(inlets, &feeds);
+    let control =
+        Control::new(config.clone(), opened.ng, workers, outboxes, events.clone(), &feeds);
+    let control = tokio::spawn(control.run(inputs));
+    let _socket_file = listen(&config, opened.ng_tcp, opened.http, opened.admin, &feeds, observer);
+    let notifier = Notifier::from_environment();
+    let supervisor =
+        Supervisor { config, source, filter, events, orders: feeds.orders, notifier, alive };
+    supervisor.watch(signals, control).await.map_err(process("control"))
+}
+
 fn prepare_process() -> Result<(), RunError> {
-    // A gateway without one of its threads would lose calls in silence: a panic anywhere ends
+    // Without one of its threads a gateway would lose calls in silence: a panic anywhere ends
     // the process, and the service manager starts it again.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("{panic}");
@@ -171,22 +167,26 @@ fn announce(observer: &Observer, admin: Option<&AdminSocket>) {
     tracing::info!(ng = %observer.ng, http, admin, "relaying");
 }
 
-/// Gives every worker's events one way into control.
-fn forward(workers: Vec<mpsc::Receiver<WorkerEvent>>, feeds: &Feeds) {
-    for (worker, mut events) in workers.into_iter().enumerate() {
+/// Gives every worker's events one way into control. The tasks end when their workers do.
+fn connect(inlets: Vec<Inlet>, feeds: &Feeds) -> (Vec<Outbox>, JoinSet<usize>) {
+    let mut alive = JoinSet::new();
+    let mut outboxes = Vec::with_capacity(inlets.len());
+    for (worker, Inlet { outbox, mut events }) in inlets.into_iter().enumerate() {
+        outboxes.push(outbox);
         let feed = feeds.workers.clone();
-        tokio::spawn(async move {
+        alive.spawn(async move {
             while let Some(event) = events.recv().await {
-                if feed.send((worker, event)).await.is_err() {
-                    return;
-                }
+                // Control ends only when the process does.
+                let _ = feed.send((worker, event)).await;
             }
+            worker
         });
     }
+    (outboxes, alive)
 }
 
 /// Starts the listeners; the returned path lives as long as the admin socket is to.
-fn serve(
+fn listen(
     config: &Config,
     ng_tcp: Option<TcpListener>,
     http: Option<TcpListener>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use packet_io::SocketOptions;
 
 use crate::config::{Compat, Config, Io, Suite, Timeout};
+use crate::relay::worker::WorkerConfig;
 use crate::session::{self, Interface, LocalAddress};
 
 /// The logical interfaces, each with its addresses, in the order they were first named.
@@ -58,12 +59,34 @@ pub(crate) fn workers(config: &Config) -> usize {
     }
 }
 
+/// How a worker is started.
+pub(crate) fn worker(config: &Config, index: usize) -> WorkerConfig {
+    let idle_after = or_never(config.relay.timeout) / IDLE_SHARE;
+    WorkerConfig {
+        index,
+        io: config.relay.io.into(),
+        replay_window: config.relay.replay_window,
+        idle_after: idle_after.clamp(IDLE_SHORTEST, IDLE_LONGEST),
+        ..WorkerConfig::default()
+    }
+}
+
 /// "off", as a time that adds to any instant without overflow and outlives every machine.
 fn or_never(timeout: Timeout) -> Duration {
     timeout.0.unwrap_or(NEVER)
 }
 
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A silent call is reported this many times before `relay.timeout` is over, so that it ends on
+/// time to within such a share.
+const IDLE_SHARE: u32 = 8;
+
+/// Reports of a silent call come no more often, however short the timeout.
+const IDLE_SHORTEST: Duration = Duration::from_millis(100);
+
+/// And no more seldom, so that a reload's shorter timeout takes effect soon.
+const IDLE_LONGEST: Duration = Duration::from_secs(5);
 
 impl From<Compat> for session::Compat {
     fn from(compat: Compat) -> Self {

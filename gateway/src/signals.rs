@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateway_control::EventKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cli::SettingArguments;
 use crate::config::{Config, check};
@@ -33,6 +33,8 @@ pub(crate) struct Supervisor {
     pub(crate) events: Events,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) notifier: Notifier,
+    /// A task for each worker that ends with it.
+    pub(crate) alive: JoinSet<usize>,
 }
 
 impl Signals {
@@ -69,6 +71,11 @@ impl Supervisor {
                 }
                 _ = signals.hangup.recv() => self.reload().await,
                 _ = tick.tick(), if watchdog.is_some() => self.notifier.notify(State::Watchdog),
+                // Its calls are lost, and nobody would tell their SBCs: better all at once, and
+                // loudly, than some in silence.
+                Some(Ok(worker)) = self.alive.join_next() => {
+                    return Err(io::Error::other(format!("worker {worker} has ended")));
+                }
                 ended = &mut control => {
                     tracing::info!("drained");
                     return ended.unwrap_or_else(|error| Err(io::Error::other(error)));

@@ -2,6 +2,7 @@
 //! asked for numbers by the listeners, watched for stalls.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::Config;
 use crate::events::{Events, Occurrence};
 use crate::relay::command::{CallKey, Command, WorkerEvent, WorkerSnapshot};
-use crate::relay::worker::{self, StartError, WorkerConfig};
+use crate::relay::worker::{self, StartError};
 use crate::settings;
 
 /// What may be shared: asks, never commands.
@@ -41,27 +42,24 @@ pub(crate) struct Outbox {
     backlog: VecDeque<Command>,
 }
 
-/// All that starting yields.
+/// Control's end of one worker.
+pub(crate) struct Inlet {
+    pub(crate) outbox: Outbox,
+    pub(crate) events: mpsc::Receiver<WorkerEvent>,
+}
+
+/// All that starting yields, in the workers' order.
 pub(crate) struct Started {
     pub(crate) workers: Workers,
-    pub(crate) outboxes: Vec<Outbox>,
-    pub(crate) events: Vec<mpsc::Receiver<WorkerEvent>>,
-    pub(crate) threads: Vec<JoinHandle<std::io::Result<()>>>,
+    pub(crate) inlets: Vec<Inlet>,
+    pub(crate) threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
 /// Starts as many as the configuration says; a fallback is an event.
 pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartError> {
-    let count = settings::workers(config);
-    let mut links = Vec::with_capacity(count);
-    let mut started = Started {
-        workers: Workers { links: Arc::new([]) },
-        outboxes: Vec::with_capacity(count),
-        events: Vec::with_capacity(count),
-        threads: Vec::with_capacity(count),
-    };
-    for index in 0..count {
-        let io = config.relay.io.into();
-        let handle = worker::spawn(WorkerConfig { index, io, ..WorkerConfig::default() })?;
+    let (mut links, mut inlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..settings::workers(config) {
+        let handle = worker::spawn(settings::worker(config, index))?;
         if handle.fallback {
             events.record(Occurrence {
                 kind: EventKind::PlacementFallback,
@@ -72,19 +70,17 @@ pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartEr
                 owner: "kernel",
             });
         }
-        let commands = handle.commands;
-        started.outboxes.push(Outbox { commands: commands.clone(), backlog: VecDeque::new() });
-        started.events.push(handle.events);
-        started.threads.push(handle.thread);
+        let outbox = Outbox { commands: handle.commands.clone(), backlog: VecDeque::new() };
+        inlets.push(Inlet { outbox, events: handle.events });
+        threads.push(handle.thread);
         links.push(Link {
             driver: handle.driver,
             reason: handle.reason,
-            commands,
+            commands: handle.commands,
             stalled: AtomicBool::new(false),
         });
     }
-    started.workers.links = links.into();
-    Ok(started)
+    Ok(Started { workers: Workers { links: links.into() }, inlets, threads })
 }
 
 impl Outbox {
@@ -120,6 +116,13 @@ impl Outbox {
 impl Workers {
     pub(crate) fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    /// Tells all to leave. One too far behind to be told ends with the process.
+    pub(crate) fn stop(&self) {
+        for link in self.links.iter() {
+            let _ = link.commands.try_send(Command::Stop);
+        }
     }
 
     /// Every worker's numbers in order; `None` for one that is stalled or takes too long.
@@ -162,11 +165,6 @@ impl Workers {
 impl Link {
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
-    }
-
-    /// Tells it to leave. A worker too far behind to be told ends with the process.
-    pub(crate) fn stop(&self) {
-        let _ = self.commands.try_send(Command::Stop);
     }
 
     fn ask_snapshot(&self) -> Option<oneshot::Receiver<WorkerSnapshot>> {

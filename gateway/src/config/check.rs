@@ -31,6 +31,10 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
         let reason = "more than 1024 workers; 0 takes one for each CPU";
         return refuse("relay.workers (--workers)", &config.relay.workers, reason);
     }
+    if !REPLAY_WINDOWS.contains(&config.relay.replay_window) {
+        let reason = "SRTP (RFC 3711 section 3.3.2) needs 64 packets or more; 32768 is the most";
+        return refuse("relay.replay_window", &config.relay.replay_window, reason);
+    }
     if config.state.dir != State::NONE {
         let reason = "keeping calls over a restart is not in this release; use \"none\"";
         return refuse("state.dir (--state-dir)", &config.state.dir, reason);
@@ -106,6 +110,7 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     keep("relay.io", &relay.io, &mut ours.io, &mut kept);
     keep("relay.ports", &relay.ports, &mut ours.ports, &mut kept);
     keep("relay.receive_buffer", &relay.receive_buffer, &mut ours.receive_buffer, &mut kept);
+    keep("relay.replay_window", &relay.replay_window, &mut ours.replay_window, &mut kept);
     keep("interface", &old.interface, &mut new.interface, &mut kept);
     keep("ng.listen", &old.ng.listen, &mut new.ng.listen, &mut kept);
     keep("ng.tcp", &old.ng.tcp, &mut new.ng.tcp, &mut kept);
@@ -132,6 +137,9 @@ fn keep<T: Clone + PartialEq>(
 
 /// Beyond any machine, and a typo away from exhausting threads.
 const MAX_WORKERS: usize = 1024;
+
+/// Half the sequence space: beyond it an old packet could not be told from a new one.
+const REPLAY_WINDOWS: std::ops::RangeInclusive<usize> = 64..=32_768;
 
 /// The kernel takes an `int` and doubles it.
 const MAX_RECEIVE_BUFFER: u64 = 1 << 30;

@@ -61,6 +61,8 @@ pub struct Relay {
     pub ports: PortRange,
     /// Endpoint learning, where signalling asks for nothing else.
     pub endpoint_learning: Learning,
+    /// SRTP replay window in packets, 64 to 32768.
+    pub replay_window: usize,
     /// Accept media only from the learned address; signalling can ask for it per call too.
     pub strict_source: bool,
     /// TOS / traffic class of what we send, 0 to 255.
@@ -177,6 +179,7 @@ impl Default for Relay {
             io: Io::Auto,
             ports: PortRange { min: 30000, max: 39999 },
             endpoint_learning: Learning::Heuristic,
+            replay_window: 1024,
             strict_source: true,
             tos: 0,
             receive_buffer: Size(0),

@@ -38,6 +38,7 @@ use crate::session::Calls;
 use crate::settings;
 use crate::workers::{Outbox, Workers};
 use desk::Desk;
+use reply::Rates;
 use report::Finished;
 use tcp::TcpRequest;
 use udp::UdpEndpoint;
@@ -60,6 +61,7 @@ pub(crate) struct Control {
     final_scan: Option<Instant>,
     config: Config,
     started: Instant,
+    rates: Rates,
     finished: mpsc::UnboundedSender<Finished>,
     /// When the limit event may be told again.
     limit_quiet_until: Option<Instant>,
@@ -158,6 +160,7 @@ impl Control {
             final_scan: config.relay.final_timeout.0.map(|_| now),
             config,
             started: now,
+            rates: Rates::new(now),
             finished: feeds.finished.clone(),
             limit_quiet_until: None,
         }

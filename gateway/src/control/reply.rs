@@ -162,23 +162,54 @@ fn unix_time(instant: Instant) -> Duration {
     now.saturating_sub(instant.elapsed())
 }
 
+/// Packets a second between one `statistics` and the next: whoever draws a curve asks in equal
+/// intervals, and nobody else pays for a clock.
+#[derive(Debug)]
+pub(super) struct Rates {
+    since: Instant,
+    totals: Traffic,
+    rates: Traffic,
+}
+
+impl Rates {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, totals: Traffic::default(), rates: Traffic::default() }
+    }
+
+    /// The rates since the last time, or those told then if that was less than a second ago.
+    fn observe(&mut self, totals: Traffic, now: Instant) -> Traffic {
+        let seconds = now.saturating_duration_since(self.since).as_secs_f64();
+        if seconds >= 1.0 {
+            let rate = |new: u64, old: u64| (new.saturating_sub(old) as f64 / seconds) as u64;
+            self.rates = Traffic {
+                packets: rate(totals.packets, self.totals.packets),
+                bytes: rate(totals.bytes, self.totals.bytes),
+                errors: rate(totals.errors, self.totals.errors),
+            };
+            (self.since, self.totals) = (now, totals);
+        }
+        self.rates
+    }
+}
+
 impl Control {
     /// The body of `statistics`.
-    pub(super) fn statistics(&self, workers: &[Option<WorkerSnapshot>]) -> RelayStatistics {
+    pub(super) fn statistics(&mut self, workers: &[Option<WorkerSnapshot>]) -> RelayStatistics {
         let total = |of: fn(&WorkerSnapshot) -> u64| workers.iter().flatten().map(of).sum();
         let dropped = |snapshot: &WorkerSnapshot| {
             let queue = snapshot.drops[DropReason::KernelReceiveQueue as usize];
             snapshot.drops.iter().sum::<u64>() - queue
         };
+        let totals = Traffic {
+            packets: total(|snapshot| snapshot.packets_out),
+            bytes: total(|snapshot| snapshot.bytes_out),
+            errors: total(dropped),
+        };
         RelayStatistics {
             uptime: self.started.elapsed(),
             sessions: self.sessions(),
-            rates: Traffic::default(),
-            totals: Traffic {
-                packets: total(|snapshot| snapshot.packets_out),
-                bytes: total(|snapshot| snapshot.bytes_out),
-                errors: total(dropped),
-            },
+            rates: self.rates.observe(totals, Instant::now()),
+            totals,
             media: total(|snapshot| snapshot.streams as u64),
             zero_way_streams: self.ledger.zero_packet_streams,
             one_way_streams: self.ledger.one_way_calls,
@@ -230,5 +261,23 @@ fn proxy(address: &std::net::IpAddr, client: &Client) -> ProxyStatistics {
         list: count(Verb::List),
         statistics: count(Verb::Statistics),
         errors: client.errors,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_those_between_two_askings_at_least_a_second_apart() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        let after = |packets| Traffic { packets, bytes: packets * 172, errors: 0 };
+        let told = rates.observe(after(1000), start + Duration::from_secs(10));
+        assert_eq!((told.packets, told.bytes), (100, 17_200));
+        let soon = rates.observe(after(9000), start + Duration::from_millis(10_500));
+        assert_eq!(soon, told);
+        let later = rates.observe(after(9000), start + Duration::from_secs(12));
+        assert_eq!(later.packets, 4000);
     }
 }

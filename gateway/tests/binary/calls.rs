@@ -6,7 +6,7 @@ use serde_json::json;
 use srtp::Profile;
 
 use crate::media::{Party, plain_call, secure_call};
-use crate::process::Gateway;
+use crate::process::{Gateway, own_address};
 
 /// A gateway on this driver, or `None` where the kernel has it not.
 fn on(io: &str) -> Option<Gateway> {
@@ -126,21 +126,73 @@ fn both_families_meet_in_one_call() {
     assert_eq!(&buffer[..length], packet);
 }
 
-#[test]
-fn a_call_without_packets_times_out_and_frees_its_ports() {
-    let address = crate::process::own_address();
+/// A gateway whose `[relay]` section has this line.
+fn with(setting: &str) -> Gateway {
+    let address = own_address();
     let directory = std::env::temp_dir().join(format!("postern-test-{address}"));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("gateway.toml");
-    std::fs::write(&file, "[relay]\nfinal_timeout = \"300ms\"\n").unwrap();
-    let gateway = Gateway::start_at(address, &["--config", file.to_str().unwrap()]);
+    std::fs::write(&file, format!("[relay]\n{setting}\n")).unwrap();
+    Gateway::start_at(address, &["--config", file.to_str().unwrap()])
+}
+
+fn ends_by(setting: &str, reason: &str) {
+    let gateway = with(setting);
     let mut ng = gateway.ng();
-    let (caller, callee) = (Party::new(address, 1), Party::new(address, 2));
+    let (caller, callee) = (Party::new(gateway.address, 1), Party::new(gateway.address, 2));
     plain_call(&mut ng, "silent", &caller, &callee);
+    assert_eq!(gateway.metric("postern_ports_used{interface=\"default\"}"), 4.0);
     let deadline = Instant::now() + Duration::from_secs(5);
     while gateway.metric("postern_ports_used{interface=\"default\"}") > 0.0 {
         assert!(Instant::now() < deadline, "the call is still up");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(gateway.metric("postern_calls_ended_total{reason=\"final_timeout\"}"), 1.0);
+    let name = format!("postern_calls_ended_total{{reason=\"{reason}\"}}");
+    assert_eq!(gateway.metric(&name), 1.0);
+}
+
+#[test]
+fn a_call_without_packets_ends_by_the_timeout_and_frees_its_ports() {
+    ends_by("timeout = \"500ms\"", "timeout");
+}
+
+#[test]
+fn a_call_ends_by_the_final_timeout_whatever_it_does() {
+    ends_by("final_timeout = \"300ms\"", "final_timeout");
+}
+
+#[test]
+fn an_offer_without_an_answer_ends_by_the_offer_timeout() {
+    let gateway = with("offer_timeout = \"300ms\"");
+    let mut ng = gateway.ng();
+    let caller = Party::new(gateway.address, 1);
+    let offer = json!({
+        "command": "offer", "call-id": "1", "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
+    });
+    assert_eq!(ng.ask(&offer)["result"], "ok");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while gateway.metric("postern_calls_ended_total{reason=\"offer_timeout\"}") < 1.0 {
+        assert!(Instant::now() < deadline, "the call is still up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_deleted_call_lives_on_for_the_delay_and_an_offer_brings_it_back() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let (caller, callee) = (Party::new(gateway.address, 1), Party::new(gateway.address, 2));
+    plain_call(&mut ng, "back", &caller, &callee);
+    let delete = json!({"command": "delete", "call-id": "back", "delete-delay": 1});
+    assert_eq!(ng.ask(&delete)["result"], "ok");
+    let offer = json!({
+        "command": "offer", "call-id": "back", "from-tag": "a", "to-tag": "b",
+        "sdp": caller.sdp("RTP/AVP", ""),
+    });
+    assert_eq!(ng.ask(&offer)["result"], "ok");
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(gateway.metric("postern_calls"), 1.0);
+    assert_eq!(ng.ask(&delete)["result"], "ok");
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(gateway.metric("postern_calls"), 0.0);
 }
