@@ -64,7 +64,7 @@ impl Receiver {
         Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp), policy)
     }
 
-    /// A receiver with session keys as given.
+    /// A receiver with session keys as given, both of one profile.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
         let state = State {
             mki: policy.mki.clone(),
@@ -164,7 +164,10 @@ impl State {
     ) -> Result<(), Refusal> {
         let at = self.trailer(transform, id.kind);
         let mki = self.mki.as_bytes();
-        if trailer[at.mki..at.mki + mki.len()] != *mki {
+        // Asked first, because comparing nothing with the dangling slice that an empty MKI is
+        // costs 70 ns: glibc's AVX-512 memcmp loads from it under an empty mask, and the CPU
+        // suppresses the page fault in microcode.
+        if !mki.is_empty() && trailer[at.mki..at.mki + mki.len()] != *mki {
             return Err(Refusal::AuthenticationFailed);
         }
         let tag = &trailer[at.tag..at.tag + transform.tag_len()];

@@ -59,7 +59,7 @@ impl Sender {
         Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp), policy)
     }
 
-    /// A sender with session keys as given.
+    /// A sender with session keys as given, both of one profile.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
         let state = State {
             mki: policy.mki.clone(),
