@@ -42,8 +42,8 @@ impl Call {
         Self {
             key,
             id: id.into(),
-            parties: Vec::new(),
-            streams: Vec::new(),
+            parties: Vec::with_capacity(2),
+            streams: Vec::with_capacity(2),
             created: now,
             last_signal: now,
             answered: false,

@@ -169,25 +169,32 @@ impl<P: PortSource> Calls<P> {
     /// Ends what is over by now. Each call ended here waits for [`Calls::closed`].
     pub fn expire(&mut self, now: Instant) -> Vec<Expired> {
         let mut expired = Vec::new();
-        while let Some(key) = self.deadlines.due(now) {
-            let Some(call) = self.calls.get(&key) else { break };
-            if let Some(reason) = call.over(&self.settings, now) {
-                self.end(key, reason);
-                expired.push(Expired::Call { call: key, reason });
-                continue;
-            }
-            let due = |party: &super::party::Party| {
-                !party.ended && party.deletion.is_some_and(|deadline| deadline <= now)
-            };
-            let Some(party) = call.parties.iter().position(due) else { break };
-            expired.push(match self.end_party(key, PartyIndex(party)) {
-                DeleteEffect::Branch(plan) => Expired::Branch(plan),
-                DeleteEffect::Close | DeleteEffect::Later => {
-                    Expired::Call { call: key, reason: EndReason::Terminated }
-                }
-            });
+        for key in self.deadlines.take_due(now) {
+            self.expire_call(key, now, &mut expired);
         }
         expired
+    }
+
+    fn expire_call(&mut self, key: CallKey, now: Instant, expired: &mut Vec<Expired>) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.scheduled = None;
+        if let Some(reason) = call.over(&self.settings, now) {
+            self.end(key, reason);
+            return expired.push(Expired::Call { call: key, reason });
+        }
+        let due: Vec<PartyIndex> =
+            call.present().filter(|party| call.leaves(*party, now)).collect();
+        // Settings may have moved the deadline: then nothing is due.
+        self.deadlines.schedule(call, &self.settings);
+        for party in due {
+            match self.end_party(key, party) {
+                DeleteEffect::Branch(plan) => expired.push(Expired::Branch(plan)),
+                DeleteEffect::Close | DeleteEffect::Later => {
+                    let reason = EndReason::Terminated;
+                    return expired.push(Expired::Call { call: key, reason });
+                }
+            }
+        }
     }
 
     /// What a worker's report of silence since `since` means: `Some` when the call has ended by

@@ -302,6 +302,8 @@ fn commit_section<P: PortSource>(
     let (Some(from), Some(to)) = (from, to) else { return };
     for stream in [from, to] {
         apply_flags(call.stream_mut(stream), signal);
+        // Negative keeps what the call has.
+        call.stream_mut(stream).mark(signal.tos.and_then(|tos| u8::try_from(tos).ok()));
     }
     if signal.flags.asymmetric {
         call.stream_mut(from).learn_nothing();
@@ -361,6 +363,4 @@ pub(super) fn apply_flags(stream: &mut Stream, signal: &Signal) {
     if signal.flags.strict_source {
         stream.strict_source = true;
     }
-    // Negative keeps what the call has.
-    stream.mark(signal.tos.and_then(|tos| u8::try_from(tos).ok()));
 }

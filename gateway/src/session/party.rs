@@ -117,8 +117,10 @@ impl Party {
 
     /// Its section of this index, made when it is not there yet.
     pub(super) fn section(&mut self, index: usize) -> &mut Media {
-        while self.media.len() <= index {
-            self.media.push(Media::default());
+        if let Some(missing) = (index + 1).checked_sub(self.media.len()) {
+            // Exactly: most parties have one section for life, and there are many parties.
+            self.media.reserve_exact(missing);
+            self.media.resize_with(index + 1, Media::default);
         }
         &mut self.media[index]
     }

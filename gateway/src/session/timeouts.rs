@@ -13,6 +13,7 @@ use crate::relay::command::CallKey;
 
 use super::EndReason;
 use super::call::Call;
+use super::party::PartyIndex;
 use super::settings::Settings;
 
 /// All calls' next deadlines, soonest first.
@@ -45,9 +46,10 @@ impl Deadlines {
         self.0.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The first call whose deadline has come.
-    pub(super) fn due(&self, now: Instant) -> Option<CallKey> {
-        self.0.first().filter(|(deadline, _)| *deadline <= now).map(|(_, call)| CallKey(*call))
+    /// Takes out the calls whose deadline has come.
+    pub(super) fn take_due(&mut self, now: Instant) -> impl Iterator<Item = CallKey> + use<> {
+        let later = self.0.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.0, later).into_iter().map(|(_, call)| CallKey(call))
     }
 }
 
@@ -75,6 +77,12 @@ impl Call {
         } else {
             None
         }
+    }
+
+    /// Whether a party's delayed deletion has come.
+    pub(super) fn leaves(&self, party: PartyIndex, now: Instant) -> bool {
+        let party = &self.parties[party.0];
+        !party.ended && party.deletion.is_some_and(|deadline| deadline <= now)
     }
 
     /// Why a call without packets since `since` is over, if it is.

@@ -1,27 +1,12 @@
-//! Who talks to whom: tags, branches, re-INVITEs, late offers, deletion.
-
-use std::time::Duration;
+//! Who talks to whom, and where: tags, branches, re-INVITEs, late offers, addresses.
 
 use bytes::Bytes;
-use ng::request::{AddressFamily, Query, Signal};
+use ng::request::{AddressFamily, Signal};
 
-use super::world::{World, audio, delete, read, section, settings, signal, text};
-use crate::session::{DeleteEffect, EndReason, Expired, Refused, Settings};
-
-const A: &str = "198.51.100.1";
-const B: &str = "203.0.113.9";
-
-fn branch(signal: Signal, name: &'static str) -> Signal {
-    Signal { via_branch: Some(Bytes::from_static(name.as_bytes())), ..signal }
-}
-
-fn offer_of(from: &str, port: u16) -> Signal {
-    signal(from, None, &audio(A, port, "RTP/AVP", &[]))
-}
-
-fn answer_of(from: &str, to: &str, port: u16) -> Signal {
-    signal(from, Some(to), &audio(B, port, "RTP/AVP", &[]))
-}
+use super::world::{
+    A, B, World, answer_of, audio, branch, delete, offer_of, read, section, signal, text,
+};
+use crate::session::DeleteEffect;
 
 #[test]
 fn a_plain_call_is_written_in_the_incumbents_order() {
@@ -235,106 +220,16 @@ fn media_address_wins_over_the_sip_source_which_wins_over_sdp_when_asked() {
 }
 
 #[test]
-fn refusals_are_in_the_incumbents_words() {
-    let mut world = World::new();
-    let refused =
-        |result: Result<_, Refused>| result.map(|_: crate::session::Outcome| ()).unwrap_err().0;
-    assert_eq!(refused(world.answer(&answer_of("a", "b", 1))), "Unknown call-id");
-    assert_eq!(refused(world.offer(&signal("a", None, "garbage"))), "Failed to parse SDP");
-    let no_connection = "v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 4 RTP/AVP 0\r\n";
-    assert_eq!(
-        refused(world.offer(&signal("a", None, no_connection))),
-        "Incomplete SDP specification"
-    );
-    assert_eq!(
-        world.delete(&delete(None, None)).unwrap_err().0,
-        "Call-ID not found or tags didn't match"
-    );
-    world.offer(&offer_of("a", 4000)).unwrap();
-    assert_eq!(refused(world.answer(&answer_of("z", "b", 1))), "Invalid dialogue association");
-    assert_eq!(world.delete(&delete(Some("z"), None)).unwrap_err(), Refused::NOT_FOUND);
-    let query = Query { call_id: Bytes::from_static(b"nope"), from_tag: None, to_tag: None };
-    assert_eq!(world.calls.query(&query).unwrap_err().0, "Unknown call-id");
-}
-
-#[test]
-fn exhausted_ports_refuse_the_offer_and_free_what_it_had_taken() {
-    let mut world = World::new();
-    world.calls.ports_mut().capacity = 1;
-    let refused = world.offer(&offer_of("a", 4000)).unwrap_err();
-    assert_eq!(refused.0, "Ran out of ports");
-    assert_eq!((world.ports_open(), world.calls.len()), (0, 0));
-}
-
-#[test]
-fn the_session_limit_refuses_new_calls_only() {
-    let mut world = World::with(Settings { max_sessions: Some(1), ..settings() });
-    world.offer(&offer_of("a", 4000)).unwrap();
-    world.offer(&offer_of("a", 4000)).unwrap();
-    let mut other = offer_of("a", 4000);
-    other.call_id = Bytes::from_static(b"other");
-    assert_eq!(world.offer(&other).unwrap_err(), Refused::SESSION_LIMIT);
-}
-
-#[test]
-fn a_delayed_deletion_is_cancelled_by_an_offer() {
+fn tos_is_the_offers_and_negative_keeps_it() {
     let mut world = World::new();
     world.offer(&offer_of("a", 4000)).unwrap();
     world.answer(&answer_of("a", "b", 5000)).unwrap();
-    let mut later = delete(Some("a"), None);
-    later.delete_delay = None;
-    for cancelled in [true, false] {
-        let deleted = world.delete(&later).unwrap();
-        assert!(matches!(deleted.effect, DeleteEffect::Later));
-        assert!(world.wait(Duration::from_secs(29)).is_empty());
-        if cancelled {
-            world.offer(&signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]))).unwrap();
-        }
-        assert_eq!(world.wait(Duration::from_secs(2)).is_empty(), cancelled);
+    for (tos, expected) in [(184, 184), (-1, 184), (0, 0)] {
+        let again = signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]));
+        world.offer(&Signal { tos: Some(tos), ..again }).unwrap();
+        world.answer(&Signal { tos: Some(8), ..answer_of("a", "b", 5000) }).unwrap();
+        assert!(world.streams().iter().all(|stream| stream.tos == Some(expected)), "{tos}");
     }
-    assert_eq!((world.ports_open(), world.calls.len()), (0, 0));
-}
-
-#[test]
-fn calls_end_by_timeout_silent_timeout_and_offer_timeout() {
-    for (answered, direction, limit, reason) in [
-        (true, "sendrecv", 60, EndReason::Timeout),
-        (true, "inactive", 3600, EndReason::SilentTimeout),
-        (false, "sendrecv", 3600, EndReason::OfferTimeout),
-    ] {
-        let mut world = World::new();
-        let offer = signal("a", None, &audio(A, 4000, "RTP/AVP", &[direction]));
-        let call = world.offer(&offer).unwrap().call;
-        if answered {
-            world.answer(&signal("a", Some("b"), &audio(B, 5000, "RTP/AVP", &[]))).unwrap();
-        }
-        let start = world.now;
-        let just_before = start + Duration::from_secs(limit - 1);
-        assert!(world.calls.expire(just_before).is_empty());
-        assert!(world.calls.idle(call, start, just_before).is_none());
-        let then = start + Duration::from_secs(limit);
-        let expired = match answered {
-            true => world.calls.idle(call, start, then),
-            false => world.calls.expire(then).pop(),
-        };
-        let Some(Expired::Call { reason: found, .. }) = expired else { panic!("still up") };
-        assert_eq!(found, reason);
-        world.close(call);
-        assert_eq!(world.ports_open(), 0);
-    }
-}
-
-#[test]
-fn a_call_id_may_start_anew_while_the_old_call_is_being_closed() {
-    let mut world = World::new();
-    let first = world.offer(&offer_of("a", 4000)).unwrap().call;
-    let ended = world.calls.delete(&delete(None, None), world.now).unwrap();
-    assert!(matches!(ended.effect, DeleteEffect::Close));
-    assert_eq!(world.ports_open(), 2, "ports are free once the sockets are closed");
-    let second = world.offer(&offer_of("a", 4000)).unwrap().call;
-    assert_ne!(first, second);
-    world.close(first);
-    assert_eq!((world.ports_open(), world.calls.len()), (2, 1));
 }
 
 #[test]

@@ -3,11 +3,8 @@
 use ng::request::{RtcpMux, Signal};
 use ng::sdp::{Direction, RtcpLine};
 
-use super::world::{World, audio, section, signal, text};
+use super::world::{A, B, World, audio, section, signal, text};
 use crate::session::mux::{Settled, rtcp_line};
-
-const A: &str = "198.51.100.1";
-const B: &str = "203.0.113.9";
 
 #[test]
 fn the_zero_address_stays_and_media_to_it_stops() {

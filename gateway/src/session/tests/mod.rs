@@ -3,6 +3,7 @@
 
 mod dialogues;
 mod hold_and_mux;
+mod lifetimes;
 mod properties;
 mod sdes;
 mod world;

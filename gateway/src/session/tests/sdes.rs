@@ -4,11 +4,11 @@ use ng::request::{Sdes, Signal};
 use ng::sdp::{Protocol, Sdp};
 use srtp::Profile;
 
-use super::world::{Key, World, audio, crypto, read, section, settings, signal, text, towards};
+use super::world::{
+    A, B, Key, World, audio, crypto, read, section, settings, signal, text, towards,
+};
 use crate::session::{Compat, Refused, Settings};
 
-const A: &str = "198.51.100.1";
-const B: &str = "203.0.113.9";
 const GCM_256: Profile = Profile::AeadAes256Gcm;
 const GCM_128: Profile = Profile::AeadAes128Gcm;
 const CM_80: Profile = Profile::AesCm128HmacSha1_80;

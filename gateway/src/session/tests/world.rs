@@ -321,3 +321,29 @@ pub(super) fn section(outcome: &Outcome) -> MediaSection {
 pub(super) fn text(outcome: &Outcome) -> String {
     String::from_utf8(outcome.sdp.to_vec()).unwrap()
 }
+
+/// The same on a via-branch.
+pub(super) fn branch(signal: Signal, name: &'static str) -> Signal {
+    Signal { via_branch: Some(Bytes::from_static(name.as_bytes())), ..signal }
+}
+
+/// A caller's first offer, plain RTP.
+pub(super) fn offer_of(from: &str, port: u16) -> Signal {
+    signal(from, None, &audio(A, port, "RTP/AVP", &[]))
+}
+
+/// A callee's answer, plain RTP.
+pub(super) fn answer_of(from: &str, to: &str, port: u16) -> Signal {
+    signal(from, Some(to), &audio(B, port, "RTP/AVP", &[]))
+}
+
+/// A delete that waits for the default delay.
+pub(super) fn later() -> Delete {
+    Delete { delete_delay: None, ..delete(Some("a"), None) }
+}
+
+/// Where callers are.
+pub(super) const A: &str = "198.51.100.1";
+
+/// Where callees are.
+pub(super) const B: &str = "203.0.113.9";
