@@ -247,6 +247,19 @@ fn a_hijacker_on_a_plain_leg_yields_to_the_party_however_long_he_was_alone() {
 }
 
 #[test]
+fn a_hijacker_who_comes_first_cannot_use_up_the_senders_sources() {
+    let mut call = Call::new();
+    for ssrc in 0..100 {
+        call.passes(Duration::from_millis(20));
+        call.sends_from(hijacker(), PLAIN, &rtp(ssrc, 1));
+    }
+    call.assert_only_drops(PLAIN, &[(DropReason::TooManySources, 96)]);
+    for ssrc in [SSRC, SSRC + 1, SSRC + 2] {
+        assert!(call.secured(&rtp(ssrc, 1)).is_some(), "room is left for the party");
+    }
+}
+
+#[test]
 fn garbage_is_counted_by_what_it_is_and_teaches_nothing() {
     let mut call = Call::new();
     let oversize = [&rtp(SSRC, 1)[..], &[0; Received::MAX_PACKET]].concat();

@@ -160,10 +160,22 @@ impl Learner {
         }
     }
 
+    /// Signalling or a tag vouches for the source now heard.
+    pub(super) fn is_vouched(&self) -> bool {
+        match self.state {
+            State::Waiting | State::Tentative { .. } => false,
+            State::Window { rank, proof, .. } => self.vouched(rank, proof),
+            State::Settled { .. } => true,
+        }
+    }
+
     fn step(&self, source: SocketAddr, proof: Proof, now: Instant) -> Step {
         if self.mode == EndpointLearning::Off {
-            return match self.signalled {
-                Some(signalled) if signalled != source => self.elsewhere_step(self.state, proof),
+            return match (self.signalled, self.elsewhere) {
+                (Some(signalled), Elsewhere::Refused) if signalled != source => Step::Refuse,
+                (Some(signalled), Elsewhere::Relayed) if signalled != source => {
+                    Step::Relay(self.state)
+                }
                 _ => Step::Relay(State::Settled { heard: source }),
             };
         }
@@ -508,6 +520,13 @@ mod tests {
         assert!(!leg.hears(HIJACKER, 0));
         assert!(leg.hears(PARTY, 10));
         assert!(leg.sends_to(PARTY));
+    }
+
+    #[test]
+    fn off_hears_only_the_signalled_source_of_an_srtp_leg_too() {
+        let mut leg = Leg::new(EndpointLearning::Off, PARTY, Proof::Authenticated);
+        assert!(!leg.hears(HIJACKER, 0));
+        assert!(leg.hears(PARTY, 10));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! 1. demultiplex: RTP, RTCP or a drop;
 //! 2. source check: may it come from there;
 //! 3. open: key limit, replay check, authenticate and decrypt, replay mark;
-//! 4. count, and learn where the party is;
+//! 4. learn where the party is, and count;
 //! 5. the peer: is there one, may media flow;
 //! 6. number and protect for the peer, in place;
 //! 7. send.
@@ -47,6 +47,9 @@ pub(super) struct Batch<'a> {
     /// The batch's time.
     pub(super) now: Instant,
 }
+
+/// Most SSRCs relayed from sources that nobody vouches for: a quarter of what a sender holds.
+const STRANGERS: u8 = 4;
 
 /// Where a packet leaves.
 struct Onward {
@@ -98,8 +101,9 @@ impl Batch<'_> {
         stream.check_source(component, source, self.now)?;
         let length = stream.open(media, &mut buffer[range], self.scratch, self.now)?;
 
-        stream.count(media, stamp, arrived, self.now);
         stream.learn(component, source, self.now);
+        stream.check_stranger(component, stamp)?;
+        stream.count(media, stamp, arrived, self.now);
 
         let peer = stream.onward(media)?;
         let opened = &mut buffer[start..start + length];
@@ -178,6 +182,24 @@ impl Stream {
             Inbound::Clear | Inbound::Unset => Proof::None,
         };
         self.cold.learners[component as usize].learn(endpoint, source, proof, now);
+    }
+
+    /// The peer's sender holds so many SSRCs and forgets none, lest it use an index twice. A
+    /// stranger who talks on a plain leg before the party does must not use them all up.
+    fn check_stranger(
+        &mut self,
+        component: Component,
+        stamp: Option<Stamp>,
+    ) -> Result<(), DropReason> {
+        let Some(stamp) = stamp else { return Ok(()) };
+        if self.sources.knows(stamp.ssrc) || self.cold.learners[component as usize].is_vouched() {
+            return Ok(());
+        }
+        if self.cold.strangers == STRANGERS {
+            return Err(DropReason::TooManySources);
+        }
+        self.cold.strangers += 1;
+        Ok(())
     }
 
     fn onward(&self, media: Media) -> Result<Slot, DropReason> {

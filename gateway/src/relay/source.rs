@@ -114,6 +114,12 @@ impl Sources {
         self.current.count(stamp, bytes);
     }
 
+    /// This SSRC was heard before, and not too long ago.
+    pub(super) fn knows(&self, ssrc: u32) -> bool {
+        let mut known = std::iter::once(&self.current).chain(&self.earlier);
+        known.any(|source| source.ssrc == ssrc && source.packets > 0)
+    }
+
     /// Signalling spoke: sources may start over.
     pub(super) fn expect_restart(&mut self) {
         self.current.tracker.expect_restart();

@@ -91,6 +91,8 @@ pub(super) struct Cold {
     pub(super) drops: [u32; DropReason::COUNT],
     pub(super) residence: Buckets,
     pub(super) soft_limit: SoftLimit,
+    /// SSRCs that came from sources nobody vouches for.
+    pub(super) strangers: u8,
 }
 
 /// Whether a key's soft limit was reached, and control told.
@@ -131,6 +133,7 @@ impl Stream {
                 drops: [0; DropReason::COUNT],
                 residence: Buckets::new(),
                 soft_limit: SoftLimit::Below,
+                strangers: 0,
             }),
         }
     }
