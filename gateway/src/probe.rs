@@ -10,96 +10,85 @@ use crate::machine::{Machine, sysctl};
 
 /// One thing, whether it is there, and how we know.
 struct Finding {
-    what: &'static str,
+    what: String,
     answer: String,
     evidence: String,
 }
 
+impl Finding {
+    fn new(what: &str, answer: impl Into<String>, evidence: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), answer: answer.into(), evidence: evidence.into() }
+    }
+}
+
 /// The report, a line each.
 pub(crate) fn report() -> String {
-    let findings = [
+    let machine = Machine::read();
+    let mut findings = vec![
         kernel(),
-        driver("io_uring", Choice::Uring),
-        driver("epoll", Choice::Epoll),
-        af_xdp(),
-        aes(),
-        cpus(),
-        ipv6(),
-        files(),
-        ephemeral(),
+        driver("driver io_uring", Choice::Uring),
+        driver("driver epoll", Choice::Epoll),
+        Finding::new("driver af_xdp", "no", "not in this release"),
     ];
+    findings.extend(packet_io::probe().into_iter().map(|capability| {
+        Finding::new(capability.name, yes(capability.available), capability.evidence)
+    }));
+    findings.extend([aes(), cpus(), ipv6(), files(&machine), ephemeral(&machine)]);
     let mut text = String::new();
     for Finding { what, answer, evidence } in findings {
-        let _ = writeln!(text, "{what:<16} {answer:<12} {evidence}");
+        let _ = writeln!(text, "{what:<27} {answer:<15} {evidence}");
     }
     text
 }
 
 fn kernel() -> Finding {
     let release = sysctl("kernel/osrelease").unwrap_or_else(|| "unknown".to_owned());
-    let evidence = "/proc/sys/kernel/osrelease".to_owned();
-    Finding { what: "kernel", answer: release, evidence }
+    Finding::new("kernel", release, "/proc/sys/kernel/osrelease")
 }
 
-fn driver(what: &'static str, choice: Choice) -> Finding {
+fn driver(what: &str, choice: Choice) -> Finding {
     match packet_io::open(choice, &uring::Config::default()) {
-        Ok(_) => {
-            let evidence = "opened one and its probe passed".to_owned();
-            Finding { what, answer: "yes".to_owned(), evidence }
-        }
-        Err(error) => Finding { what, answer: "no".to_owned(), evidence: error.to_string() },
+        Ok(opened) => Finding::new(what, "yes", opened.reason),
+        Err(error) => Finding::new(what, "no", error.to_string()),
     }
-}
-
-fn af_xdp() -> Finding {
-    let evidence = "not in this release".to_owned();
-    Finding { what: "af_xdp", answer: "no".to_owned(), evidence }
 }
 
 fn aes() -> Finding {
     #[cfg(target_arch = "x86_64")]
-    let (found, evidence) = (std::is_x86_feature_detected!("aes"), "CPUID: aes".to_owned());
+    let (found, evidence) = (std::is_x86_feature_detected!("aes"), "CPUID: aes");
     #[cfg(target_arch = "aarch64")]
-    let (found, evidence) =
-        (std::arch::is_aarch64_feature_detected!("aes"), "HWCAP: aes".to_owned());
+    let (found, evidence) = (std::arch::is_aarch64_feature_detected!("aes"), "HWCAP: aes");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let (found, evidence) = (false, "not looked for on this architecture".to_owned());
-    Finding { what: "aes in hardware", answer: yes(found), evidence }
+    let (found, evidence) = (false, "not looked for on this architecture");
+    Finding::new("AES in hardware", yes(found), evidence)
 }
 
 fn cpus() -> Finding {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let evidence = "affinity mask and cgroup quota".to_owned();
-    Finding { what: "cpus", answer: count.to_string(), evidence }
+    Finding::new("CPUs", count.to_string(), "affinity mask and cgroup quota")
 }
 
 fn ipv6() -> Finding {
-    let evidence = match UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
-        Ok(_) => {
-            return Finding {
-                what: "ipv6",
-                answer: yes(true),
-                evidence: "bound a socket to ::1".to_owned(),
-            };
-        }
-        Err(error) => format!("bind to ::1: {error}"),
-    };
-    Finding { what: "ipv6", answer: yes(false), evidence }
+    match UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
+        Ok(_) => Finding::new("IPv6", "yes", "bound a socket to ::1"),
+        Err(error) => Finding::new("IPv6", "no", format!("bind to ::1: {error}")),
+    }
 }
 
-fn files() -> Finding {
-    let answer = Machine::read().files.map_or("unknown".to_owned(), |files| files.to_string());
-    let evidence = "RLIMIT_NOFILE, hard; a call holds 4 or more".to_owned();
-    Finding { what: "descriptors", answer, evidence }
+fn files(machine: &Machine) -> Finding {
+    let answer = machine.files.map_or_else(unknown, |files| files.to_string());
+    Finding::new("descriptors", answer, "RLIMIT_NOFILE, hard; a call holds 4 or more")
 }
 
-fn ephemeral() -> Finding {
-    let range = Machine::read().ephemeral;
-    let answer = range.map_or("unknown".to_owned(), |range| range.to_string());
-    let evidence = "net.ipv4.ip_local_port_range".to_owned();
-    Finding { what: "ephemeral ports", answer, evidence }
+fn ephemeral(machine: &Machine) -> Finding {
+    let answer = machine.ephemeral.map_or_else(unknown, |range| range.to_string());
+    Finding::new("ephemeral ports", answer, "net.ipv4.ip_local_port_range")
 }
 
-fn yes(found: bool) -> String {
-    if found { "yes" } else { "no" }.to_owned()
+fn yes(found: bool) -> &'static str {
+    if found { "yes" } else { "no" }
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
 }

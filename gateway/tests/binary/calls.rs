@@ -12,8 +12,8 @@ use crate::process::{Gateway, own_address};
 fn on(io: &str) -> Option<Gateway> {
     let report = String::from_utf8(crate::process::gateway(&["probe"]).stdout).unwrap();
     let name = if io == "uring" { "io_uring" } else { io };
-    let line = report.lines().find(|line| line.starts_with(name)).unwrap();
-    if line.split_whitespace().nth(1) != Some("yes") {
+    let line = report.lines().find(|line| line.starts_with(&format!("driver {name} "))).unwrap();
+    if line.split_whitespace().nth(2) != Some("yes") {
         println!("SKIPPED: {line}");
         return None;
     }

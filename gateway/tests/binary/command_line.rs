@@ -97,7 +97,7 @@ fn probe_gives_each_line_its_evidence() {
     for line in text.lines() {
         assert!(line.split("  ").filter(|part| !part.is_empty()).count() >= 2, "{line}");
     }
-    assert!(text.contains("io_uring") && text.contains("epoll"), "{text}");
+    assert!(text.contains("driver io_uring") && text.contains("driver epoll"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod calls;
 mod command_line;
+mod deploy;
 mod lifecycle;
 mod listeners;
 mod media;
