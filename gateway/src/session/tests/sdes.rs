@@ -165,6 +165,34 @@ fn a_reinvite_keeps_our_keys_and_sets_only_what_the_peer_changed() {
 }
 
 #[test]
+fn a_provisional_and_a_final_answer_agree_on_the_same_keys() {
+    let mut world = World::new();
+    let offered = read(&world.offer(&srtp("a", None, A, &[&crypto(1, 'A')])).unwrap());
+    let tag = offered.media[0].crypto[0].tag;
+    let provisional = world.answer(&srtp("a", Some("b"), B, &[&crypto(tag, 'B')])).unwrap();
+    let last = world.answer(&srtp("a", Some("b"), B, &[&crypto(tag, 'B')])).unwrap();
+    assert_eq!(provisional.sdp, last.sdp);
+    assert!(world.streams().iter().all(|stream| stream.keyed == (1, 1)));
+
+    // A device behind the same branch answers in its place, with a suite of its own choice.
+    let other = section(&world.answer(&srtp("a", Some("c"), B, &[&short(4)])).unwrap());
+    assert_eq!(other.crypto[0].tag, 1, "the caller's key stays");
+    let [a, b] = world.streams() else { panic!("two streams") };
+    assert_eq!((a.keyed, b.keyed), ((1, 1), (2, 2)));
+}
+
+#[test]
+fn an_mki_is_expected_of_the_peer_and_not_carried_by_us() {
+    let mut world = World::new();
+    world.offer(&towards(plain_offer(), Protocol::RtpSavp)).unwrap();
+    let line = format!("{}|2^20|7:2", crypto(3, 'B'));
+    world.answer(&srtp("a", Some("b"), B, &[&line])).unwrap();
+    let plan = &world.streams()[1].plan;
+    assert!(plan.contains("mki: [0, 7], lifetime: Some(1048576)"), "{plan}");
+    assert!(plan.contains("mki: [], lifetime: None"), "{plan}");
+}
+
+#[test]
 fn an_answer_without_usable_crypto_is_rejected_and_never_sent_in_clear() {
     let cases: [(&str, Vec<String>); 5] = [
         ("RTP/SAVP", vec![]),
