@@ -9,8 +9,9 @@
 use bytes::Bytes;
 use ng::request::Signal;
 use ng::sdp::{MediaRewrite, MediaSection};
+use srtp::Profile;
 
-use crate::relay::command::StreamIndex;
+use crate::relay::command::{Remote, StreamIndex};
 
 use super::body;
 use super::call::Call;
@@ -38,6 +39,9 @@ struct Agreed {
     answerer: Leg,
     said: Said,
 }
+
+/// A section as both sides have it, or why it is rejected.
+type Weighed = Result<Agreed, &'static str>;
 
 /// One side of it.
 struct Leg {
@@ -131,8 +135,8 @@ impl Weighing<'_> {
         }
     }
 
-    /// The section as both sides have it, or why there is none.
-    fn relay(&self, said: Said) -> Result<Result<Agreed, &'static str>, Refused> {
+    /// Weighs a section that both sides may have. An error is the request's, not the section's.
+    fn relay(&self, said: Said) -> Result<Weighed, Refused> {
         let (parties, index) = (&self.call.parties, self.index);
         let from = self.call.open_stream(self.offerer, index);
         let to = self.call.open_stream(self.answerer, index);
@@ -178,7 +182,7 @@ impl Weighing<'_> {
         &self,
         offered: &[PeerCrypto],
         stream: StreamIndex,
-        other_leg: Option<srtp::Profile>,
+        other_leg: Option<Profile>,
     ) -> Result<Option<SdesKeys>, Refused> {
         let in_force = self.call.stream(stream).local_crypto();
         let profile = in_force.map(|local| local.key.profile());
@@ -234,12 +238,7 @@ fn commit(
     call.parties[answerer.0].section(index).said = Some(said);
 }
 
-fn bring_into_force(
-    call: &mut Call,
-    leg: Leg,
-    remote: Option<crate::relay::command::Remote>,
-    peer: StreamIndex,
-) {
+fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: StreamIndex) {
     let stream = call.stream_mut(leg.stream);
     if let Some(remote) = remote {
         stream.point_to(remote);
