@@ -19,6 +19,7 @@ use gateway_control::{API_VERSION, ApiError, ErrorCode, EventList, VERSION_HEADE
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
+use crate::bounded::Bounded;
 use crate::config::AdminListen;
 use crate::observer::{Observer, Unavailable};
 
@@ -113,7 +114,7 @@ fn bind_at(path: &Path) -> Result<AdminSocket, AdminError> {
 
 /// Answers until the process ends.
 pub(crate) async fn serve(listener: UnixListener, observer: Observer) -> io::Result<()> {
-    axum::serve(listener, router(observer)).await
+    axum::serve(Bounded::new(listener), router(observer)).await
 }
 
 impl AdminSocket {

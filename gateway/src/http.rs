@@ -14,6 +14,7 @@ use axum::routing::get;
 use gateway_control::Lifecycle;
 use tokio::net::TcpListener;
 
+use crate::bounded::Bounded;
 use crate::metrics;
 use crate::observer::Observer;
 
@@ -24,7 +25,7 @@ pub(crate) async fn serve(listener: TcpListener, observer: Observer) -> io::Resu
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .with_state(observer);
-    axum::serve(listener, router).await
+    axum::serve(Bounded::new(listener), router).await
 }
 
 /// Binds, so that a taken port is known before anything else starts.

@@ -2,6 +2,7 @@
 //! packets (the hot path), and everything else wires the two to sockets, signals and listeners.
 
 mod admin;
+mod bounded;
 mod check;
 pub mod cli;
 pub mod config;

@@ -8,6 +8,7 @@ use ng::reply::{
     CallStatistics, CommandCount, Counters, InterfaceStatistics, MediaStatistics, ProxyStatistics,
     RelayStatistics, Residence, Sessions, SsrcStatistics, StreamStatistics, TagStatistics, Traffic,
 };
+use ng::sdp::Direction;
 
 use super::Control;
 use crate::metrics::ledger::{Client, Ending, Verb};
@@ -50,38 +51,45 @@ fn tag(party: &PartyView, parties: &[PartyView], streams: &[StreamReport]) -> Ta
 
 fn media_statistics(index: usize, media: &MediaView, all: &[StreamReport]) -> MediaStatistics {
     let report = media.stream.and_then(|stream| all.get(usize::from(stream.0)));
-    let mut flags = Vec::new();
-    if media.signalled.is_some() {
-        flags.push("initialized");
-    }
-    if report.is_some_and(|report| report.local_rtcp.is_none()) {
-        flags.push("rtcp-mux");
-    }
     MediaStatistics {
         index: index + 1,
         kind: media.kind.clone(),
         protocol: Bytes::copy_from_slice(media.protocol.name()),
         codec: None,
         streams: report.map_or_else(Vec::new, |report| components(media, report)),
-        flags,
+        flags: media_flags(media),
     }
+}
+
+/// Directions are ours towards the party: what it only receives we only send.
+fn media_flags(media: &MediaView) -> Vec<&'static str> {
+    let (send, recv) = match media.direction {
+        Some(Direction::SendRecv) => (true, true),
+        Some(Direction::RecvOnly) => (true, false),
+        Some(Direction::SendOnly) => (false, true),
+        Some(Direction::Inactive) | None => (false, false),
+    };
+    let flags = [
+        (media.signalled.is_some(), "initialized"),
+        (send, "send"),
+        (recv, "recv"),
+        (media.rtcp_mux, "rtcp-mux"),
+        (media.suite.is_some(), "SDES"),
+    ];
+    flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
 }
 
 /// RTP and, where it has its own port, RTCP.
 fn components(media: &MediaView, report: &StreamReport) -> Vec<StreamStatistics> {
     let last_packet = report.last_packet.map(unix_time).unwrap_or_default();
     let flags = |name: &'static str| {
-        let mut flags = vec![name];
-        if media.signalled.is_some() {
-            flags.push("filled");
-        }
-        if report.confirmed {
-            flags.push("confirmed");
-        }
-        if media.strict_source {
-            flags.push("strict source address");
-        }
-        flags
+        let flags = [
+            (true, name),
+            (media.signalled.is_some(), "filled"),
+            (report.confirmed, "confirmed"),
+            (media.strict_source, "strict source address"),
+        ];
+        flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
     };
     let rtp = StreamStatistics {
         local: report.local_rtp,
@@ -94,7 +102,7 @@ fn components(media: &MediaView, report: &StreamReport) -> Vec<StreamStatistics>
         received: counters(report.rtp_in),
         sent: counters(report.rtp_out),
     };
-    let rtcp = report.local_rtcp.map(|local| StreamStatistics {
+    let rtcp = report.local_rtcp.filter(|_| !media.rtcp_mux).map(|local| StreamStatistics {
         local: Some(local),
         endpoint: report.remote_rtcp,
         advertised_endpoint: media.signalled.and_then(|remote| remote.rtcp),

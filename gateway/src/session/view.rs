@@ -5,12 +5,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ng::sdp::Protocol;
+use ng::sdp::{Direction, Protocol};
 use srtp::Profile;
 
 use crate::relay::command::{CallKey, Remote, StreamIndex};
 
 use super::call::Call;
+use super::mux::Settled;
 use super::party::{Media, Party};
 use super::ports::PortSource;
 use super::stream::Stream;
@@ -58,6 +59,10 @@ pub struct MediaView {
     pub signalled: Option<Remote>,
     /// SRTP suite of what the party sends, where it is SRTP.
     pub suite: Option<&'static str>,
+    /// The direction that the party signalled last, once it has said anything.
+    pub direction: Option<Direction>,
+    /// RTCP shares the RTP port.
+    pub rtcp_mux: bool,
     /// Packets from elsewhere are dropped.
     pub strict_source: bool,
 }
@@ -97,6 +102,8 @@ fn media_view(call: &Call, media: &Media) -> MediaView {
         stream: media.stream,
         signalled: stream.and_then(|stream| stream.remote),
         suite: stream.and_then(Stream::suite).map(Profile::name),
+        direction: media.said.as_ref().map(|said| said.direction),
+        rtcp_mux: stream.is_some_and(|stream| stream.mux == Settled::OnePort),
         strict_source: stream.is_some_and(|stream| stream.strict_source),
     }
 }

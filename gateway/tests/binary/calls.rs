@@ -42,8 +42,9 @@ fn relays_rtp_to_srtp_and_back(io: &str) {
         }
         let reply = ng.ask(&json!({"command": "query", "call-id": id}));
         assert_eq!(reply["totals"]["RTP"]["packets"], 40, "{reply}");
-        let suite = &reply["tags"]["b"]["medias"][0]["streams"][0]["crypto suite"];
-        assert_eq!(suite, profile.name());
+        let media = &reply["tags"]["b"]["medias"][0];
+        assert_eq!(media["streams"][0]["crypto suite"], profile.name());
+        assert_eq!(media["flags"], json!(["initialized", "send", "recv", "SDES"]));
         assert_eq!(reply["postern"]["residence"]["count"], 40, "{reply}");
         let delete = json!({"command": "delete", "call-id": id, "delete-delay": 0});
         let reply = ng.ask(&delete);
