@@ -54,7 +54,8 @@ fn the_same_calls_pass_through_rtpengine() {
 
 /// Runs every call through `relay` and panics with everything that went wrong.
 fn demand_calls(relay: Relay) {
-    if let Some(reason) = lacking(relay) {
+    let lacking = lacking(relay).unwrap_or_else(|error| panic!("{relay}: {error:#}"));
+    if let Some(reason) = lacking {
         println!("SKIPPED real_peers::{relay}: {reason}");
         return;
     }
@@ -65,7 +66,7 @@ fn demand_calls(relay: Relay) {
 }
 
 /// What this machine lacks for a run, if anything.
-fn lacking(relay: Relay) -> Option<String> {
+fn lacking(relay: Relay) -> Result<Option<String>> {
     let installed = |program: &&&str| {
         let path = env::var_os("PATH").unwrap_or_default();
         env::split_paths(&path)
@@ -74,10 +75,13 @@ fn lacking(relay: Relay) -> Option<String> {
     };
     let programs = signalling::PROGRAMS.iter().chain(relay.programs());
     let missing: Vec<&str> = programs.filter(|program| !installed(program)).copied().collect();
-    if missing.is_empty() {
-        isolation::unavailable()
-    } else {
-        Some(format!("not installed: {}; `make setup` installs them", missing.join(", ")))
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Ok(Some(format!("not installed: {missing}; `make setup` installs them")));
+    }
+    match isolation::unavailable() {
+        Some(reason) => Ok(Some(reason)),
+        None => relay.unavailable(),
     }
 }
 

@@ -52,6 +52,15 @@ impl Relay {
         }
     }
 
+    /// Why this machine cannot run it, if so: the gateway's own probe of the driver.
+    pub(crate) fn unavailable(self) -> Result<Option<String>> {
+        let Self::Gateway(io) = self else { return Ok(None) };
+        let output = Command::new(gateway_program()).arg("probe").output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        refusal(&text, io.driver())
+            .with_context(|| format!("`gateway probe` says nothing of {}:\n{text}", io.driver()))
+    }
+
     /// Whether the plain source may restart its sequence under this relay.
     pub(crate) fn restart(self) -> Restart {
         match self {
@@ -78,9 +87,7 @@ impl Relay {
         let mut command;
         match self {
             Self::Gateway(io) => {
-                let program = env::var_os("POSTERN_GATEWAY")
-                    .unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_gateway")));
-                command = Command::new(program);
+                command = Command::new(gateway_program());
                 command.args(["run", "--ng", NG, "--interface", "127.0.0.1", "--http", "none"]);
                 command.args(["--ports", &format!("{}-{}", ports.0, ports.1)]);
                 command.args(["--io", &io.to_string(), "--state-dir", "none", "--log", "info"]);
@@ -104,10 +111,7 @@ impl RunningRelay {
     /// another driver than it was told to.
     pub(crate) fn driver(&self) -> Result<String> {
         let Relay::Gateway(io) = self.relay else { return Ok("rtpengine, user space".to_owned()) };
-        let expected = match io {
-            Io::Uring => "io_uring",
-            Io::Epoll => "epoll",
-        };
+        let expected = io.driver();
         let status = self.status()?;
         let workers = status["workers"].as_array().context("no workers in the status")?;
         ensure!(!workers.is_empty(), "the gateway has no worker: {status}");
@@ -193,6 +197,16 @@ impl fmt::Display for Relay {
     }
 }
 
+impl Io {
+    /// The driver's name in the status and in the probe.
+    fn driver(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -200,6 +214,25 @@ impl fmt::Display for Io {
             Self::Epoll => "epoll",
         })
     }
+}
+
+/// The gateway to test: a release build when POSTERN_GATEWAY names one.
+fn gateway_program() -> OsString {
+    env::var_os("POSTERN_GATEWAY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gateway").into())
+}
+
+/// What the probe's line `driver <name> yes|no <evidence>` says against a driver; the outer `None`
+/// means that there is no such line.
+fn refusal(probe: &str, driver: &str) -> Option<Option<String>> {
+    probe.lines().find_map(|line| {
+        let rest = line.strip_prefix("driver ")?.strip_prefix(driver)?.trim_start();
+        let (answer, evidence) = rest.split_once(' ')?;
+        match answer {
+            "yes" => Some(None),
+            "no" => Some(Some(format!("no {driver} here: {}", evidence.trim()))),
+            _ => None,
+        }
+    })
 }
 
 /// Asks the relay over ng and returns the reply without its cookie.
@@ -226,3 +259,13 @@ const NG: &str = "127.0.0.1:22222";
 
 /// Below the ephemeral range, so that an open port in it is the relay's.
 const PORTS: RangeInclusive<u16> = 30_000..=31_999;
+
+#[test]
+fn a_driver_that_the_probe_denies_is_refused_with_its_evidence() {
+    let probe =
+        "kernel  6.1 /proc\ndriver io_uring   no     EPERM from a filter\ndriver epoll  yes  ok";
+    let reason = refusal(probe, "io_uring").flatten();
+    assert_eq!(reason.as_deref(), Some("no io_uring here: EPERM from a filter"));
+    assert_eq!(refusal(probe, "epoll"), Some(None));
+    assert_eq!(refusal(probe, "af_xdp"), None);
+}
