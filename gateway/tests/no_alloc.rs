@@ -3,47 +3,21 @@
 //!
 //! A binary of its own with a single test, because the allocator counts the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 
 mod relay_support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway::relay::command::{Command, KeyPlan, StreamPlan};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
 use packet_io::Choice;
+use relay_support::sys::Counting;
 use relay_support::*;
 use srtp::Profile;
 
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory it hands out.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on; `System` allocated it.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on; `System` allocated it.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting::new();
 
 const ROUNDS: u16 = 2000;
 const WARM_UP: u16 = 100;
@@ -126,9 +100,9 @@ fn relaying_allocates_nothing_over_any_driver() {
             };
             let load = Load::set_up(&worker, profile);
             load.run(0..WARM_UP);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = ALLOCATOR.requests();
             load.run(WARM_UP..ROUNDS);
-            let during = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            let during = ALLOCATOR.requests() - before;
             let packets = 2 * u32::from(ROUNDS - WARM_UP);
             assert_eq!(during, 0, "{during} allocations for {packets} packets, {}", worker.driver);
             worker.commands.blocking_send(Command::Stop).unwrap();

@@ -3,44 +3,23 @@
 //!
 //! A binary of its own with a single test, because the allocator counts the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 
 mod relay_support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 
 use gateway::relay::command::{CallKey, CallPlan, KeyPlan, PortPair, StreamPlan};
 use gateway::relay::table::Table;
 use packet_io::{Driver, Received, Token, Turn, Verdict};
+use relay_support::sys::Counting;
 use relay_support::*;
 use srtp::Profile;
 
-struct Counting;
-
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory it hands out.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on; `System` allocated it.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting::new();
 
 /// A driver that keeps nothing and delivers one packet per turn.
 struct Feed {
@@ -119,7 +98,7 @@ fn a_call_with_media_both_ways_takes_less_than_6_kib() {
     let mut feed = Feed { anchor: UdpSocket::bind("127.0.0.1:0").unwrap(), next: None };
     let mut table = Table::new(1024);
     let party = PARTY.parse().unwrap();
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = ALLOCATOR.live_bytes();
     for n in 0..CALLS {
         table.apply(plan(CallKey(u64::from(n))), &mut feed, Instant::now()).unwrap();
         let mut crypto = Crypto::new(Profile::AesCm128HmacSha1_80, 1, 2);
@@ -136,7 +115,7 @@ fn a_call_with_media_both_ways_takes_less_than_6_kib() {
             assert_eq!(turn.sent, 1, "socket {socket}");
         }
     }
-    let per_call = (LIVE.load(Ordering::Relaxed) - before) / CALLS as isize;
+    let per_call = (ALLOCATOR.live_bytes() - before) / CALLS as isize;
     println!("{per_call} bytes per call");
     assert!(per_call <= 6 * 1024, "{per_call} bytes per call");
 }

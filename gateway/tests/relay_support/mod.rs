@@ -1,6 +1,8 @@
 //! What the relay's tests share: a driver in memory, plans, and parties that speak RTP or SRTP.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod sys;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
