@@ -11,7 +11,7 @@ use ring::rand::SystemRandom;
 use serde::Serialize;
 
 use super::{LOAD_CORE, Plan, RELAY_CORE};
-use crate::accounting::cpu_ns;
+use crate::accounting::{cpu_ns, own_cpu};
 use crate::blaster::Sockets;
 use crate::calls::PROFILE;
 use crate::mmsg::pin_to_core;
@@ -80,7 +80,7 @@ fn sample(relay: Relay) -> Result<Sample> {
     let process = RelayProcess::start(relay, RELAY_CORE, PORTS)?;
     // A first call pays for what is done once.
     drop(crate::calls::set_up(&Sockets::bind()?, 1)?);
-    let (before, own_before) = (cpu_ns(process.pid())?, cpu_ns(std::process::id())?);
+    let (before, own_before) = (cpu_ns(process.pid())?, own_cpu()?);
     let start = Instant::now();
     let clients: Vec<_> = (0..CLIENTS).map(|client| thread::spawn(move || pairs(client))).collect();
     for client in clients {
@@ -91,12 +91,12 @@ fn sample(relay: Relay) -> Result<Sample> {
     thread::sleep(Duration::from_millis(200));
     let count = (CLIENTS * PAIRS_PER_CLIENT) as f64;
     let spent = (cpu_ns(process.pid())? - before) as f64;
-    let own = (cpu_ns(std::process::id())? - own_before) as f64;
+    let own = own_cpu()? - own_before;
     Ok(Sample {
         relay,
         cpu_us_per_pair: spent / 1e3 / count,
         pairs_per_second: count / elapsed.as_secs_f64(),
-        client_core_use: own / elapsed.as_nanos() as f64,
+        client_core_use: own.as_secs_f64() / elapsed.as_secs_f64(),
     })
 }
 
