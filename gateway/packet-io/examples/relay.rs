@@ -15,10 +15,9 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, error, fs, io, thread};
 
-use packet_io::uring::{Config, TaskRun};
 use packet_io::{
-    AnyDriver, Driver, Epoll, Received, SocketOptions, Token, Uring, Verdict, open_media_socket,
-    wait_readable,
+    AnyDriver, Config, Driver, Epoll, Received, SocketOptions, TaskRun, Token, Uring, Verdict,
+    open_media_socket, wait_readable,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
@@ -66,14 +65,20 @@ fn main() -> Result<()> {
 
 type Open = fn() -> io::Result<AnyDriver>;
 
-fn variants() -> [(&'static str, Open); 5] {
+fn variants() -> [(&'static str, Open); 6] {
+    const AT_ONCE: Duration = Duration::ZERO;
     [
         ("uring", || uring(Config::default())),
-        ("uring-256", || uring(Config { buffers: 256, ..Config::default() })),
+        ("uring-now", || uring(Config { linger: AT_ONCE, ..Config::default() })),
         ("uring-4096", || uring(Config { buffers: 4096, ..Config::default() })),
         ("uring-coop", || uring(Config { task_run: TaskRun::Cooperative, ..Config::default() })),
-        ("epoll", || Epoll::new().map(AnyDriver::Epoll)),
+        ("epoll", || epoll(Config::default())),
+        ("epoll-now", || epoll(Config { linger: AT_ONCE, ..Config::default() })),
     ]
+}
+
+fn epoll(config: Config) -> io::Result<AnyDriver> {
+    Epoll::new(&config).map(AnyDriver::Epoll)
 }
 
 fn uring(config: Config) -> io::Result<AnyDriver> {

@@ -4,9 +4,10 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::BorrowedFd;
 
+use crate::config::{Config, TaskRun};
 use crate::driver::{Driver, Received, Token, Turn, Verdict};
 use crate::epoll::Epoll;
-use crate::uring::{self, Uring};
+use crate::uring::Uring;
 
 /// Which driver to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,9 +52,9 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`OpenError`] when the choice leaves no driver.
-pub fn open(choice: Choice, config: &uring::Config) -> Result<Opened, OpenError> {
+pub fn open(choice: Choice, config: &Config) -> Result<Opened, OpenError> {
     if choice == Choice::Epoll {
-        return epoll("epoll was asked for".to_owned());
+        return epoll(config, "epoll was asked for".to_owned());
     }
     match (uring(config), choice) {
         (Ok((driver, reason)), _) => {
@@ -61,27 +62,27 @@ pub fn open(choice: Choice, config: &uring::Config) -> Result<Opened, OpenError>
         }
         (Err(reason), Choice::Uring) => Err(OpenError::Uring { reason }),
         (Err(reason), _) => {
-            let opened = epoll(format!("io_uring cannot be had: {reason}"))?;
+            let opened = epoll(config, format!("io_uring cannot be had: {reason}"))?;
             Ok(Opened { fallback: true, ..opened })
         }
     }
 }
 
 /// io_uring as configured, or with what Linux 6.0 already has.
-fn uring(config: &uring::Config) -> Result<(Uring, String), String> {
+fn uring(config: &Config) -> Result<(Uring, String), String> {
     let error = match Uring::new(config) {
         Ok(driver) => return Ok((driver, format!("io_uring with {} works here", config.task_run))),
         Err(error) => error,
     };
-    let second = uring::Config { task_run: uring::TaskRun::Cooperative, ..*config };
+    let second = Config { task_run: TaskRun::Cooperative, ..*config };
     match Uring::new(&second) {
         Ok(driver) => Ok((driver, format!("io_uring works here, if not its best mode: {error}"))),
         Err(_) => Err(error.to_string()),
     }
 }
 
-fn epoll(reason: String) -> Result<Opened, OpenError> {
-    let driver = Epoll::new().map_err(OpenError::Epoll)?;
+fn epoll(config: &Config, reason: String) -> Result<Opened, OpenError> {
+    let driver = Epoll::new(config).map_err(OpenError::Epoll)?;
     Ok(Opened { driver: AnyDriver::Epoll(driver), reason, fallback: false })
 }
 

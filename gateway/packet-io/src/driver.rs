@@ -84,7 +84,8 @@ pub trait Driver {
     fn flush(&mut self) -> io::Result<()>;
 
     /// Receives up to `budget` packets, asks `relay` about each, and sends before returning.
-    /// Never blocks.
+    /// Waits for nothing, except that between busy turns it lets packets gather for
+    /// [`Config::linger`](crate::Config::linger).
     fn turn<F>(&mut self, budget: usize, relay: F) -> io::Result<Turn>
     where
         F: FnMut(Received<'_>) -> Verdict;

@@ -16,7 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::address::{self, RawAddress};
 use crate::ancillary::Ancillary;
+use crate::config::Config;
 use crate::driver::{Driver, Received, Token, Turn, Verdict};
+use crate::linger::Linger;
 use crate::slots::{Occupant, Slots};
 use crate::sys::{self, Headers};
 
@@ -38,6 +40,7 @@ pub struct Epoll {
     outgoing: Headers,
     buffers: Box<[[u8; BUFFER]]>,
     queued: Vec<Queued>,
+    linger: Linger,
     last_send_error: Option<i32>,
 }
 
@@ -51,7 +54,7 @@ struct Queued {
 
 impl Epoll {
     /// Opens a driver without sockets.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(config: &Config) -> io::Result<Self> {
         let event = libc::epoll_event { events: 0, u64: 0 };
         Ok(Self {
             epoll: sys::epoll_create()?,
@@ -62,6 +65,7 @@ impl Epoll {
             outgoing: Headers::new(BATCH),
             buffers: vec![[0; BUFFER]; BATCH].into_boxed_slice(),
             queued: Vec::with_capacity(BATCH),
+            linger: Linger::new(config.linger),
             last_send_error: None,
         })
     }
@@ -172,6 +176,7 @@ impl Driver for Epoll {
     where
         F: FnMut(Received<'_>) -> Verdict,
     {
+        self.linger.pause();
         let mut turn = Turn::default();
         let mut reads = 0;
         while turn.received < budget && reads < budget {
@@ -179,6 +184,7 @@ impl Driver for Epoll {
                 if self.refill()? {
                     continue;
                 }
+                self.linger.may_rest(&mut turn);
                 return Ok(turn);
             };
             // Other errors are the network's (ICMP for a connected socket): each read takes one
@@ -198,6 +204,7 @@ impl Driver for Epoll {
         }
         // The kernel's own list may hold more too; asking costs a call, an empty turn no more.
         turn.more = true;
+        self.linger.may_rest(&mut turn);
         Ok(turn)
     }
 

@@ -8,8 +8,10 @@ mod address;
 mod ancillary;
 mod any;
 pub mod clock;
+mod config;
 mod driver;
 pub mod epoll;
+mod linger;
 mod probe;
 mod readiness;
 mod slots;
@@ -18,6 +20,7 @@ mod sys;
 pub mod uring;
 
 pub use any::{AnyDriver, Choice, OpenError, Opened, open};
+pub use config::{Config, TaskRun};
 pub use driver::{Driver, Received, Token, Turn, Verdict};
 pub use epoll::Epoll;
 pub use probe::{Capability, probe};

@@ -11,11 +11,12 @@ use std::time::Duration;
 use io_uring::IoUring;
 
 use crate::clock;
+use crate::config::{Config, TaskRun};
 use crate::driver::{Driver, Token, Verdict};
 use crate::epoll::Epoll;
 use crate::readiness::wait_readable;
 use crate::socket::{SocketOptions, open_media_socket};
-use crate::uring::{Config, SetupError, TaskRun, Uring};
+use crate::uring::{SetupError, Uring};
 
 /// One thing tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,12 +76,12 @@ fn multishot() -> Tried {
 }
 
 fn recvmmsg() -> Tried {
-    let (_, late) = loopback(Epoll::new()?)?;
+    let (_, late) = loopback(Epoll::new(&Config::default())?)?;
     Ok(format!("a packet to ourselves came through recvmmsg after {late:?}"))
 }
 
 fn timestamps() -> Tried {
-    let (stamp, _) = loopback(Epoll::new()?)?;
+    let (stamp, _) = loopback(Epoll::new(&Config::default())?)?;
     if stamp == 0 {
         return Err("a packet to ourselves came without a receive time".into());
     }
@@ -90,7 +91,8 @@ fn timestamps() -> Tried {
 /// As little of a ring as shows that it works, in the mode that the oldest kernels have.
 fn small_uring() -> Result<Uring, SetupError> {
     let task_run = TaskRun::Cooperative;
-    Uring::new(&Config { buffers: 8, submissions: 8, completions: 16, task_run })
+    let small = Config { buffers: 8, submissions: 8, completions: 16, ..Config::default() };
+    Uring::new(&Config { task_run, ..small })
 }
 
 /// Sends a packet to ourselves: its receive timestamp, and how long it took to be read.

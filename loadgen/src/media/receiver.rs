@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use packet_io::epoll::Epoll;
-use packet_io::{Driver, Received, Token, Verdict};
+use packet_io::{Config, Driver, Received, Token, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Progress, Schedule};
@@ -69,7 +69,7 @@ pub(super) fn run(
     schedule: &Schedule,
     progress: &Progress,
 ) -> Result<ReceivedMedia> {
-    let mut driver = Epoll::new().context("opening the receive driver")?;
+    let mut driver = Epoll::new(&Config::default()).context("opening the receive driver")?;
     let mut inlets = Vec::with_capacity(listeners.len());
     for (index, Listener { flow, socket, open }) in listeners.into_iter().enumerate() {
         driver.add(Token(index as u32), socket).context("watching a media socket")?;

@@ -12,73 +12,28 @@
 
 mod sys;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use io_uring::{Builder, cqueue};
+use io_uring::cqueue;
 use socket2::{Domain, Socket, Type};
+
+pub use crate::config::{Config, TaskRun};
 
 use self::sys::{BufferId, HEADER, NAME, PACKET, Ring};
 use crate::address::{self, RawAddress};
 use crate::ancillary::{Ancillary, CONTROL_LENGTH};
 use crate::driver::{Driver, Received, Token, Turn, Verdict};
+use crate::linger::Linger;
 use crate::slots::{Occupant, Slots};
 
 /// Completions copied out of the queue at once: 1 KiB of stack.
 const CHUNK: usize = 64;
-
-/// Sizes and modes of the ring; the default is for one worker of a busy relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Receive buffers of 1984 bytes; a power of two up to 32768. Packets beyond them wait in
-    /// their sockets.
-    pub buffers: u16,
-    /// Submissions queued before the kernel is entered mid-turn.
-    pub submissions: u32,
-    /// Completions that fit their queue; more wait in the kernel.
-    pub completions: u32,
-    /// When the kernel does its part of a receive.
-    pub task_run: TaskRun,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { buffers: 1024, submissions: 512, completions: 4096, task_run: TaskRun::Deferred }
-    }
-}
-
-/// When the kernel runs the receive of a packet that has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskRun {
-    /// When the driver enters the ring (IORING_SETUP_DEFER_TASKRUN, Linux 6.1).
-    Deferred,
-    /// When the thread next returns from the kernel (IORING_SETUP_COOP_TASKRUN, Linux 5.19).
-    Cooperative,
-}
-
-impl TaskRun {
-    fn apply(self, builder: &mut Builder) {
-        builder.setup_single_issuer().setup_taskrun_flag();
-        match self {
-            Self::Deferred => builder.setup_defer_taskrun(),
-            Self::Cooperative => builder.setup_coop_taskrun(),
-        };
-    }
-}
-
-impl fmt::Display for TaskRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deferred => "DEFER_TASKRUN",
-            Self::Cooperative => "COOP_TASKRUN",
-        })
-    }
-}
 
 /// Why io_uring cannot be had, by the step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +64,7 @@ pub struct Uring {
     /// Receives to end, of sockets that have gone.
     cancel: Vec<Occupant>,
     last_send_error: Option<i32>,
+    linger: Linger,
     counters: Counters,
 }
 
@@ -144,6 +100,11 @@ impl Uring {
     /// # Errors
     /// [`SetupError`]: use [`Epoll`](crate::Epoll) instead.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let linger = match config.task_run {
+            TaskRun::Deferred => config.linger,
+            // Each packet's receive would interrupt the pause.
+            TaskRun::Cooperative => Duration::ZERO,
+        };
         let mut ring = Ring::new(config)?;
         let event = crate::sys::event_create().map_err(SetupError::Event)?;
         ring.signal(event.as_fd()).map_err(SetupError::Event)?;
@@ -155,6 +116,7 @@ impl Uring {
             arm: Vec::new(),
             cancel: Vec::new(),
             last_send_error: None,
+            linger: Linger::new(linger),
             counters: Counters::default(),
         })
     }
@@ -296,6 +258,7 @@ impl Driver for Uring {
     where
         F: FnMut(Received<'_>) -> Verdict,
     {
+        self.linger.pause();
         let mut turn = Turn::default();
         self.queue_changes()?;
         if self.ring.unsubmitted() || !self.ring.completed() {
@@ -314,10 +277,12 @@ impl Driver for Uring {
             }
         }
         self.ring.enter()?;
-        if !self.ring.pending() && self.arm.is_empty() {
-            self.settle();
-        }
         turn.more = self.ring.pending() || !self.arm.is_empty();
+        if self.linger.may_rest(&mut turn) {
+            self.settle();
+            // What came before the event was cleared is seen now, what comes after wakes.
+            turn.more = self.ring.pending();
+        }
         Ok(turn)
     }
 

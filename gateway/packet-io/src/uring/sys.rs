@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{Config, SetupError};
+use super::{Config, SetupError, TaskRun};
 use crate::address::RawAddress;
 use crate::ancillary::CONTROL_LENGTH;
 use crate::driver::Received;
@@ -68,7 +68,11 @@ impl Ring {
     pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(config.completions).setup_submit_all().setup_clamp();
-        config.task_run.apply(&mut builder);
+        builder.setup_single_issuer().setup_taskrun_flag();
+        match config.task_run {
+            TaskRun::Deferred => builder.setup_defer_taskrun(),
+            TaskRun::Cooperative => builder.setup_coop_taskrun(),
+        };
         let ring = |error| SetupError::Ring(config.task_run, error);
         let io = builder.build(config.submissions).map_err(ring)?;
         // SAFETY: msghdr holds integers and pointers: all-zero is a value of each.

@@ -6,9 +6,9 @@ mod sys;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use packet_io::uring::Config;
 use packet_io::{
-    Driver, Epoll, Received, SocketOptions, Token, Uring, Verdict, open_media_socket, wait_readable,
+    Config, Driver, Epoll, Received, SocketOptions, Token, Uring, Verdict, open_media_socket,
+    wait_readable,
 };
 
 #[global_allocator]
@@ -67,7 +67,7 @@ fn the_counter_counts() {
 
 #[test]
 fn epoll_turns_allocate_nothing() {
-    assert_eq!(allocations_of(Epoll::new().unwrap(), 40), 0);
+    assert_eq!(allocations_of(Epoll::new(&Config::default()).unwrap(), 40), 0);
 }
 
 /// With few buffers, so that receives end and are armed again all the time.

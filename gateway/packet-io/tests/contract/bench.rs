@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use packet_io::uring::{Config, Uring};
 use packet_io::{
-    Driver, Received, SocketOptions, Token, Turn, Verdict, open_media_socket, wait_readable,
+    Config, Driver, Received, SocketOptions, Token, Turn, Uring, Verdict, open_media_socket,
+    wait_readable,
 };
 
 /// How long anything may take before a test says that it never came.

@@ -9,15 +9,14 @@ mod lifecycle;
 mod ring;
 mod wake;
 
-use packet_io::Epoll;
-use packet_io::uring::{Config, TaskRun};
+use packet_io::{Config, Epoll, TaskRun};
 
 /// Makes each claim a test of each driver.
 macro_rules! contract {
     ($($module:ident: $($claim:ident)*;)*) => { $($(mod $claim {
         #[test]
         fn epoll() {
-            crate::$module::$claim(super::Epoll::new().unwrap());
+            crate::$module::$claim(super::Epoll::new(&super::Config::default()).unwrap());
         }
         #[test]
         fn uring_deferred() {

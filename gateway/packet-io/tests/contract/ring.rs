@@ -1,7 +1,6 @@
 //! Claims about io_uring alone: what happens when its rings are too small.
 
-use packet_io::uring::{Config, TaskRun, Uring};
-use packet_io::{Driver, Received, Verdict};
+use packet_io::{Config, Driver, Received, TaskRun, Uring, Verdict};
 
 use crate::bench::{LOOPBACK, add, echo, payload, peer, run_until, uring};
 
