@@ -93,7 +93,7 @@ fn relaying_allocates_nothing_over_any_driver() {
             let worker = match worker::spawn(WorkerConfig { io, ..WorkerConfig::default() }) {
                 Ok(worker) => worker,
                 Err(StartError::Driver(error)) if io == Choice::Uring => {
-                    println!("SKIPPED: {error}");
+                    println!("SKIPPED no_alloc: {error}");
                     continue;
                 }
                 Err(error) => panic!("{error}"),

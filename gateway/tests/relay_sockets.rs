@@ -27,7 +27,7 @@ fn start_as(index: usize, io: Choice) -> Option<WorkerHandle> {
     match worker::spawn(WorkerConfig { index, io, ..WorkerConfig::default() }) {
         Ok(handle) => Some(handle),
         Err(StartError::Driver(error)) if io == Choice::Uring => {
-            println!("SKIPPED: {error}");
+            println!("SKIPPED relay_sockets: {error}");
             None
         }
         Err(error) => panic!("{error}"),
