@@ -6,11 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_control::EventKind;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::config::Config;
 use crate::events::{Events, Occurrence};
@@ -22,6 +22,16 @@ use crate::settings;
 #[derive(Clone)]
 pub(crate) struct Workers {
     links: Arc<[Link]>,
+    recent: Arc<Mutex<Option<Round>>>,
+}
+
+/// Every worker's numbers at one time, in order; `None` for one that did not answer.
+pub(crate) type Snapshots = Vec<Option<WorkerSnapshot>>;
+
+/// The last time that all were asked.
+struct Round {
+    asked: Instant,
+    snapshots: Snapshots,
 }
 
 /// One worker.
@@ -80,7 +90,8 @@ pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartEr
             stalled: AtomicBool::new(false),
         });
     }
-    Ok(Started { workers: Workers { links: links.into() }, inlets, threads })
+    let workers = Workers { links: links.into(), recent: Arc::default() };
+    Ok(Started { workers, inlets, threads })
 }
 
 impl Outbox {
@@ -107,9 +118,14 @@ impl Outbox {
         }
     }
 
-    /// Commands that wait for room: a worker with any takes no new call.
-    pub(crate) fn behind(&self) -> usize {
-        self.backlog.len()
+    /// Commands wait for room: a worker like that takes no new call.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// So many wait that nothing may be added which the SBC can be refused.
+    pub(crate) fn is_overwhelmed(&self) -> bool {
+        self.backlog.len() >= BACKLOG
     }
 }
 
@@ -125,12 +141,27 @@ impl Workers {
         }
     }
 
-    /// Every worker's numbers in order; `None` for one that is stalled or takes too long.
-    pub(crate) async fn snapshots(&self, patience: Duration) -> Vec<Option<WorkerSnapshot>> {
-        // All are asked before the first is waited for.
+    /// Every worker's numbers, a moment old at most. A snapshot copies a histogram on the thread
+    /// that relays media, so however many ask, and however often, workers are not asked more
+    /// often than that.
+    pub(crate) async fn snapshots(&self, patience: Duration) -> Snapshots {
+        let mut recent = self.recent.lock().await;
+        if let Some(round) = &*recent
+            && round.asked.elapsed() < SNAPSHOT_AGE
+        {
+            return round.snapshots.clone();
+        }
+        let asked = Instant::now();
+        let snapshots = self.ask_all(patience).await;
+        *recent = Some(Round { asked, snapshots: snapshots.clone() });
+        snapshots
+    }
+
+    /// All are asked before the first is waited for.
+    async fn ask_all(&self, patience: Duration) -> Snapshots {
         let asked: Vec<_> = self.links.iter().map(Link::ask_snapshot).collect();
-        let mut snapshots = Vec::with_capacity(asked.len());
         let deadline = tokio::time::Instant::now() + patience;
+        let mut snapshots = Vec::with_capacity(asked.len());
         for answer in asked {
             snapshots.push(match answer {
                 Some(answer) => {
@@ -142,7 +173,7 @@ impl Workers {
         snapshots
     }
 
-    /// The numbers of workers that did not answer the last watch.
+    /// Numbers of the workers that did not answer the last watch.
     pub(crate) fn stalled(&self) -> Vec<usize> {
         let stalled = |(index, link): (usize, &Link)| link.is_stalled().then_some(index);
         self.links.iter().enumerate().filter_map(stalled).collect()
@@ -196,8 +227,14 @@ fn stall(object: &str, stalled: bool) -> Occurrence<'_> {
     Occurrence { kind, object, from, to, reason, owner: "gateway" }
 }
 
+/// Each may hold sockets and keys. What ends calls is added beyond it, and calls are bounded.
+const BACKLOG: usize = 4096;
+
 /// Keys count up from small numbers.
 const NO_CALL: CallKey = CallKey(u64::MAX);
+
+/// Younger than anybody's interval of asking, old enough that a flood costs 50 copies a second.
+const SNAPSHOT_AGE: Duration = Duration::from_millis(20);
 
 /// Often enough for a kubelet that asks every ten seconds, too rare to cost anything.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -228,14 +265,14 @@ mod tests {
         for number in 0..5 {
             outbox.send(close(number));
         }
-        assert_eq!(outbox.behind(), 3);
+        assert_eq!(outbox.backlog.len(), 3);
         let mut seen = Vec::new();
         while let Ok(command) = inbox.try_recv() {
             seen.push(call(command));
             outbox.flush();
         }
         assert_eq!(seen, [0, 1, 2, 3, 4]);
-        assert_eq!(outbox.behind(), 0);
+        assert!(!outbox.is_behind());
     }
 
     #[tokio::test]

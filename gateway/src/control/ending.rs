@@ -82,7 +82,7 @@ impl Control {
         let worker = placement.worker;
         let (reply, answer) = oneshot::channel();
         self.command(worker, Command::Close { call, reply });
-        self.await_report(call, answer, Purpose::Close(want));
+        self.await_report(call, answer, Purpose::Close(want), None);
     }
 
     /// The worker has closed it.

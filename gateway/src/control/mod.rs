@@ -23,10 +23,11 @@ mod udp;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_control::{EventKind, Lifecycle};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::Config;
 use crate::events::{Events, Occurrence};
@@ -63,6 +64,8 @@ pub(crate) struct Control {
     started: Instant,
     rates: Rates,
     finished: mpsc::UnboundedSender<Finished>,
+    /// Requests that may wait for workers at a time.
+    waiting: Arc<Semaphore>,
     /// When the limit event may be told again.
     limit_quiet_until: Option<Instant>,
 }
@@ -162,6 +165,7 @@ impl Control {
             started: now,
             rates: Rates::new(now),
             finished: feeds.finished.clone(),
+            waiting: Arc::new(Semaphore::new(WAITING)),
             limit_quiet_until: None,
         }
     }
@@ -197,7 +201,7 @@ impl Control {
 
     /// When something is due that no message announces.
     fn next_wake(&self) -> Option<Instant> {
-        let behind = self.outboxes.iter().any(|outbox| outbox.behind() > 0);
+        let behind = self.outboxes.iter().any(Outbox::is_behind);
         let retry = behind.then(|| Instant::now() + OUTBOX_RETRY);
         let due = [self.calls.next_deadline(), self.drain_deadline, self.final_scan, retry];
         due.into_iter().flatten().min()
@@ -268,7 +272,7 @@ impl Control {
     fn choose_worker(&self) -> usize {
         let links = self.workers.links();
         let cost = |worker: &usize| {
-            let troubled = links[*worker].is_stalled() || self.outboxes[*worker].behind() > 0;
+            let troubled = links[*worker].is_stalled() || self.outboxes[*worker].is_behind();
             (troubled, self.loads[*worker])
         };
         (0..self.outboxes.len()).min_by_key(cost).unwrap_or(0)
@@ -277,3 +281,6 @@ impl Control {
 
 /// How soon a worker that was full is tried again.
 const OUTBOX_RETRY: Duration = Duration::from_millis(5);
+
+/// Beyond so many, requests are answered without the workers' numbers.
+const WAITING: usize = 4096;

@@ -1,16 +1,19 @@
 //! Answers that need a worker's numbers. The question goes to the worker, the request waits in a
 //! task of its own, and everything else goes on; what comes back passes through control's inbox.
 
+use std::sync::Arc;
+
 use gateway_control::{CallList, CallSummary};
 use ng::reply as words;
 use ng::request::Query;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::desk::Ticket;
-use super::{Control, reply};
+use super::{Control, Placement, reply};
 use crate::metrics::ledger::Verb;
 use crate::observer::{CallView, Inquiry, Overview};
-use crate::relay::command::{CallKey, CallReport, Command, WorkerSnapshot};
+use crate::relay::command::{CallKey, CallReport, Command};
+use crate::workers::Snapshots;
 
 /// A request that waits for a worker.
 #[derive(Debug)]
@@ -37,20 +40,24 @@ pub(super) enum Finished {
     /// It did not in time: the request is answered without numbers.
     Late { call: CallKey, purpose: Purpose },
     /// Every worker's numbers, for `statistics`.
-    Snapshots { ticket: Ticket, workers: Vec<Option<WorkerSnapshot>> },
+    Snapshots { ticket: Ticket, workers: Snapshots },
 }
 
 impl Control {
-    /// Asks the call's worker what the call has done.
+    /// Asks the call's worker what the call has done. A worker that is far behind is not asked,
+    /// nor is anybody beyond a bound: what cannot be known is left out of the answer.
     pub(super) fn ask_worker(&mut self, call: CallKey, purpose: Purpose) {
-        let (reply, answer) = oneshot::channel();
-        match self.placements.get(&call) {
-            Some(placement) => {
-                let worker = placement.worker;
+        let placement = self.placements.get(&call).copied();
+        let place = Arc::clone(&self.waiting).try_acquire_owned().ok();
+        match (placement, place) {
+            (Some(Placement { worker, .. }), Some(place))
+                if !self.outboxes[worker].is_overwhelmed() =>
+            {
+                let (reply, answer) = oneshot::channel();
                 self.command(worker, Command::Report { call, reply });
-                self.await_report(call, answer, purpose);
+                self.await_report(call, answer, purpose, Some(place));
             }
-            None => self.finish(Finished::Report { call, report: None, purpose }),
+            _ => self.serve(call, None, purpose),
         }
     }
 
@@ -61,6 +68,7 @@ impl Control {
         call: CallKey,
         mut answer: oneshot::Receiver<Option<CallReport>>,
         purpose: Purpose,
+        place: Option<OwnedSemaphorePermit>,
     ) {
         let patience = self.config.limits.report_timeout.0;
         let finished = self.finished.clone();
@@ -79,16 +87,21 @@ impl Control {
             };
             // Control is gone only when the process is about to be.
             let _ = finished.send(report);
+            drop(place);
         });
     }
 
     /// `statistics` adds up the workers.
-    pub(super) fn ask_workers(&self, ticket: Ticket) {
+    pub(super) fn ask_workers(&mut self, ticket: Ticket) {
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return self.finish(Finished::Snapshots { ticket, workers: Vec::new() });
+        };
         let (workers, patience) = (self.workers.clone(), self.config.limits.report_timeout.0);
         let finished = self.finished.clone();
         tokio::spawn(async move {
             let workers = workers.snapshots(patience).await;
             let _ = finished.send(Finished::Snapshots { ticket, workers });
+            drop(place);
         });
     }
 
@@ -158,7 +171,8 @@ impl Control {
         }
     }
 
-    fn call_of(&self, id: &bytes::Bytes) -> Option<CallKey> {
+    /// The call of this id, while it is up.
+    pub(super) fn call_of(&self, id: &bytes::Bytes) -> Option<CallKey> {
         let whole = Query { call_id: id.clone(), from_tag: None, to_tag: None };
         self.calls.query(&whole).ok()
     }

@@ -13,7 +13,7 @@ use super::tcp::TcpRequest;
 use super::{Control, Placement};
 use crate::events::Occurrence;
 use crate::metrics::ledger::{Ending, Verb};
-use crate::relay::command::Command;
+use crate::relay::command::{CallKey, Command};
 use crate::session::{DeleteEffect, EndReason, Outcome, Refused};
 
 impl Control {
@@ -59,7 +59,7 @@ impl Control {
                 self.reply(ticket, Verb::Offer, answer);
             }
             Request::Answer(signal) => {
-                let outcome = self.calls.answer(&signal, now);
+                let outcome = self.answer(&signal, now);
                 let answer = self.carry_out(&signal, outcome, now);
                 self.reply(ticket, Verb::Answer, answer);
             }
@@ -76,12 +76,29 @@ impl Control {
 
     /// An offer, unless it is for a new call and we take none.
     fn offer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
-        if self.lifecycle == Lifecycle::Draining {
-            let whole = Query { call_id: signal.call_id.clone(), from_tag: None, to_tag: None };
+        let known = self.call_of(&signal.call_id);
+        if known.is_none() && self.lifecycle == Lifecycle::Draining {
             // The words that controllers take as "try another relay".
-            self.calls.query(&whole).map_err(|_| Refused::SESSION_LIMIT)?;
+            return Err(Refused::SESSION_LIMIT);
         }
+        self.check_room(known)?;
         self.calls.offer(signal, now)
+    }
+
+    fn answer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
+        self.check_room(self.call_of(&signal.call_id))?;
+        self.calls.answer(signal, now)
+    }
+
+    /// A worker that is overwhelmed gets no more plans: what cannot be carried out is refused
+    /// while it still can be.
+    fn check_room(&self, call: Option<CallKey>) -> Result<(), Refused> {
+        let placement = call.and_then(|call| self.placements.get(&call));
+        let worker = placement.map_or_else(|| self.choose_worker(), |placement| placement.worker);
+        match self.outboxes[worker].is_overwhelmed() {
+            true => Err(Refused::SESSION_LIMIT),
+            false => Ok(()),
+        }
     }
 
     /// The plan to the worker first, then the reply: media must be relayed by the time that a
@@ -185,7 +202,7 @@ impl Control {
         }
     }
 
-    fn report_or_ok(&mut self, ticket: Ticket, call: crate::relay::command::CallKey, fast: bool) {
+    fn report_or_ok(&mut self, ticket: Ticket, call: CallKey, fast: bool) {
         if fast {
             return self.reply(ticket, Verb::Delete, Ok(reply::ok()));
         }

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 
 use crate::ports::PortUsage;
 use crate::relay::command::WorkerSnapshot;
+use crate::workers::Snapshots;
 use ledger::Ledger;
 
 /// What a page is made of.
@@ -23,8 +24,7 @@ pub(crate) struct Figures {
     pub(crate) calls: usize,
     pub(crate) ledger: Ledger,
     pub(crate) ports: Vec<PortUsage>,
-    /// Every worker in order; `None` for one that did not answer.
-    pub(crate) workers: Vec<Option<WorkerSnapshot>>,
+    pub(crate) workers: Snapshots,
 }
 
 impl Figures {

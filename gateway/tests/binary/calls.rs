@@ -14,7 +14,7 @@ fn on(io: &str) -> Option<Gateway> {
     let name = if io == "uring" { "io_uring" } else { io };
     let line = report.lines().find(|line| line.starts_with(&format!("driver {name} "))).unwrap();
     if line.split_whitespace().nth(2) != Some("yes") {
-        println!("SKIPPED: {line}");
+        println!("SKIPPED relays_rtp_to_srtp_and_back over {name}: {line}");
         return None;
     }
     let gateway = Gateway::start(&["--io", io]);
