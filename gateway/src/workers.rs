@@ -239,6 +239,20 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(20);
 /// Often enough for a kubelet that asks every ten seconds, too rare to cost anything.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Workers that do nothing but show what they are told.
+#[cfg(test)]
+pub(crate) fn idle(count: usize) -> (Workers, Vec<Outbox>, Vec<mpsc::Receiver<Command>>) {
+    let (mut links, mut outboxes, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (commands, inbox) = mpsc::channel(2);
+        outboxes.push(Outbox { commands: commands.clone(), backlog: VecDeque::new() });
+        let stalled = AtomicBool::new(false);
+        links.push(Link { driver: "epoll", reason: String::new(), commands, stalled });
+        inboxes.push(inbox);
+    }
+    (Workers { links: links.into(), recent: Arc::default() }, outboxes, inboxes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ mod reply;
 mod report;
 mod request;
 pub(crate) mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use std::collections::HashMap;
