@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ng::request::AddressFamily;
 use packet_io::{SocketOptions, open_media_socket};
@@ -18,11 +19,15 @@ use crate::config::PortRange;
 use crate::relay::command::PortPair;
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
 use crate::session::{Interface, LocalAddress};
+use crate::throttle::Throttle;
 
 /// Every interface's free ports.
 pub(crate) struct Ports {
     interfaces: Vec<InterfacePorts>,
+    range: PortRange,
     options: SocketOptions,
+    /// A full range refuses thousands of calls for one reason.
+    noise: Throttle,
 }
 
 struct InterfacePorts {
@@ -79,7 +84,29 @@ impl Ports {
                 turn: 0,
             })
             .collect();
-        Self { interfaces, options }
+        Self { interfaces, range, options, noise: Throttle::new(NOISE_INTERVAL) }
+    }
+
+    /// Which setting to change.
+    fn advice(&self, error: &PortError) -> String {
+        match error {
+            PortError::Exhausted { .. } => format!(
+                "relay.ports (--ports) is {}: widen it, or see whether calls are ever deleted",
+                self.range
+            ),
+            PortError::NoAddress { .. } => {
+                "add an interface entry (--interface) of that name and family".to_owned()
+            }
+            PortError::Bind { source, .. } => match source.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => {
+                    "raise RLIMIT_NOFILE (LimitNOFILE in systemd, `ulimit -Hn`)".to_owned()
+                }
+                Some(libc::EACCES | libc::EPERM) => {
+                    "relay.ports (--ports) below 1024 need CAP_NET_BIND_SERVICE".to_owned()
+                }
+                _ => "see `gateway check`".to_owned(),
+            },
+        }
     }
 
     pub(crate) fn usage(&self) -> impl Iterator<Item = PortUsage> + '_ {
@@ -120,9 +147,17 @@ impl PortSource for Ports {
     ) -> Result<OpenPorts, PortError> {
         let unknown = || PortError::NoAddress { interface: format!("{interface:?}"), family };
         let ports = self.interfaces.get_mut(usize::from(interface.0)).ok_or_else(unknown)?;
-        let opened = ports.open(family, self.options)?;
-        let (sockets, bound, advertised) = opened;
-        Ok(OpenPorts { sockets, local: LocalPorts { interface, bound, advertised } })
+        match ports.open(family, self.options) {
+            Ok((sockets, bound, advertised)) => {
+                Ok(OpenPorts { sockets, local: LocalPorts { interface, bound, advertised } })
+            }
+            Err(error) => {
+                if let Some(unsaid) = self.noise.admit(Instant::now()) {
+                    tracing::warn!(unsaid, "{error}; {}", self.advice(&error));
+                }
+                Err(error)
+            }
+        }
     }
 
     fn release(&mut self, ports: LocalPorts) {
@@ -209,6 +244,8 @@ fn bind_pair(rtp: SocketAddr, options: SocketOptions) -> io::Result<PortPair> {
         rtcp: Some(open_media_socket(rtcp, options)?),
     })
 }
+
+const NOISE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

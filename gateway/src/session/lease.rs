@@ -22,7 +22,7 @@ impl<'a, P: PortSource> Lease<'a, P> {
     /// Opens one more pair.
     pub(super) fn open(&mut self, place: Place) -> Result<Leased, Refused> {
         let ports = self.source.open(place.interface, place.family).map_err(|error| {
-            tracing::warn!(%error, "no media ports");
+            tracing::debug!(%error, "no media ports");
             match error {
                 PortError::NoAddress { .. } => Refused::NO_ADDRESS,
                 PortError::Exhausted { .. } | PortError::Bind { .. } => Refused::OUT_OF_PORTS,

@@ -150,6 +150,7 @@ fn an_exhausted_port_range_has_the_words_that_controllers_fail_over_on() {
     assert_eq!(gateway.metric("postern_calls"), up as f64);
     let (_, events) = gateway.admin("/v1/events");
     assert!(events.contains("limit.reached") && events.contains("--ports"), "{events}");
+    assert!(gateway.log().contains("relay.ports (--ports) is 20000-20007: widen it"));
 
     ng.ask(&json!({"command": "delete", "call-id": "1", "delete-delay": 0}));
     assert_eq!(ng.ask(&offer("again"))["result"], "ok");
