@@ -1,7 +1,7 @@
 //! The driver for every Linux: edge-triggered epoll, recvmmsg, sendto.
 //!
 //! 1. epoll names the sockets that became readable; they queue up in `ready`.
-//! 2. The first is read with one recvmmsg of [`BATCH`] datagrams. Fewer than that came: it is
+//! 2. The first is read with one recvmmsg of `BATCH` datagrams. Fewer than that came: it is
 //!    drained, and epoll will tell of the next. As many: it goes to the end of the queue.
 //! 3. The relay sees each packet in place; what it sends goes out before the next socket is
 //!    read, so the few buffers stay in the first-level cache and residence is short.

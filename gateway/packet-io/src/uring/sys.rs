@@ -197,7 +197,8 @@ impl Ring {
         self.io.completion().fill(into)
     }
 
-    /// The buffer that `completion` filled.
+    /// The buffer that `completion` filled: to be asked once per completion, because whoever has a
+    /// [`BufferId`] owns the bytes.
     ///
     /// # Panics
     /// Never, unless the kernel names a buffer that it was not given.
