@@ -301,6 +301,10 @@ fn commit_section<P: PortSource>(
     let to = stream_for(context, lease, call, answerer, index, draft.answerer_ports);
     let (Some(from), Some(to)) = (from, to) else { return };
     for stream in [from, to] {
+        if call.stream(stream).answered {
+            // A re-INVITE may say, with the same address, that the NAT in front of a party moved.
+            call.stream_mut(stream).relearn();
+        }
         apply_flags(call.stream_mut(stream), signal);
         // Negative keeps what the call has.
         call.stream_mut(stream).mark(signal.tos.and_then(|tos| u8::try_from(tos).ok()));
@@ -309,7 +313,7 @@ fn commit_section<P: PortSource>(
         call.stream_mut(from).learn_nothing();
     }
     if signal.flags.reset {
-        call.stream_mut(to).forget_learned();
+        call.stream_mut(to).relearn();
     }
     call.parties[answerer.0].section(index).offered = Some(draft.offered);
     let media = call.parties[offerer.0].section(index);

@@ -109,8 +109,9 @@ impl Stream {
         }
     }
 
-    /// Sends the address again even if it is the same, so that what was learned is forgotten.
-    pub(super) fn forget_learned(&mut self) {
+    /// Passes the address on again even if it is the same, so that learning begins anew. What was
+    /// learned stays the destination until the party is heard from elsewhere (`relay::learning`).
+    pub(super) fn relearn(&mut self) {
         self.news.remote = self.remote;
     }
 

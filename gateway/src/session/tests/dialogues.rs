@@ -71,6 +71,21 @@ fn a_reinvite_from_either_side_keeps_ports() {
 }
 
 #[test]
+fn a_reinvite_with_the_same_addresses_opens_learning_again() {
+    let mut world = World::new();
+    world.offer(&offer_of("a", 4000)).unwrap();
+    world.answer(&answer_of("a", "b", 5000)).unwrap();
+    world.answer(&answer_of("a", "b", 5000)).unwrap();
+    let learns_again = |world: &World| -> Vec<bool> {
+        world.streams().iter().map(|stream| stream.plan.contains("remote: Some")).collect()
+    };
+    assert_eq!(learns_again(&world), [false, false], "an answer said again is no news");
+    let again = signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]));
+    world.offer(&again).unwrap();
+    assert_eq!(learns_again(&world), [true, true], "a NAT may have moved either party");
+}
+
+#[test]
 fn a_late_offer_comes_with_swapped_tags() {
     let mut world = World::new();
     // The offer is in the 200 of the callee, the answer in the caller's ACK.
