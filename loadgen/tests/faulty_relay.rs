@@ -1,4 +1,5 @@
 //! loadgen in front of a relay that misbehaves on purpose: every fault must show in the figures.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
