@@ -150,7 +150,7 @@ impl Weighing<'_> {
             return Ok(Err(OTHER_PROTECTION));
         }
         let answerer_keys = match offered.protocol.is_srtp() {
-            true => match crypto::accepted(&offered.crypto, &said.crypto) {
+            true => match crypto::accepted(&offered.crypto, self.in_force(to), &said.crypto) {
                 Some((local, peer)) => Some(SdesKeys {
                     peer: peer.dangerous_duplicate(),
                     local: local.dangerous_duplicate(),
@@ -184,7 +184,7 @@ impl Weighing<'_> {
         stream: StreamIndex,
         other_leg: Option<Profile>,
     ) -> Result<Option<SdesKeys>, Refused> {
-        let in_force = self.call.stream(stream).local_crypto();
+        let in_force = self.in_force(stream);
         let profile = in_force.map(|local| local.key.profile());
         let sdes = &self.context.signal.sdes;
         let Some(peer) = crypto::choose(self.context.settings, sdes, offered, profile, other_leg)
@@ -197,8 +197,13 @@ impl Weighing<'_> {
             }
             _ => crypto::generate(peer.key.profile(), self.context.random)?,
         };
-        let local = LocalCrypto { tag: peer.tag, key };
+        let local = LocalCrypto { tag: peer.tag, key, used: true };
         Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
+    }
+
+    /// Our key in force towards a party.
+    fn in_force(&self, stream: StreamIndex) -> Option<&LocalCrypto> {
+        self.call.stream(stream).local_crypto()
     }
 }
 
@@ -234,8 +239,12 @@ fn commit(
     let offered = offered.map(|offer| offer.remote(from.mux));
     bring_into_force(call, from, offered, streams.1);
     let remote = said.remote(to.mux);
+    let chosen = to.keys.as_ref().map(|keys| keys.local.tag);
     bring_into_force(call, to, Some(remote), streams.0);
-    call.parties[answerer.0].section(index).said = Some(said);
+    let media = call.parties[answerer.0].section(index);
+    media.said = Some(said);
+    let offered = media.offered.iter_mut().flat_map(|offered| &mut offered.crypto);
+    offered.filter(|local| Some(local.tag) == chosen).for_each(|local| local.used = true);
 }
 
 fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: StreamIndex) {

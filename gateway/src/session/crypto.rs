@@ -21,6 +21,18 @@ pub(super) struct LocalCrypto {
     pub(super) tag: u32,
     /// Suite, key and salt.
     pub(super) key: MasterKey,
+    /// It has been in force: once another has taken its place it cannot come back, because its
+    /// packet indexes would start over under the same key.
+    pub(super) used: bool,
+}
+
+/// Keys of ours that a party has seen.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    /// The one in force.
+    pub(super) in_force: Option<&'a LocalCrypto>,
+    /// Those of the last offer to it.
+    pub(super) offered: &'a [LocalCrypto],
 }
 
 /// A peer's key.
@@ -70,7 +82,7 @@ impl PeerCrypto {
 impl LocalCrypto {
     /// A second owner: one is printed or in force, the other may be chosen later.
     pub(super) fn dangerous_duplicate(&self) -> Self {
-        Self { tag: self.tag, key: self.key.dangerous_duplicate() }
+        Self { tag: self.tag, key: self.key.dangerous_duplicate(), used: self.used }
     }
 
     /// As it is written into SDP.
@@ -86,37 +98,38 @@ impl LocalCrypto {
 }
 
 /// What to offer a party: the key in force first, then the suites of the other leg's offer with
-/// their tags, then the rest of ours with tags counting up.
+/// their tags, then the rest of ours with tags counting up. A key that it was offered before and
+/// that was never in force is offered again: an answer to the earlier offer may yet come (a fork
+/// without branches, a proxy that asks twice).
 pub(super) fn offer(
     settings: &Settings,
     sdes: &Sdes,
-    in_force: Option<&LocalCrypto>,
+    shown: Shown<'_>,
     source: &[PeerCrypto],
     random: &SystemRandom,
 ) -> Result<Vec<LocalCrypto>, Refused> {
-    let mut list = Vec::with_capacity(settings.suites.len());
-    if let Some(local) = in_force {
-        list.push(local.dangerous_duplicate());
-    }
-    let mut next_tag = 1 + source
-        .iter()
-        .map(|peer| peer.tag)
-        .chain(in_force.map(|local| local.tag))
-        .max()
-        .unwrap_or(0);
+    let mut list: Vec<LocalCrypto> = Vec::with_capacity(settings.suites.len());
+    list.extend(
+        shown.in_force.map(|local| LocalCrypto { used: true, ..local.dangerous_duplicate() }),
+    );
+    let ours = shown.in_force.into_iter().chain(shown.offered).map(|local| local.tag);
+    let mut unseen = 1 + source.iter().map(|peer| peer.tag).chain(ours).max().unwrap_or(0);
     for profile in suites_to_offer(settings, sdes, source) {
-        if list.iter().any(|local: &LocalCrypto| local.key.profile() == profile) {
+        if list.iter().any(|local| local.key.profile() == profile) {
             continue;
         }
+        let before = shown.offered.iter().find(|local| local.key.profile() == profile);
+        let before = before.filter(|local| !local.used);
         let wanted = source.iter().find(|peer| peer.key.profile() == profile).map(|p| p.tag);
-        let tag = match wanted {
-            Some(tag) if list.iter().all(|local| local.tag != tag) => tag,
-            _ => {
-                next_tag += 1;
-                next_tag - 1
-            }
+        let is_free = |tag: &u32| list.iter().all(|local| local.tag != *tag);
+        let seen = wanted.into_iter().chain(before.map(|local| local.tag)).find(is_free);
+        let tag = seen.unwrap_or(unseen);
+        unseen += u32::from(seen.is_none());
+        let key = match before {
+            Some(local) => local.key.dangerous_duplicate(),
+            None => generate(profile, random)?,
         };
-        list.push(LocalCrypto { tag, key: generate(profile, random)? });
+        list.push(LocalCrypto { tag, key, used: false });
     }
     Ok(list)
 }
@@ -181,16 +194,18 @@ pub(super) fn choose<'a>(
 }
 
 /// Which of our offered keys an answer has chosen, with the peer's key: tag and suite must both
-/// be ours (RFC 4568 section 5.1.3).
+/// be ours (RFC 4568 section 5.1.3), and the key not one that another has replaced.
 pub(super) fn accepted<'a>(
     offered: &'a [LocalCrypto],
+    in_force: Option<&LocalCrypto>,
     answer: &'a [PeerCrypto],
 ) -> Option<(&'a LocalCrypto, &'a PeerCrypto)> {
+    let is_fit = |local: &LocalCrypto| !local.used || in_force.is_some_and(|i| i.key == local.key);
     answer.iter().find_map(|peer| {
         let same = |local: &&LocalCrypto| {
             local.tag == peer.tag && local.key.profile() == peer.key.profile()
         };
-        Some((offered.iter().find(same)?, peer))
+        Some((offered.iter().find(same).filter(|local| is_fit(local))?, peer))
     })
 }
 

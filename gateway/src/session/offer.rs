@@ -19,7 +19,7 @@ use crate::relay::command::StreamIndex;
 
 use super::body;
 use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
-use super::crypto::{self, PeerCrypto};
+use super::crypto::{self, PeerCrypto, Shown};
 use super::dialogue::{Dialogue, Side};
 use super::lease::{Lease, Leased};
 use super::media::{Kind, Said};
@@ -151,7 +151,7 @@ struct Drafting<'a, 'l, P: PortSource> {
     places: Places,
 }
 
-impl<P: PortSource> Drafting<'_, '_, P> {
+impl<'a, P: PortSource> Drafting<'a, '_, P> {
     /// A section's draft, with the reason when it is rejected for what it asks.
     fn section(
         &mut self,
@@ -187,15 +187,15 @@ impl<P: PortSource> Drafting<'_, '_, P> {
         let answerer = open_stream(self.call, self.dialogue.answerer, index);
         let offerer = open_stream(self.call, self.dialogue.offerer, index);
         let stream = answerer.map(|stream| self.call.stream(stream));
-        let in_force = match self.context.signal.flags.reset {
-            true => None,
-            false => stream.and_then(Stream::local_crypto),
+        let shown = match self.context.signal.flags.reset {
+            true => Shown { in_force: None, offered: &[] },
+            false => self.shown(index, stream),
         };
         let Context { settings, random, signal, .. } = self.context;
         let crypto = match protocol.is_srtp() {
             true => {
                 let source = if said.protocol.is_srtp() { &said.crypto[..] } else { &[] };
-                crypto::offer(settings, &signal.sdes, in_force, source, random)?
+                crypto::offer(settings, &signal.sdes, shown, source, random)?
             }
             false => Vec::new(),
         };
@@ -206,6 +206,20 @@ impl<P: PortSource> Drafting<'_, '_, P> {
         let answerer_ports = self.ports(answerer, self.places.answerer)?;
         Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
     }
+
+    /// The keys that the answerer has seen of a section.
+    fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
+        let party = match self.dialogue.answerer {
+            Side::Known(party) => self.call.parties.get(party.0),
+            Side::New => None,
+        };
+        let offered = party.and_then(|party| party.media.get(index)?.offered.as_ref());
+        Shown {
+            in_force: stream.and_then(Stream::local_crypto),
+            offered: offered.map_or(&[], |offered| &offered.crypto),
+        }
+    }
+
     /// Ports for a section that has none.
     fn ports(
         &mut self,

@@ -19,7 +19,11 @@ fn suites(sdp: &Sdp) -> Vec<(u32, Profile)> {
 }
 
 fn plain_offer() -> Signal {
-    signal("a", None, &audio(A, 4000, "RTP/AVP", &[]))
+    signal("a", None, &plain_offer_body())
+}
+
+fn plain_offer_body() -> String {
+    audio(A, 4000, "RTP/AVP", &[])
 }
 
 fn srtp(from: &str, to: Option<&str>, address: &str, attributes: &[&str]) -> Signal {
@@ -179,6 +183,44 @@ fn a_provisional_and_a_final_answer_agree_on_the_same_keys() {
     assert_eq!(other.crypto[0].tag, 1, "the caller's key stays");
     let [a, b] = world.streams() else { panic!("two streams") };
     assert_eq!((a.keyed, b.keyed), ((1, 1), (2, 2)));
+}
+
+#[test]
+fn an_offer_made_again_shows_the_keys_that_an_answer_to_the_first_may_choose() {
+    let mut world = World::new();
+    let offer = towards(plain_offer(), Protocol::RtpSavp);
+    let first = read(&world.offer(&offer).unwrap());
+    let again = read(&world.offer(&offer).unwrap());
+    assert_eq!(again.media[0].crypto, first.media[0].crypto);
+    world.answer(&srtp("a", Some("b"), B, &[&crypto(3, 'B')])).unwrap();
+    let to_the_callee = Signal { to_tag: Some("b".into()), ..offer };
+    let reoffered = read(&world.offer(&to_the_callee).unwrap());
+    assert_eq!(suites(&reoffered), [(3, CM_80), (1, GCM_256), (2, GCM_128), (4, CM_32)]);
+    assert_eq!(reoffered.media[0].crypto[0], first.media[0].crypto[2]);
+}
+
+#[test]
+fn a_key_that_another_has_replaced_is_never_in_force_again() {
+    let mut world = World::new();
+    let offered = read(&world.offer(&towards(plain_offer(), Protocol::RtpSavp)).unwrap());
+    let ours = |at: usize| Key::Srtp(offered.media[0].crypto[at].key.dangerous_duplicate());
+    world.answer(&srtp("a", Some("b"), B, &[&crypto(3, 'B')])).unwrap();
+    assert_eq!(world.streams()[1].send_key, ours(2));
+    world.answer(&srtp("a", Some("c"), B, &[&short(4)])).unwrap();
+    assert_eq!(world.streams()[1].send_key, ours(3));
+
+    let reoffer = towards(signal("a", Some("c"), &plain_offer_body()), Protocol::RtpSavp);
+    let reoffered = read(&world.offer(&reoffer).unwrap());
+    let again = reoffered.media[0].crypto.iter().find(|crypto| crypto.key.profile() == CM_80);
+    assert_ne!(again.unwrap().key, offered.media[0].crypto[2].key);
+
+    let mut world = World::new();
+    world.offer(&towards(plain_offer(), Protocol::RtpSavp)).unwrap();
+    world.answer(&srtp("a", Some("b"), B, &[&crypto(3, 'B')])).unwrap();
+    world.answer(&srtp("a", Some("c"), B, &[&short(4)])).unwrap();
+    let back = world.answer(&srtp("a", Some("b"), B, &[&crypto(3, 'B')])).unwrap();
+    assert_eq!(section(&back).port, 0);
+    assert!(world.streams().iter().all(|stream| !stream.sends));
 }
 
 #[test]
