@@ -179,7 +179,7 @@ pub struct Signal {
     pub sdp: Bytes,
     /// `received-from`: where the SBC got the SIP message from.
     pub received_from: Option<IpAddr>,
-    /// `media-address`: overrides `c=` and `received-from`.
+    /// `media-address`: the address that the rewritten body shows instead of ours.
     pub media_address: Option<IpAddr>,
     /// `address-family`.
     pub address_family: Option<AddressFamily>,

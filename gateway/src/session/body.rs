@@ -10,6 +10,7 @@ use ng::sdp::{Direction, KeyPadding, LocalMedia, MediaRewrite, MediaSection, Pro
 use super::call::Call;
 use super::mux::{self, Settled};
 use super::party::PartyIndex;
+use super::ports::LocalPorts;
 
 /// How a section is written for the answerer.
 pub(super) fn for_answerer(
@@ -30,9 +31,10 @@ pub(super) fn for_answerer(
         false => Settled::TwoPorts,
     };
     let crypto = offered.crypto.iter().map(|local| local.attribute(&signal.sdes)).collect();
+    let ports = shown(&stream.ports, signal);
     MediaRewrite::Relay(Box::new(LocalMedia {
-        rtp: stream.ports.rtp(),
-        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, settled),
+        rtp: ports.rtp(),
+        rtcp: mux::rtcp_line(&signal.flags, &ports, settled),
         rtcp_mux: offered.rtcp_mux,
         protocol: offered.protocol.clone(),
         crypto,
@@ -54,14 +56,21 @@ pub(super) fn for_offerer(
         return MediaRewrite::Reject;
     };
     let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
+    let ports = shown(&stream.ports, signal);
     MediaRewrite::Relay(Box::new(LocalMedia {
-        rtp: stream.ports.rtp(),
-        rtcp: mux::rtcp_line(&signal.flags, &stream.ports, stream.mux),
+        rtp: ports.rtp(),
+        rtcp: mux::rtcp_line(&signal.flags, &ports, stream.mux),
         rtcp_mux: stream.mux == Settled::OnePort,
         protocol: restored(&offer.protocol, section, signal),
         crypto: crypto.into_iter().collect(),
         ..written(section, signal, index)
     }))
+}
+
+/// Our ports as the body shows them: `media-address` stands in for whatever address is ours,
+/// because the operator knows a NAT that the configuration does not.
+fn shown(ports: &LocalPorts, signal: &Signal) -> LocalPorts {
+    LocalPorts { advertised: signal.media_address.unwrap_or(ports.advertised), ..*ports }
 }
 
 /// The transport that was offered; with `accept` the one answered, as far as its keys are of the
@@ -94,7 +103,7 @@ fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia 
             Direction::RecvOnly if zero && !signal.flags.original_sendrecv => Direction::Inactive,
             direction => direction,
         },
-        keep_zero_address: zero && !signal.replace.zero_address,
+        keep_zero_address: zero && !signal.replace.zero_address && signal.media_address.is_none(),
         generate_mid: signal
             .flags
             .generate_mid

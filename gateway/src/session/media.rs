@@ -89,13 +89,10 @@ impl Said {
     }
 }
 
-/// The address a section is to be reached at: `media-address`, else where the SIP message came
-/// from if that is to be trusted more, else what the SDP says.
+/// The address a section is to be reached at: where the SIP message came from if that is to be
+/// trusted more, else what the SDP says.
 pub(super) fn address(section: &MediaSection, signal: &Signal) -> Option<IpAddr> {
-    let instead = signal.media_address.or(match signal.flags.sip_source_address {
-        true => signal.received_from,
-        false => None,
-    });
+    let instead = signal.received_from.filter(|_| signal.flags.sip_source_address);
     match (instead, section.connection) {
         // The zero address is no address but a hold: it stays.
         (Some(instead), Some(said)) if !said.is_unspecified() => Some(instead),

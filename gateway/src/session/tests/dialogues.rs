@@ -218,20 +218,37 @@ fn interfaces_advertised_addresses_and_families_follow_the_options() {
 }
 
 #[test]
-fn media_address_wins_over_the_sip_source_which_wins_over_sdp_when_asked() {
-    for (media_address, sip_source, expected) in [
-        (None, false, "198.51.100.1:4000"),
-        (None, true, "192.0.2.50:4000"),
-        (Some("192.0.2.60"), true, "192.0.2.60:4000"),
-    ] {
+fn the_sip_source_wins_over_sdp_when_asked() {
+    for (sip_source, expected) in [(false, "198.51.100.1:4000"), (true, "192.0.2.50:4000")] {
         let mut world = World::new();
         let mut offer = offer_of("a", 4000);
         offer.received_from = "192.0.2.50".parse().ok();
-        offer.media_address = media_address.map(|address| address.parse().unwrap());
         offer.flags.sip_source_address = sip_source;
         world.offer(&offer).unwrap();
         assert_eq!(world.streams()[0].remote.unwrap().rtp, expected.parse().ok());
     }
+}
+
+#[test]
+fn media_address_is_what_the_body_shows_and_not_where_a_party_is() {
+    let mut world = World::new();
+    let held = audio("0.0.0.0", 4000, "RTP/AVP", &[]);
+    for (body, remote) in
+        [(audio(A, 4000, "RTP/AVP", &[]), "198.51.100.1:4000".parse().ok()), (held, None)]
+    {
+        let mut offer = signal("a", None, &body);
+        offer.media_address = "192.0.2.60".parse().ok();
+        offer.replace.origin = true;
+        offer.flags.full_rtcp_attribute = true;
+        let offered = world.offer(&offer).unwrap();
+        assert_eq!(section(&offered).connection, offer.media_address);
+        assert!(text(&offered).contains("o=- 5 7 IN IP4 192.0.2.60\r\n"));
+        assert_eq!(section(&offered).rtcp.unwrap().1, offer.media_address);
+        assert_eq!(world.streams()[0].remote.unwrap().rtp, remote);
+    }
+    // It is the request's alone.
+    let answered = world.answer(&answer_of("a", "b", 5000)).unwrap();
+    assert_eq!(section(&answered).connection, "10.0.0.2".parse().ok());
 }
 
 #[test]
