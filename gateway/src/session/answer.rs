@@ -29,6 +29,8 @@ use super::{Refused, Warnings};
 /// A section on its way through an answer.
 enum Draft {
     Relay(Box<Agreed>),
+    /// The answerer does not take it.
+    Declined,
     Reject,
     PassThrough,
 }
@@ -75,9 +77,13 @@ pub(super) fn answer(
                 commit(call, offerer, answerer, index, *agreed, signal);
                 body::for_offerer(call, offerer, index, section, signal)
             }
+            Draft::Declined => {
+                set_aside(call, offerer, answerer, index, freed);
+                body::rejected(call, offerer, index)
+            }
             Draft::Reject => {
                 end_section(call, offerer, answerer, index, freed);
-                MediaRewrite::Reject
+                body::rejected(call, offerer, index)
             }
             Draft::PassThrough => {
                 end_section(call, offerer, answerer, index, freed);
@@ -87,7 +93,7 @@ pub(super) fn answer(
     }
     // RFC 3264 section 6 wants a section for each one offered; one left out is one refused.
     for index in answered..call.parties[offerer.0].media.len() {
-        end_section(call, offerer, answerer, index, freed);
+        set_aside(call, offerer, answerer, index, freed);
     }
     call.answered = true;
     let session =
@@ -109,7 +115,7 @@ impl Weighing<'_> {
         let crypto = PeerCrypto::usable(&section.crypto);
         match Kind::of(section, &crypto) {
             Kind::Foreign => return Ok(self.foreign()),
-            Kind::Disabled => return Ok(Draft::Reject),
+            Kind::Disabled => return Ok(Draft::Declined),
             Kind::Dtls | Kind::NoKey => {
                 warnings.push(NO_KEY);
                 return Ok(Draft::Reject);
@@ -259,6 +265,30 @@ fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: Str
     stream.mux = leg.mux;
     stream.peer = Some(peer);
     stream.answered = true;
+}
+
+/// A section that this answer does not take. While the offer of it stands another answer may (the
+/// callee after an announcement, or another one): its ports stay, and nothing flows.
+fn set_aside(
+    call: &mut Call,
+    offerer: PartyIndex,
+    answerer: PartyIndex,
+    index: usize,
+    freed: &mut Vec<LocalPorts>,
+) {
+    let streams = (call.open_stream(offerer, index), call.open_stream(answerer, index));
+    let offer = call.parties[offerer.0].section(index).said.is_some();
+    let media = call.parties[answerer.0].section(index);
+    let stands = offer && media.offered.is_some();
+    media.said = None;
+    match streams {
+        (Some(from), Some(to)) if stands => {
+            call.stream_mut(to).peer = None;
+            let from = call.stream_mut(from);
+            from.peer = from.peer.filter(|peer| *peer != to);
+        }
+        _ => end_section(call, offerer, answerer, index, freed),
+    }
 }
 
 /// A section refused or taken away. The offerer's stream stays while another branch may use it.

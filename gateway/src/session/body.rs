@@ -20,10 +20,10 @@ pub(super) fn for_answerer(
     section: &MediaSection,
     signal: &Signal,
 ) -> MediaRewrite {
-    let Some(stream) = call.open_stream(answerer, index) else { return MediaRewrite::Reject };
+    let Some(stream) = call.open_stream(answerer, index) else { return REJECTED };
     let stream = call.stream(stream);
     let Some(offered) = &call.parties[answerer.0].media[index].offered else {
-        return MediaRewrite::Reject;
+        return REJECTED;
     };
     let settled = match signal.rtcp_mux.require {
         true => Settled::OnePort,
@@ -50,10 +50,10 @@ pub(super) fn for_offerer(
     section: &MediaSection,
     signal: &Signal,
 ) -> MediaRewrite {
-    let Some(stream) = call.open_stream(offerer, index) else { return MediaRewrite::Reject };
+    let Some(stream) = call.open_stream(offerer, index) else { return REJECTED };
     let stream = call.stream(stream);
     let Some(offer) = &call.parties[offerer.0].media[index].said else {
-        return MediaRewrite::Reject;
+        return REJECTED;
     };
     let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
     let ports = shown(&stream.ports, signal);
@@ -71,6 +71,13 @@ pub(super) fn for_offerer(
 /// because the operator knows a NAT that the configuration does not.
 fn shown(ports: &LocalPorts, signal: &Signal) -> LocalPorts {
     LocalPorts { advertised: signal.media_address.unwrap_or(ports.advertised), ..*ports }
+}
+
+/// How a section that is rejected is written for the offerer: under the transport that it offered,
+/// which the answerer may never have seen.
+pub(super) fn rejected(call: &Call, offerer: PartyIndex, index: usize) -> MediaRewrite {
+    let said = call.parties[offerer.0].media.get(index).and_then(|media| media.said.as_ref());
+    MediaRewrite::Reject { protocol: said.map(|said| said.protocol.clone()) }
 }
 
 /// The transport that was offered; with `accept` the one answered, as far as its keys are of the
@@ -115,6 +122,9 @@ fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia 
 pub(super) fn first_address(rewrites: &[MediaRewrite]) -> Option<IpAddr> {
     rewrites.iter().find_map(|rewrite| match rewrite {
         MediaRewrite::Relay(local) => Some(local.rtp.ip()),
-        MediaRewrite::Reject | MediaRewrite::PassThrough => None,
+        MediaRewrite::Reject { .. } | MediaRewrite::PassThrough => None,
     })
 }
+
+/// Rejected under the transport that it came in.
+pub(super) const REJECTED: MediaRewrite = MediaRewrite::Reject { protocol: None };

@@ -150,8 +150,9 @@ impl Call {
             let here = self.open_stream(party, section);
             let there = self.open_stream(partner, section);
             if let (Some(here), Some(there)) = (here, there) {
+                let takes = self.parties[partner.0].media[section].said.is_some();
                 let answered = self.stream(there).answered;
-                self.stream_mut(here).peer = answered.then_some(there);
+                self.stream_mut(here).peer = (answered && takes).then_some(there);
             }
         }
     }

@@ -100,7 +100,7 @@ pub(super) fn offer<P: PortSource>(
         .enumerate()
         .map(|(index, fate)| match fate {
             Fate::Relay => body::for_answerer(call, answerer, index, &sdp.media[index], signal),
-            Fate::Reject => MediaRewrite::Reject,
+            Fate::Reject => body::REJECTED,
             Fate::PassThrough => MediaRewrite::PassThrough,
         })
         .collect();
@@ -261,13 +261,20 @@ fn commit<P: PortSource>(
             Draft::Relay(draft) => {
                 commit_section(context, lease, call, (offerer, answerer), index, *draft);
             }
-            Draft::Reject | Draft::PassThrough => {
-                call.parties[offerer.0].section(index).said = None;
-                call.parties[answerer.0].section(index).offered = None;
-            }
+            Draft::Reject | Draft::PassThrough => withdraw(call, offerer, answerer, index),
         }
     }
+    // RFC 3264 section 8 has no way to leave a section out: one that is missing is withdrawn.
+    for index in sdp.media.len()..call.parties[offerer.0].media.len() {
+        withdraw(call, offerer, answerer, index);
+    }
     answerer
+}
+
+/// Nothing of a section is offered any more; its streams stay until the answer.
+fn withdraw(call: &mut Call, offerer: PartyIndex, answerer: PartyIndex, index: usize) {
+    call.parties[offerer.0].section(index).said = None;
+    call.parties[answerer.0].section(index).offered = None;
 }
 
 fn enter(call: &mut Call, side: Side, place: Place, now: Instant) -> PartyIndex {

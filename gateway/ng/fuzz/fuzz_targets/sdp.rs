@@ -33,7 +33,7 @@ fn rewrite(index: usize) -> MediaRewrite {
         0 => Protocol::RtpAvp,
         1 => Protocol::UdpTlsRtpSavpf,
         2 => return MediaRewrite::PassThrough,
-        _ => return MediaRewrite::Reject,
+        _ => return MediaRewrite::Reject { protocol: None },
     };
     MediaRewrite::Relay(Box::new(LocalMedia {
         rtp: SocketAddr::from((Ipv4Addr::LOCALHOST, 30000)),

@@ -138,7 +138,10 @@ pub enum MediaRewrite {
     /// With our address, ports and keys.
     Relay(Box<LocalMedia>),
     /// Port 0, zero address.
-    Reject,
+    Reject {
+        /// The transport to write; `None` for the one it came in.
+        protocol: Option<Protocol>,
+    },
     /// As it came: not RTP. It gets the session's `c=` and direction, which we don't write there.
     PassThrough,
 }

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use ng::request::{AddressFamily, Signal};
+use ng::sdp::Protocol;
 
 use super::world::{
-    A, B, World, answer_of, audio, branch, delete, offer_of, read, section, signal, text,
+    A, B, World, answer_of, audio, branch, crypto, delete, offer_of, read, section, signal, text,
+    towards,
 };
 use crate::session::DeleteEffect;
 
@@ -180,6 +182,49 @@ fn media_is_added_and_taken_away_at_its_index() {
     let back = world.answer(&signal("a", Some("b"), &video(B, 5000, 5010))).unwrap();
     assert_ne!(read(&back).media[1].port, 0);
     assert_eq!(world.ports_open(), 4);
+}
+
+#[test]
+fn media_that_an_early_answer_declines_may_come_with_a_later_one() {
+    let with_video = |address, port, video: u16, transport: &str| {
+        let audio = audio(address, port, transport, &[&crypto(3, 'B')]);
+        format!("{audio}m=video {video} {transport} 96\r\na={}\r\n", crypto(3, 'V'))
+    };
+    let mut world = World::new();
+    let offer = signal("a", None, &with_video(A, 4000, 4010, "RTP/AVP"));
+    world.offer(&towards(offer, Protocol::RtpSavp)).unwrap();
+    // An announcement, then two devices: video is whose answer came last.
+    for (tag, video) in [("x", 0), ("b", 5010), ("x", 0), ("b", 5010)] {
+        let answer = signal("a", Some(tag), &with_video(B, 5000, video, "RTP/SAVP"));
+        let answered = read(&world.answer(&answer).unwrap());
+        assert_eq!(answered.media[1].port != 0, video != 0);
+        assert_eq!(answered.media[1].protocol, Protocol::RtpAvp);
+        let [_, _, caller, callee] = world.streams() else { panic!("four streams") };
+        assert_eq!((caller.peer.is_some(), callee.peer.is_some()), (video != 0, video != 0));
+    }
+    assert_eq!(world.ports_open(), 4);
+
+    // Declined in the end; a re-INVITE says so, and its ports are free.
+    let declined = signal("a", Some("x"), &with_video(B, 5000, 0, "RTP/SAVP"));
+    world.answer(&declined).unwrap();
+    let without = signal("a", Some("x"), &with_video(A, 4000, 0, "RTP/AVP"));
+    world.offer(&towards(without, Protocol::RtpSavp)).unwrap();
+    world.answer(&declined).unwrap();
+    assert_eq!(world.ports_open(), 2);
+}
+
+#[test]
+fn a_section_that_a_reinvite_leaves_out_is_gone_with_its_answer() {
+    let mut world = World::new();
+    let two = |address, port: u16| {
+        format!("{}m=video 7000 RTP/AVP 96\r\n", audio(address, port, "RTP/AVP", &[]))
+    };
+    world.offer(&signal("a", None, &two(A, 4000))).unwrap();
+    world.answer(&signal("a", Some("b"), &two(B, 5000))).unwrap();
+    assert_eq!(world.ports_open(), 4);
+    world.offer(&signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]))).unwrap();
+    world.answer(&answer_of("a", "b", 5000)).unwrap();
+    assert_eq!(world.ports_open(), 2);
 }
 
 #[test]

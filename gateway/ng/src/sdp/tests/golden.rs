@@ -276,9 +276,17 @@ fn rejected_media_keeps_its_place_formats_mid_and_label_only() {
         "m=video 0 RTP/AVP 31",
         "c=IN IP4 0.0.0.0",
     ];
-    assert_media(&rewrite(&sdp, vec![MediaRewrite::Reject, MediaRewrite::Reject]), &rejected);
+    let reject = || MediaRewrite::Reject { protocol: None };
+    assert_media(&rewrite(&sdp, vec![reject(), reject()]), &rejected);
     // Sections that nobody decided on are rejected too: no address slips through.
     assert_media(&rewrite(&sdp, vec![]), &rejected);
+}
+
+#[test]
+fn rejected_media_is_written_under_the_transport_that_was_offered() {
+    let sdp = with_session(&["m=audio 0 RTP/SAVP 0"]);
+    let reject = MediaRewrite::Reject { protocol: Some(Protocol::RtpAvp) };
+    assert_media(&rewrite(&sdp, vec![reject]), &["m=audio 0 RTP/AVP 0", "c=IN IP4 0.0.0.0"]);
 }
 
 #[test]

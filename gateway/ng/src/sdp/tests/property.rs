@@ -50,7 +50,7 @@ fn text() -> impl Strategy<Value = Bytes> {
 
 fn rewrites(kinds: &[u8]) -> Vec<MediaRewrite> {
     let rewrite = |kind: &u8| match kind {
-        0 => MediaRewrite::Reject,
+        0 => MediaRewrite::Reject { protocol: None },
         1 => MediaRewrite::PassThrough,
         2 => relay(plain("198.51.100.1:30000")),
         _ => relay(LocalMedia {

@@ -7,7 +7,9 @@ use bytes::{BufMut, Bytes};
 use super::{CRLF, Output, TypedAddress, clean, token};
 use crate::sdp::codec::static_rtpmap;
 use crate::sdp::line::{LineKind, fields};
-use crate::sdp::{Line, LocalMedia, MediaSection, RtcpLine, SessionRewrite, SessionSection};
+use crate::sdp::{
+    Line, LocalMedia, MediaSection, Protocol, RtcpLine, SessionRewrite, SessionSection,
+};
 
 impl Output {
     /// With our address, ports and keys, in the incumbent's order.
@@ -101,8 +103,8 @@ impl Output {
     }
 
     /// RFC 3264 section 6: what is rejected keeps its place, transport and formats.
-    pub(super) fn reject(&mut self, from: &MediaSection) {
-        self.media(from, 0, from.protocol.name());
+    pub(super) fn reject(&mut self, from: &MediaSection, protocol: &Protocol) {
+        self.media(from, 0, protocol.name());
         self.connection(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.copy(&from.lines, &[LineKind::Mid, LineKind::Label]);
     }

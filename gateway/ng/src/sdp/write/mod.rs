@@ -23,7 +23,7 @@ impl Sdp {
         let keeps_dtls = media.iter().any(|rewrite| match rewrite {
             MediaRewrite::Relay(local) => local.protocol.is_dtls(),
             MediaRewrite::PassThrough => true,
-            MediaRewrite::Reject => false,
+            MediaRewrite::Reject { .. } => false,
         });
         out.session(&self.session, session, keeps_dtls);
         for (index, section) in self.media.iter().enumerate() {
@@ -32,7 +32,12 @@ impl Sdp {
                 Some(MediaRewrite::PassThrough) => {
                     out.pass_through(&self.session, section, session);
                 }
-                Some(MediaRewrite::Reject) | None => out.reject(section),
+                Some(MediaRewrite::Reject { protocol: Some(protocol) }) => {
+                    out.reject(section, protocol);
+                }
+                Some(MediaRewrite::Reject { protocol: None }) | None => {
+                    out.reject(section, &section.protocol);
+                }
             }
         }
         out.0.freeze()
@@ -111,7 +116,7 @@ fn token(value: &[u8]) -> &[u8] {
 fn growth(rewrite: &MediaRewrite) -> usize {
     match rewrite {
         MediaRewrite::Relay(local) => GROWTH + CRYPTO_LINE * local.crypto.len(),
-        MediaRewrite::Reject | MediaRewrite::PassThrough => GROWTH,
+        MediaRewrite::Reject { .. } | MediaRewrite::PassThrough => GROWTH,
     }
 }
 
