@@ -96,8 +96,7 @@ pub(super) fn answer(
         set_aside(call, offerer, answerer, index, freed);
     }
     call.answered = true;
-    let session =
-        origin::session(signal, body::first_address(&rewrites), &context.settings.instance);
+    let session = origin::session(signal, body::first_address(&rewrites), context.instance);
     let origin = &mut call.parties[offerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
 }

@@ -28,6 +28,8 @@ pub struct Calls<P> {
     settings: Settings,
     ports: P,
     random: SystemRandom,
+    /// Our name in the loop protection mark, for the life of the process.
+    instance: Box<str>,
     calls: HashMap<CallKey, Call>,
     by_id: HashMap<Box<[u8]>, CallKey>,
     deadlines: Deadlines,
@@ -37,10 +39,12 @@ pub struct Calls<P> {
 impl<P: PortSource> Calls<P> {
     /// No calls yet.
     pub fn new(settings: Settings, ports: P) -> Self {
+        let random = SystemRandom::new();
         Self {
             settings,
             ports,
-            random: SystemRandom::new(),
+            instance: origin::instance(&random),
+            random,
             calls: HashMap::new(),
             by_id: HashMap::new(),
             deadlines: Deadlines::default(),
@@ -55,11 +59,17 @@ impl<P: PortSource> Calls<P> {
             return self.first_offer(signal, &sdp, now);
         };
         let call = self.calls.get_mut(&key).ok_or(Refused::UNKNOWN_CALL)?;
-        if origin::has_looped(&sdp, signal, &self.settings.instance) {
+        if origin::has_looped(&sdp, signal, &self.instance) {
             return Ok(unchanged(call, signal));
         }
-        let context =
-            Context { signal, sdp: &sdp, settings: &self.settings, random: &self.random, now };
+        let context = Context {
+            signal,
+            sdp: &sdp,
+            settings: &self.settings,
+            random: &self.random,
+            instance: &self.instance,
+            now,
+        };
         let outcome = offered(&context, &mut self.ports, call)?;
         self.deadlines.schedule(call, &self.settings);
         Ok(outcome)
@@ -76,7 +86,14 @@ impl<P: PortSource> Calls<P> {
             return Err(Refused::SESSION_LIMIT);
         }
         let mut call = Call::new(CallKey(self.next_key), &signal.call_id, now);
-        let context = Context { signal, sdp, settings: &self.settings, random: &self.random, now };
+        let context = Context {
+            signal,
+            sdp,
+            settings: &self.settings,
+            random: &self.random,
+            instance: &self.instance,
+            now,
+        };
         let outcome = offered(&context, &mut self.ports, &mut call)?;
         self.next_key += 1;
         self.deadlines.schedule(&mut call, &self.settings);
@@ -89,11 +106,17 @@ impl<P: PortSource> Calls<P> {
     pub fn answer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
         let sdp = parse(signal)?;
         let call = live(&mut self.calls, &self.by_id, &signal.call_id)?;
-        if origin::has_looped(&sdp, signal, &self.settings.instance) {
+        if origin::has_looped(&sdp, signal, &self.instance) {
             return Ok(unchanged(call, signal));
         }
-        let context =
-            Context { signal, sdp: &sdp, settings: &self.settings, random: &self.random, now };
+        let context = Context {
+            signal,
+            sdp: &sdp,
+            settings: &self.settings,
+            random: &self.random,
+            instance: &self.instance,
+            now,
+        };
         let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
         let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
         call.last_signal = now;

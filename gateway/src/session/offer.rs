@@ -38,6 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) sdp: &'a Sdp,
     pub(super) settings: &'a Settings,
     pub(super) random: &'a SystemRandom,
+    /// Our name in the loop protection mark.
+    pub(super) instance: &'a str,
     pub(super) now: Instant,
 }
 
@@ -104,8 +106,7 @@ pub(super) fn offer<P: PortSource>(
             Fate::PassThrough => MediaRewrite::PassThrough,
         })
         .collect();
-    let session =
-        origin::session(signal, body::first_address(&rewrites), &context.settings.instance);
+    let session = origin::session(signal, body::first_address(&rewrites), context.instance);
     let origin = &mut call.parties[answerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
 }

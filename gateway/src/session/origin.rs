@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use ng::request::{Replace, Signal};
-use ng::sdp::{MediaRewrite, Sdp, SessionRewrite};
+use ng::sdp::{Line, MediaRewrite, Sdp, SessionRewrite};
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// What one party was shown first, and what last.
 #[derive(Debug)]
@@ -88,10 +89,20 @@ pub(super) fn session(signal: &Signal, ours: Option<IpAddr>, instance: &str) -> 
     }
 }
 
-/// Whether the body carries our own loop protection mark.
+/// Our name in the loop protection mark (`a=rtpengine:<name>`): another gateway that the call
+/// passes must not take our mark for its own. Should there be no random numbers, no call comes as
+/// far as being marked.
+pub(super) fn instance(random: &SystemRandom) -> Box<str> {
+    let mut bytes = [0; 8];
+    let _ = random.fill(&mut bytes);
+    format!("{:016x}", u64::from_ne_bytes(bytes)).into()
+}
+
+/// Whether the body carries our own loop protection mark, among those of others that it passed.
 pub(super) fn has_looped(sdp: &Sdp, signal: &Signal, instance: &str) -> bool {
-    let mark = |value: Bytes| *value == *instance.as_bytes();
-    signal.flags.loop_protect && sdp.session.attribute("rtpengine").is_some_and(mark)
+    let is_ours =
+        |line: &Line| line.text().strip_prefix(b"a=rtpengine:") == Some(instance.as_bytes());
+    signal.flags.loop_protect && sdp.session.lines.iter().any(is_ours)
 }
 
 fn remembers(replace: Replace) -> bool {

@@ -35,8 +35,6 @@ pub struct Settings {
     pub offer_timeout: Duration,
     /// Most calls at once; `None` is no limit.
     pub max_sessions: Option<usize>,
-    /// Our name in the loop protection mark (`a=rtpengine:<name>`).
-    pub instance: String,
 }
 
 impl Default for Settings {
@@ -53,7 +51,6 @@ impl Default for Settings {
             silent_timeout: Duration::from_secs(3600),
             offer_timeout: Duration::from_secs(3600),
             max_sessions: None,
-            instance: String::from("postern"),
         }
     }
 }

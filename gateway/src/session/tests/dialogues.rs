@@ -315,10 +315,18 @@ fn a_body_with_our_own_mark_passes_unchanged() {
     let mut offer = offer_of("a", 4000);
     offer.flags.loop_protect = true;
     let offered = world.offer(&offer).unwrap();
-    assert!(text(&offered).contains("a=rtpengine:postern\r\n"));
     let looped = Signal { sdp: offered.sdp.clone(), ..offer };
     assert_eq!(world.offer(&looped).unwrap().sdp, offered.sdp);
     assert_eq!(world.ports_open(), 2);
+
+    // Another gateway that the call passes has a mark of its own, and both know theirs.
+    let mut next = World::new();
+    let relayed = next.offer(&looped).unwrap();
+    assert_eq!(text(&relayed).matches("a=rtpengine:").count(), 2);
+    assert_eq!(next.ports_open(), 2, "not taken for its own");
+    let looped = Signal { sdp: relayed.sdp.clone(), ..looped };
+    assert_eq!(next.offer(&looped).unwrap().sdp, relayed.sdp);
+    assert_eq!(world.offer(&looped).unwrap().sdp, relayed.sdp);
 }
 
 #[test]
