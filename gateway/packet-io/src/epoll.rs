@@ -1,12 +1,14 @@
 //! The driver for every Linux: edge-triggered epoll, recvmmsg, sendto.
 //!
-//! 1. epoll names the sockets that became readable; they queue up in `ready`.
+//! 1. epoll names the sockets that became readable, at the start of a turn and whenever `ready`
+//!    runs empty; they queue up there, each once.
 //! 2. The first is read with one recvmmsg of `BATCH` datagrams. Fewer than that came: it is
 //!    drained, and epoll will tell of the next. As many: it goes to the end of the queue.
 //! 3. The relay sees each packet in place; what it sends goes out before the next socket is
 //!    read, so the few buffers stay in the first-level cache and residence is short.
 //!
-//! The queue survives the turn, so a small budget delays a socket but never starves it.
+//! The queue survives the turn, so a small budget delays a socket but never starves it. Nor does
+//! a flooded socket, never drained, keep others out: the kernel is asked for them all the same.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,7 +35,7 @@ const BUFFER: usize =
 /// See the module's documentation.
 pub struct Epoll {
     epoll: OwnedFd,
-    sockets: Slots<()>,
+    sockets: Slots<Place>,
     ready: VecDeque<Occupant>,
     events: Box<[libc::epoll_event]>,
     incoming: Headers,
@@ -42,6 +44,15 @@ pub struct Epoll {
     queued: Vec<Queued>,
     linger: Linger,
     last_send_error: Option<i32>,
+}
+
+/// Where a socket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Drained: epoll tells of its next packet.
+    Watched,
+    /// In `ready`.
+    Queued,
 }
 
 /// A send decided on, not yet made.
@@ -73,14 +84,28 @@ impl Epoll {
     /// Asks the kernel which sockets became readable; false when none did.
     fn refill(&mut self) -> io::Result<bool> {
         let count = sys::epoll_poll(self.epoll.as_fd(), &mut self.events)?;
-        let events = &self.events[..count];
-        self.ready.extend(events.iter().map(|event| Occupant::from_u64(event.u64)));
+        for event in &self.events[..count] {
+            let occupant = Occupant::from_u64(event.u64);
+            if let Some((_, place @ Place::Watched)) = self.sockets.occupant(occupant) {
+                *place = Place::Queued;
+                self.ready.push_back(occupant);
+            }
+        }
         Ok(count > 0)
+    }
+
+    /// A socket that was read from goes to the end of the queue, or back to be watched.
+    fn requeue(&mut self, socket: Occupant, next: Place) {
+        let Some((_, place)) = self.sockets.occupant(socket) else { return };
+        *place = next;
+        if next == Place::Queued {
+            self.ready.push_back(socket);
+        }
     }
 
     /// Reads up to `room` datagrams of one socket into the buffers: how many came.
     fn read(&mut self, socket: Occupant, room: usize) -> io::Result<usize> {
-        let Some((udp, ())) = self.sockets.occupant(socket) else { return Ok(0) };
+        let Some((udp, _)) = self.sockets.occupant(socket) else { return Ok(0) };
         let area = Received::HEADROOM..Received::HEADROOM + Received::MAX_PACKET;
         let buffers = self.buffers.iter_mut().take(room).map(|buffer| &mut buffer[area.clone()]);
         self.incoming.receive(udp.as_fd(), buffers)
@@ -151,8 +176,8 @@ impl Epoll {
 
 impl Driver for Epoll {
     fn add(&mut self, token: Token, socket: UdpSocket) -> io::Result<()> {
-        let occupant = self.sockets.insert(token, socket, ())?;
-        let Some((udp, ())) = self.sockets.occupant(occupant) else { return Ok(()) };
+        let occupant = self.sockets.insert(token, socket, Place::Watched)?;
+        let Some((udp, _)) = self.sockets.occupant(occupant) else { return Ok(()) };
         let added = sys::epoll_add(self.epoll.as_fd(), udp.as_fd(), occupant.to_u64());
         if added.is_err() {
             self.sockets.remove(token);
@@ -161,7 +186,7 @@ impl Driver for Epoll {
     }
 
     fn remove(&mut self, token: Token) {
-        if let Some((_, udp, ())) = self.sockets.remove(token) {
+        if let Some((_, udp, _)) = self.sockets.remove(token) {
             // Closing alone would leave the registration to a duplicate of the descriptor; that
             // it was registered is certain, so there is no error to act on.
             let _ = sys::epoll_delete(self.epoll.as_fd(), udp.as_fd());
@@ -177,6 +202,9 @@ impl Driver for Epoll {
         F: FnMut(Received<'_>) -> Verdict,
     {
         self.linger.pause();
+        if !self.ready.is_empty() {
+            self.refill()?;
+        }
         let mut turn = Turn::default();
         let mut reads = 0;
         while turn.received < budget && reads < budget {
@@ -191,13 +219,13 @@ impl Driver for Epoll {
             // away, so reading goes on, but reads count against the budget like packets.
             reads += 1;
             let room = BATCH.min(budget - turn.received);
-            let (count, drained) = match self.read(socket, room) {
-                Ok(count) => (count, count < room),
-                Err(error) => (0, error.kind() == io::ErrorKind::WouldBlock),
+            let (count, next) = match self.read(socket, room) {
+                Ok(count) if count < room => (count, Place::Watched),
+                Ok(count) => (count, Place::Queued),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Place::Watched),
+                Err(_) => (0, Place::Queued),
             };
-            if !drained {
-                self.ready.push_back(socket);
-            }
+            self.requeue(socket, next);
             let token = socket.token;
             turn.received += (0..count).filter(|&at| self.show(token, at, &mut relay)).count();
             self.send_queued(&mut turn);

@@ -1,11 +1,12 @@
 //! Claims about many sockets, their coming and going.
 
 use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use packet_io::{Driver, Received, SocketOptions, Token, Verdict, open_media_socket};
 
-use crate::bench::{LOOPBACK, add, echo, flood, media, payload, peer, run_until};
+use crate::bench::{BUDGET, LOOPBACK, add, echo, flood, media, payload, peer, run_until};
 
 pub(crate) fn serves_many_sockets(mut driver: impl Driver) {
     const SOCKETS: usize = 1000;
@@ -51,6 +52,33 @@ pub(crate) fn honours_the_budget(mut driver: impl Driver) {
         left -= turn.received;
         assert!(turn.more || left == 0, "{left} packets left but no more promised");
     }
+}
+
+/// The flood never ebbs: for each packet taken another one comes.
+pub(crate) fn a_flooded_socket_starves_no_other(mut driver: impl Driver) {
+    let (flooded, quiet) = (add(&mut driver, 0), add(&mut driver, 1));
+    let peer = peer(LOOPBACK);
+    flood(&peer, flooded, b"flood", 100);
+    for _ in 0..10 {
+        driver.turn(BUDGET, |packet| refill(&peer, flooded, packet)).unwrap();
+    }
+    peer.send_to(b"quiet", quiet).unwrap();
+    let mut heard = false;
+    for _ in 0..10 {
+        let turn = driver.turn(BUDGET, |packet| {
+            heard |= packet.token == Token(1);
+            refill(&peer, flooded, packet)
+        });
+        assert!(turn.unwrap().received > 0, "the flood has ebbed");
+    }
+    assert!(heard, "one packet waited for ten turns of {BUDGET}");
+}
+
+fn refill(peer: &UdpSocket, flooded: SocketAddr, packet: Received<'_>) -> Verdict {
+    if packet.token == Token(0) {
+        peer.send_to(b"flood", flooded).unwrap();
+    }
+    Verdict::Drop
 }
 
 pub(crate) fn delivers_nothing_to_a_later_owner_of_the_token(mut driver: impl Driver) {

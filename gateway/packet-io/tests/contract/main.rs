@@ -48,6 +48,7 @@ contract! {
     lifecycle:
         serves_many_sockets
         honours_the_budget
+        a_flooded_socket_starves_no_other
         delivers_nothing_to_a_later_owner_of_the_token
         frees_the_port_when_removed
         refuses_a_token_in_use;
