@@ -79,7 +79,9 @@ impl Ring {
         let mut template: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
         template.msg_namelen = NAME as _;
         template.msg_controllen = CONTROL_LENGTH as _;
-        let slots = config.submissions as usize;
+        // As many as the kernel made of what was asked for: no send is ever queued behind a full
+        // queue, where making room would give its own buffer back.
+        let slots = io.params().sq_entries() as usize;
         let buffers = |error| SetupError::Buffers(config.buffers, error);
         let ring = Self {
             buffers: Buffers::new(config.buffers).map_err(buffers)?,
@@ -127,9 +129,7 @@ impl Ring {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         };
         let (start, length) = (bytes.as_ptr(), bytes.len() as u32);
-        if self.sending.len() == self.destinations.len()
-            && let Err(error) = self.enter()
-        {
+        if let Err(error) = self.make_room() {
             self.buffers.provide(buffer);
             return Err(error);
         }
@@ -216,6 +216,22 @@ impl Ring {
     /// Gives a buffer back unsent.
     pub(super) fn recycle(&mut self, buffer: BufferId) {
         self.buffers.provide(buffer);
+    }
+
+    /// Room for one more send, both in the queue and among the destinations.
+    fn make_room(&mut self) -> io::Result<()> {
+        let full = |ring: &mut Self| {
+            ring.io.submission().is_full() || ring.sending.len() == ring.destinations.len()
+        };
+        if full(self) {
+            self.enter()?;
+            // The kernel may take only some, for want of memory: what it left still reads its
+            // buffer and its destination.
+            if full(self) {
+                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
