@@ -14,7 +14,7 @@ use crate::{
     KeyState, MasterKey, Mki, PacketIndex, PacketKind, Policy, Refusal, SessionKeys,
     index::Estimate,
     lifetime::Lifetime,
-    replay::{Stale, Window},
+    replay::Stale,
     rtcp, rtp,
     streams::Streams,
     transform::{
@@ -123,7 +123,7 @@ impl State {
             Estimate::BeforeFirstRound => PacketIndex::new(0, sequence),
             Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
         };
-        check_replay(self.rtp.window(slot), index.value())?;
+        self.rtp.check(slot, index.value()).map_err(replay)?;
         let id = PacketId::rtp(ssrc, index);
         self.open(transform, id, message, header_len, trailer)?;
         let len = message.len();
@@ -145,7 +145,7 @@ impl State {
         let word = word.filter(|word| word & ENCRYPTED_FLAG != 0).ok_or(Refusal::Malformed)?;
         let index = word & !ENCRYPTED_FLAG;
         let slot = self.rtcp.slot(ssrc)?;
-        check_replay(self.rtcp.window(slot), u64::from(index))?;
+        self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
         let id = PacketId::rtcp(ssrc, index);
         self.open(transform, id, message, rtcp::FIXED_LEN, trailer)?;
         let len = message.len();
@@ -194,11 +194,11 @@ impl State {
     }
 }
 
-fn check_replay(window: Option<&Window>, index: u64) -> Result<(), Refusal> {
-    window.map_or(Ok(()), |window| window.check(index)).map_err(|stale| match stale {
+fn replay(stale: Stale) -> Refusal {
+    match stale {
         Stale::Used => Refusal::Replayed,
         Stale::TooOld => Refusal::TooOld,
-    })
+    }
 }
 
 /// SRTCP packets come one by one, seconds apart: twice the least that RFC 3711 section 3.3.2

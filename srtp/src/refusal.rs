@@ -25,7 +25,7 @@ pub enum Refusal {
     /// Protecting would use an index a second time.
     #[error("index already used")]
     IndexReused,
-    /// The SSRC table is full.
+    /// The SSRC table is full, retired SSRCs included.
     #[error("too many SSRCs")]
     TooManyStreams,
     /// The buffer has no tailroom for the trailer.

@@ -34,6 +34,21 @@ impl Window {
         window
     }
 
+    /// Forgets its stream and serves another, whose first used index is `index`.
+    pub(crate) fn restart(&mut self, index: u64) {
+        self.ring.fill(0);
+        self.highest = index;
+        self.set(index);
+    }
+
+    /// Forgets its stream and serves one that goes on with `index` after `highest`: what else
+    /// it used up to there is not known, so all of it counts as used.
+    pub(crate) fn resume(&mut self, highest: u64, index: u64) {
+        self.ring.fill(u64::MAX);
+        self.highest = highest;
+        self.mark(index);
+    }
+
     /// The highest index used.
     pub(crate) fn highest(&self) -> u64 {
         self.highest

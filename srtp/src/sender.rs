@@ -152,7 +152,7 @@ impl State {
             Estimate::BeforeFirstRound => return Err(Refusal::TooOld),
             Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
         };
-        match self.streams.window(slot).map_or(Ok(()), |window| window.check(index.value())) {
+        match self.streams.check(slot, index.value()) {
             Ok(()) => Ok((slot, index)),
             Err(Stale::Used) => Err(Refusal::IndexReused),
             Err(Stale::TooOld) => Err(Refusal::TooOld),

@@ -1,20 +1,24 @@
 //! The bounded table of one direction's streams, by SSRC.
 //!
-//! A stream comes into being with its first authenticated (or protected) packet and stays: none
-//! is evicted, because forgetting a stream would let its packets be replayed, or its indexes be
-//! used again. A table that is full refuses. Sessions have one to three SSRCs, so the lookup is
-//! a scan.
+//! A stream comes into being with its first authenticated (or protected) packet and is never
+//! forgotten, because its packets could then be replayed, or its indexes be used again. Few are
+//! busy at a time: those have a window. A call of hours may go through many (each announcement and
+//! each transfer brings one), so the longest silent retires to make room: of it the highest
+//! index remains, above which it may go on. A table that is full of retired streams too refuses.
+//! Sessions have one to three SSRCs, so the lookup is a scan.
 
 use crate::{
     PacketIndex, Refusal,
     index::{Estimate, estimate},
-    replay::Window,
+    replay::{Stale, Window},
 };
 
 /// The streams of one direction and one kind (RTP or RTCP).
 #[derive(Debug)]
 pub(crate) struct Streams {
+    /// The busy ones, heard last first.
     streams: Vec<Stream>,
+    retired: Vec<Retired>,
     capacity: usize,
     window_bits: usize,
 }
@@ -25,55 +29,93 @@ struct Stream {
     window: Window,
 }
 
+/// What is left of a stream that made room: 16 bytes.
+#[derive(Debug)]
+struct Retired {
+    ssrc: u32,
+    highest: u64,
+}
+
 /// Where a packet's stream is, or will be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slot {
     Known(usize),
+    Retired(usize),
     New,
 }
 
+/// Most retired streams: 16 KiB. With one new SSRC every ten seconds, three hours of them.
+pub(crate) const MAX_RETIRED: usize = 1024;
+
 impl Streams {
     pub(crate) fn new(capacity: usize, window_bits: usize) -> Self {
-        Self { streams: Vec::new(), capacity: capacity.max(1), window_bits }
+        let (streams, retired) = (Vec::new(), Vec::new());
+        Self { streams, retired, capacity: capacity.max(1), window_bits }
     }
 
     /// The stream of `ssrc`, or room for it.
     pub(crate) fn slot(&self, ssrc: u32) -> Result<Slot, Refusal> {
-        match self.streams.iter().position(|stream| stream.ssrc == ssrc) {
-            Some(at) => Ok(Slot::Known(at)),
-            None if self.streams.len() < self.capacity => Ok(Slot::New),
-            None => Err(Refusal::TooManyStreams),
+        if let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) {
+            return Ok(Slot::Known(at));
         }
+        if let Some(at) = self.retired.iter().position(|retired| retired.ssrc == ssrc) {
+            return Ok(Slot::Retired(at));
+        }
+        if self.streams.len() == self.capacity && self.retired.len() == MAX_RETIRED {
+            return Err(Refusal::TooManyStreams);
+        }
+        Ok(Slot::New)
     }
 
-    /// What is known of the indexes in `slot`; nothing when it is new.
-    pub(crate) fn window(&self, slot: Slot) -> Option<&Window> {
+    /// Whether `index` may be used in `slot`; changes nothing.
+    pub(crate) fn check(&self, slot: Slot, index: u64) -> Result<(), Stale> {
         match slot {
-            Slot::Known(at) => Some(&self.streams[at].window),
-            Slot::New => None,
+            Slot::Known(at) => self.streams[at].window.check(index),
+            Slot::Retired(at) if index <= self.retired[at].highest => Err(Stale::TooOld),
+            Slot::Retired(_) | Slot::New => Ok(()),
         }
     }
 
     /// The RTP index that `sequence` stands for in `slot`. A stream begins with ROC 0.
     pub(crate) fn estimate(&self, slot: Slot, sequence: u16) -> Estimate {
-        match self.window(slot) {
-            None => Estimate::Index(PacketIndex::new(0, sequence)),
-            Some(window) => {
-                let highest = window.highest();
-                estimate(PacketIndex::new((highest >> 16) as u32, highest as u16), sequence)
+        let highest = match slot {
+            Slot::Known(at) => self.streams[at].window.highest(),
+            Slot::Retired(at) => self.retired[at].highest,
+            Slot::New => return Estimate::Index(PacketIndex::new(0, sequence)),
+        };
+        estimate(PacketIndex::new((highest >> 16) as u32, highest as u16), sequence)
+    }
+
+    /// Records `index`, which [`Self::check`] allowed, as used, and the stream itself when it is
+    /// new. Only a new stream allocates.
+    pub(crate) fn mark(&mut self, slot: Slot, ssrc: u32, index: u64) {
+        match slot {
+            Slot::Known(at) => {
+                self.streams[at].window.mark(index);
+                if at > 0 {
+                    self.streams[..=at].rotate_right(1);
+                }
             }
+            Slot::Retired(at) => {
+                let highest = self.retired.swap_remove(at).highest;
+                self.begin(ssrc, index).resume(highest, index);
+            }
+            Slot::New => _ = self.begin(ssrc, index),
         }
     }
 
-    /// Records `index` as used, and the stream itself when it is new. Only a new stream allocates.
-    pub(crate) fn mark(&mut self, slot: Slot, ssrc: u32, index: u64) {
-        match slot {
-            Slot::Known(at) => self.streams[at].window.mark(index),
-            Slot::New => {
-                self.streams.reserve_exact(1);
-                let window = Window::starting_at(index, self.window_bits);
-                self.streams.push(Stream { ssrc, window });
-            }
+    /// Puts a stream that begins with `index` first; the last retires if there is no room.
+    fn begin(&mut self, ssrc: u32, index: u64) -> &mut Window {
+        if self.streams.len() < self.capacity {
+            self.streams.reserve_exact(1);
+            let window = Window::starting_at(index, self.window_bits);
+            self.streams.push(Stream { ssrc, window });
+        } else if let Some(last) = self.streams.last_mut() {
+            self.retired.push(Retired { ssrc: last.ssrc, highest: last.window.highest() });
+            last.ssrc = ssrc;
+            last.window.restart(index);
         }
+        self.streams.rotate_right(1);
+        &mut self.streams[0].window
     }
 }

@@ -87,16 +87,43 @@ fn a_forged_packet_moves_nothing() {
 }
 
 #[test]
+fn a_further_source_retires_the_longest_silent_which_may_go_on_but_repeat_nothing() {
+    let policy = Policy { max_streams: 2, ..Policy::default() };
+    let (mut sender, mut receiver) = pair(Profile::AesCm128HmacSha1_80, &policy);
+    let late = sender.protect_from(1, 9);
+    let first = sender.protect_from(1, 10);
+    receiver.open(&first).expect("opens");
+    for ssrc in [2, 3] {
+        receiver.open(&sender.protect_from(ssrc, 10)).expect("opens");
+    }
+    assert_eq!(receiver.open(&first), Err(Refusal::TooOld), "a replay");
+    assert_eq!(receiver.open(&late), Err(Refusal::TooOld));
+    for used in [8, 9, 10] {
+        assert_eq!(sender.try_protect(1, used).1, Err(Refusal::TooOld));
+    }
+    // Back, with its ROC, by when its windows know only what came after.
+    for sequence in [20_000, 50_000, 3, 1] {
+        receiver.open(&sender.protect_from(1, sequence)).expect("opens");
+        assert_eq!(sender.try_protect(1, sequence).1, Err(Refusal::IndexReused));
+    }
+}
+
+#[test]
 fn a_full_table_refuses_a_further_source_and_keeps_the_old() {
     let policy = Policy { max_streams: 2, ..Policy::default() };
     let (mut sender, mut receiver) = pair(Profile::AesCm128HmacSha1_80, &policy);
-    for ssrc in [1, 2] {
-        assert!(receiver.open(&sender.protect_from(ssrc, 1)).is_ok());
+    let last = 2 + 1024;
+    for ssrc in 1..=last {
+        assert!(receiver.open(&sender.protect_from(ssrc, 1)).is_ok(), "source {ssrc}");
     }
-    assert_eq!(sender.try_protect(3, 1).1, Err(Refusal::TooManyStreams));
+    assert_eq!(sender.try_protect(last + 1, 1).1, Err(Refusal::TooManyStreams));
     let mut other = pair(Profile::AesCm128HmacSha1_80, &policy).0;
-    assert_eq!(receiver.open(&other.protect_from(3, 1)), Err(Refusal::TooManyStreams));
-    assert_eq!(sender.try_protect(1, 1).1, Err(Refusal::IndexReused));
+    let further = other.protect_from(last + 1, 1);
+    assert_eq!(receiver.open(&further), Err(Refusal::TooManyStreams));
+    for ssrc in 1..=last {
+        assert!(sender.try_protect(ssrc, 1).1.is_err(), "source {ssrc} forgot its index");
+        assert!(receiver.open(&sender.protect_from(ssrc, 2)).is_ok(), "source {ssrc}");
+    }
 }
 
 #[test]
