@@ -259,6 +259,32 @@ fn a_hijacker_who_comes_first_cannot_use_up_the_senders_sources() {
     }
 }
 
+/// Each announcement, transfer and conference may bring a new source, under the same key.
+#[test]
+fn a_long_call_goes_through_many_sources_both_ways() {
+    let mut call = Call::new();
+    for ssrc in 1..=100 {
+        assert!(call.secured(&rtp(ssrc, 7)).is_some(), "source {ssrc} towards SRTP");
+        let answer = call.crypto.protect(&rtp(ssrc, 7));
+        assert!(call.sends(SECURE, &answer).is_some(), "source {ssrc} from SRTP");
+    }
+    assert!(call.secured(&rtp(1, 8)).is_some(), "the first comes back");
+    assert_eq!(call.secured(&rtp(2, 7)), None, "its index was used");
+    call.assert_only_drops(PLAIN, &[(DropReason::TooOld, 1)]);
+}
+
+#[test]
+fn a_party_behind_nat_may_change_its_source_throughout_the_call() {
+    let mut call = Call::planned(PROFILE, |plans| {
+        plans[PLAIN].remote =
+            remote(["192.168.1.9:4000", "192.168.1.9:4001"].map(|at| at.parse().unwrap()));
+    });
+    for ssrc in 1..=30 {
+        assert!(call.sends_from(hijacker(), PLAIN, &rtp(ssrc, 1)).is_some(), "source {ssrc}");
+        call.passes(Duration::from_secs(10));
+    }
+}
+
 #[test]
 fn garbage_is_counted_by_what_it_is_and_teaches_nothing() {
     let mut call = Call::new();

@@ -111,12 +111,13 @@ impl Opener {
 /// Protects what a party is sent.
 pub(super) struct Sealer {
     sender: Sender,
-    /// By SSRC; few, and searched from the one used last.
+    /// By SSRC, used last first.
     offsets: Vec<(u32, Offset)>,
 }
 
 impl Sealer {
-    /// Most sources renumbered; the sender refuses more than its own table holds.
+    /// Most sources renumbered; for a further one the longest silent is forgotten. Should that
+    /// one come back, the sender still refuses whatever would repeat.
     const OFFSETS: usize = 16;
 
     /// A context for `key` that goes on in the numbers of the one it follows.
@@ -175,17 +176,23 @@ impl Sealer {
         };
         let ssrc = u32::from_be_bytes([c0, c1, c2, c3]);
         let sequence = u16::from_be_bytes([*high, *low]);
-        let at = match self.offsets.iter().position(|(known, _)| *known == ssrc) {
-            Some(at) => at,
-            None if self.offsets.len() < Self::OFFSETS => {
-                self.offsets.reserve_exact(1);
-                self.offsets.push((ssrc, Offset::default()));
-                self.offsets.len() - 1
-            }
-            None => return Err(DropReason::TooManySources),
-        };
-        [*high, *low] = self.offsets[at].1.next(sequence).to_be_bytes();
+        match self.offsets.iter().position(|(known, _)| *known == ssrc) {
+            Some(0) => {}
+            Some(at) => self.offsets[..=at].rotate_right(1),
+            None => self.begin(ssrc),
+        }
+        [*high, *low] = self.offsets[0].1.next(sequence).to_be_bytes();
         Ok(())
+    }
+
+    #[cold]
+    fn begin(&mut self, ssrc: u32) {
+        if self.offsets.len() < Self::OFFSETS {
+            self.offsets.reserve_exact(1);
+        } else {
+            self.offsets.pop();
+        }
+        self.offsets.insert(0, (ssrc, Offset::default()));
     }
 }
 

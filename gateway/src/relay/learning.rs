@@ -160,12 +160,14 @@ impl Learner {
         }
     }
 
-    /// Signalling or a tag vouches for the source now heard.
-    pub(super) fn is_vouched(&self) -> bool {
+    /// Signalling or a tag says that `source` is the party.
+    pub(super) fn vouches_for(&self, source: SocketAddr) -> bool {
         match self.state {
             State::Waiting | State::Tentative { .. } => false,
-            State::Window { rank, proof, .. } => self.vouched(rank, proof),
-            State::Settled { .. } => true,
+            State::Window { heard, rank, proof, .. } => {
+                heard == source && self.vouched(rank, proof)
+            }
+            State::Settled { heard } => heard == source,
         }
     }
 

@@ -48,9 +48,6 @@ pub(super) struct Batch<'a> {
     pub(super) now: Instant,
 }
 
-/// Most SSRCs relayed from sources that nobody vouches for: a quarter of what a sender holds.
-const STRANGERS: u8 = 4;
-
 /// Where a packet leaves.
 struct Onward {
     from: Token,
@@ -102,7 +99,7 @@ impl Batch<'_> {
         let length = stream.open(media, &mut buffer[range], self.scratch, self.now)?;
 
         stream.learn(component, source, self.now);
-        stream.check_stranger(component, stamp)?;
+        stream.check_stranger(component, source, stamp, self.now)?;
         stream.count(media, stamp, arrived, self.now);
 
         let peer = stream.onward(media)?;
@@ -184,22 +181,25 @@ impl Stream {
         self.cold.learners[component as usize].learn(endpoint, source, proof, now);
     }
 
-    /// The peer's sender holds so many SSRCs and forgets none, lest it use an index twice. A
-    /// stranger who talks on a plain leg before the party does must not use them all up.
+    /// A new SSRC on a plain leg from where nobody vouches for the party: see [`Strangers`].
+    ///
+    /// [`Strangers`]: super::source::Strangers
     fn check_stranger(
         &mut self,
         component: Component,
+        source: SocketAddr,
         stamp: Option<Stamp>,
+        now: Instant,
     ) -> Result<(), DropReason> {
-        let Some(stamp) = stamp else { return Ok(()) };
-        if self.sources.knows(stamp.ssrc) || self.cold.learners[component as usize].is_vouched() {
+        let (Some(stamp), Inbound::Clear) = (stamp, &self.inbound) else { return Ok(()) };
+        let learner = &self.cold.learners[component as usize];
+        if self.sources.knows(stamp.ssrc)
+            || learner.vouches_for(source)
+            || self.cold.strangers.admit(now)
+        {
             return Ok(());
         }
-        if self.cold.strangers == STRANGERS {
-            return Err(DropReason::TooManySources);
-        }
-        self.cold.strangers += 1;
-        Ok(())
+        Err(DropReason::TooManySources)
     }
 
     fn onward(&self, media: Media) -> Result<Slot, DropReason> {

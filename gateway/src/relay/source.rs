@@ -4,6 +4,8 @@
 //! past the source check may say anything. The source heard last stays beside the stream's hot
 //! fields; the others are moved out of the way, and the longest silent makes room.
 
+use std::time::{Duration, Instant};
+
 use srtp::{rtcp, rtp};
 
 use super::command::SourceReport;
@@ -91,6 +93,31 @@ impl Source {
             last_sequence: self.tracker.highest(),
             lost: u64::from(self.lost_before) + u64::from(self.lost_in_run()),
         }
+    }
+}
+
+/// Lets SSRCs in that come from where nobody vouches for the party: a few at once, then one in a
+/// while. The peer's sender forgets none and holds only so many, so a stranger who talks on a
+/// plain leg before the party does must not use them up; a party behind NAT, for whom nobody
+/// vouches either, may still bring a new one with each announcement and transfer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Strangers {
+    /// When all that was let in will have been paid for, an interval each.
+    paid: Option<Instant>,
+}
+
+impl Strangers {
+    const AT_ONCE: u32 = 4;
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// Whether one more may come in now.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        let paid = self.paid.map_or(now, |paid| paid.max(now));
+        if paid.duration_since(now) > Self::INTERVAL * (Self::AT_ONCE - 1) {
+            return false;
+        }
+        self.paid = Some(paid + Self::INTERVAL);
+        true
     }
 }
 
@@ -190,6 +217,17 @@ mod tests {
         }
         let ssrcs: Vec<u32> = sources.report().iter().map(|report| report.ssrc).collect();
         assert_eq!(ssrcs, [100, 99, 98, 97, 96, 95, 94, 93]);
+    }
+
+    #[test]
+    fn strangers_come_four_at_once_and_then_one_in_ten_seconds() {
+        let start = Instant::now();
+        let mut strangers = Strangers::default();
+        let mut admitted = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            (0..20).filter(|_| strangers.admit(now)).count()
+        };
+        assert_eq!([0, 9, 10, 19, 40, 1_000].map(&mut admitted), [4, 0, 1, 0, 3, 4]);
     }
 
     #[test]

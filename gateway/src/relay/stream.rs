@@ -15,7 +15,7 @@ use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
 use super::learning::{Endpoint, Learner};
 use super::residence::Buckets;
-use super::source::Sources;
+use super::source::{Sources, Strangers};
 
 /// A stream's place in the worker's slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub(super) struct Cold {
     pub(super) drops: [u32; DropReason::COUNT],
     pub(super) residence: Buckets,
     pub(super) soft_limit: SoftLimit,
-    /// SSRCs that came from sources nobody vouches for.
-    pub(super) strangers: u8,
+    /// Lets SSRCs in from sources nobody vouches for.
+    pub(super) strangers: Strangers,
 }
 
 /// Whether a key's soft limit was reached, and control told.
@@ -133,7 +133,7 @@ impl Stream {
                 drops: [0; DropReason::COUNT],
                 residence: Buckets::new(),
                 soft_limit: SoftLimit::Below,
-                strangers: 0,
+                strangers: Strangers::default(),
             }),
         }
     }
