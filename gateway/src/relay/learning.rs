@@ -11,7 +11,8 @@
 //!    passed without a better one, unless the signalled address cannot be reached from where
 //!    the source is (a private address, a public source: the party is behind NAT). It holds
 //!    the leg only until a vouched source shows up.
-//! 4. What is settled stays until signalling speaks again.
+//! 4. What is settled stays until signalling speaks again. Where that repeats the address, who
+//!    was sent to before is still preferred to whoever shows up first.
 //!
 //! Pure functions of the state here and the packet's source; no clock is read.
 
@@ -48,6 +49,8 @@ pub(super) enum Elsewhere {
 enum Match {
     Foreign,
     SamePort,
+    /// Sent to before signalling last spoke, though nobody vouched for it.
+    Known,
     SameHost,
     Exact,
 }
@@ -83,6 +86,8 @@ pub(super) struct Learner {
     signalled: Option<SocketAddr>,
     /// Learned and vouched for before the latest signalling, which did not contradict it.
     retained: Option<SocketAddr>,
+    /// The same, but not vouched for: a party behind NAT.
+    known: Option<SocketAddr>,
     state: State,
 }
 
@@ -103,6 +108,7 @@ impl Learner {
             elsewhere: Elsewhere::Refused,
             signalled: None,
             retained: None,
+            known: None,
             state: State::Waiting,
         }
     }
@@ -117,9 +123,15 @@ impl Learner {
     /// the destination, and as a vouched source where it had been vouched for.
     pub(super) fn signal(&mut self, endpoint: &mut Endpoint, signalled: Option<SocketAddr>) {
         let unchanged = self.signalled == signalled && signalled.is_some();
-        self.retained = match self.state {
-            State::Settled { heard } if unchanged => Some(heard),
-            _ => None,
+        (self.retained, self.known) = match self.state {
+            _ if !unchanged => (None, None),
+            State::Settled { heard } => (Some(heard), None),
+            State::Window { heard, .. } | State::Tentative { heard }
+                if endpoint.address == Some(heard) =>
+            {
+                (self.retained, Some(heard))
+            }
+            _ => (self.retained, self.known),
         };
         if !unchanged || self.mode == EndpointLearning::Off {
             endpoint.address = signalled;
@@ -200,6 +212,9 @@ impl Learner {
             }
             State::Tentative { .. } if self.vouched(self.rank(source), proof) => {
                 self.settle(source)
+            }
+            State::Tentative { .. } if self.known == Some(source) => {
+                Step::Move(State::Tentative { heard: source })
             }
             State::Tentative { .. } | State::Settled { .. } => self.elsewhere_step(state, proof),
         }
@@ -291,6 +306,7 @@ impl Learner {
         match self.signalled {
             Some(signalled) if signalled == source => Match::Exact,
             Some(signalled) if signalled.ip() == source.ip() => Match::SameHost,
+            _ if self.known == Some(source) => Match::Known,
             // Behind NAT the port means nothing, and a hijacker may choose his own.
             Some(signalled) if signalled.port() == source.port() && !self.behind_nat(source) => {
                 Match::SamePort
@@ -303,6 +319,7 @@ impl Learner {
     /// believed where an earlier endpoint is still there to be heard from.
     fn behind_nat(&self, source: SocketAddr) -> bool {
         self.retained.is_none()
+            && self.known.is_none()
             && self.signalled.is_some_and(|signalled| is_local(signalled.ip()))
             && !is_local(source.ip())
     }
@@ -329,6 +346,8 @@ mod tests {
     const PARTY: &str = "198.51.100.7:4000";
     const PARTY_OTHER_PORT: &str = "198.51.100.7:4711";
     const HIJACKER: &str = "203.0.113.66:4000";
+    const PRIVATE: &str = "192.168.1.20:4000";
+    const NATTED: &str = "198.51.100.7:61000";
 
     struct Leg {
         learner: Learner,
@@ -505,6 +524,47 @@ mod tests {
         assert!(leg.sends_to(PARTY_OTHER_PORT));
         assert!(leg.hears(PARTY_OTHER_PORT, 4_020));
         assert!(!leg.hears(HIJACKER, 4_040));
+    }
+
+    /// Session timers repeat the offer every few minutes, and a hijacker may wait for that.
+    #[test]
+    fn a_reinvite_does_not_give_a_party_behind_nat_away() {
+        let mut leg = Leg::plain(PRIVATE);
+        assert!(leg.hears(NATTED, 0));
+        for start in [2_000, 100_000, 200_000] {
+            leg.signal(PRIVATE);
+            leg.hears(HIJACKER, start);
+            assert!(leg.sends_to(NATTED));
+            assert!(leg.hears(NATTED, start + 20));
+            assert!(!leg.hears(HIJACKER, start + 40));
+            assert!(leg.hears(NATTED, start + 5_000));
+            assert!(leg.sends_to(NATTED));
+        }
+    }
+
+    #[test]
+    fn a_party_behind_nat_that_was_silent_after_a_reinvite_takes_its_leg_back() {
+        let mut leg = Leg::plain(PRIVATE);
+        assert!(leg.hears(NATTED, 0));
+        leg.signal(PRIVATE);
+        leg.signal(PRIVATE);
+        for ms in (1_000..20_000).step_by(20) {
+            leg.hears(HIJACKER, ms);
+        }
+        assert!(leg.hears(NATTED, 20_000));
+        assert!(leg.sends_to(NATTED));
+        assert!(!leg.hears(HIJACKER, 20_020));
+    }
+
+    #[test]
+    fn a_party_behind_nat_that_moved_is_followed_after_the_window() {
+        let mut leg = Leg::plain(PRIVATE);
+        assert!(leg.hears(NATTED, 0));
+        leg.signal(PRIVATE);
+        assert!(leg.hears("198.51.100.7:62000", 1_000));
+        assert!(leg.sends_to(NATTED));
+        assert!(leg.hears("198.51.100.7:62000", 4_000));
+        assert!(leg.sends_to("198.51.100.7:62000"));
     }
 
     #[test]
