@@ -533,6 +533,17 @@ fn rtcp_crosses_between_a_muxing_and_a_separate_leg() {
 }
 
 #[test]
+fn a_report_on_the_rtp_port_leaves_as_a_report_and_is_no_new_source() {
+    let mut call = Call::new();
+    assert!(call.secured(&rtp(SSRC, 1)).is_some());
+    let report = receiver_report(SSRC, 1);
+    let out = call.sends(PLAIN, &report).expect("a report passes");
+    assert_eq!((out.from, out.to), (call.local[SECURE][1], call.party[SECURE][1]));
+    assert_eq!(call.crypto.open_rtcp(&out.bytes).unwrap(), report);
+    assert_eq!(call.report().streams[PLAIN].sources.len(), 1);
+}
+
+#[test]
 fn kernel_drops_are_counted_once_each() {
     let mut call = Call::new();
     for (sequence, kernel_drops) in [(1, 0), (2, 3), (3, 3), (4, 10)] {

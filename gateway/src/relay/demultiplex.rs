@@ -49,6 +49,9 @@ pub(super) fn classify(
     let rtcp_type = matches!(second, 192..=223);
     match (component, carriage) {
         (Component::Rtp, Carriage::Muxed) if rtcp_type => Ok(Media::Rtcp),
+        // Some mux without having agreed to. RFC 3551 section 6 reserves payload types 72 to 76
+        // so that a report is never taken for RTP: as such each would look like a new source.
+        (Component::Rtp, _) if matches!(second, 200..=204) => Ok(Media::Rtcp),
         (Component::Rtp, _) => Ok(Media::Rtp),
         (Component::Rtcp, _) if rtcp_type => Ok(Media::Rtcp),
         (Component::Rtcp, _) => Err(DropReason::NotMedia),
@@ -73,11 +76,15 @@ mod tests {
     }
 
     #[test]
-    fn rtcp_on_the_rtp_socket_is_told_only_with_mux() {
-        let report = [0x80, 201];
+    fn on_the_rtp_socket_reports_are_told_always_and_all_rtcp_with_mux() {
         let rtp_socket = Component::Rtp;
-        assert_eq!(classify(rtp_socket, Carriage::Muxed, &report), Ok(Media::Rtcp));
-        assert_eq!(classify(rtp_socket, Carriage::Separate, &report), Ok(Media::Rtp));
+        for kind in 192..=223 {
+            let muxed = classify(rtp_socket, Carriage::Muxed, &[0x80, kind]);
+            assert_eq!(muxed, Ok(Media::Rtcp), "packet type {kind}");
+            let expected = if matches!(kind, 200..=204) { Media::Rtcp } else { Media::Rtp };
+            let separate = classify(rtp_socket, Carriage::Separate, &[0x80, kind]);
+            assert_eq!(separate, Ok(expected), "packet type {kind}");
+        }
     }
 
     #[test]
