@@ -74,7 +74,7 @@ pub struct SettingArguments {
     #[arg(long, value_name = "MIN-MAX")]
     ports: Option<PortRange>,
     /// Admin API's Unix socket, or "none" [default: gateway.sock in the runtime directory]
-    #[arg(long, value_name = "PATH|ADDR|none")]
+    #[arg(long, value_name = "PATH|none")]
     admin: Option<AdminListen>,
     /// Worker threads [default: one for each CPU]
     #[arg(long, value_name = "N")]

@@ -28,7 +28,7 @@ pub enum Io {
 pub enum Compat {
     /// Postern's: secure where no SBC depends on the contrary
     Postern,
-    /// Exactly rtpengine's suite list and order, key passthrough and defaults
+    /// rtpengine's order of SRTP suites: short tags are not put last
     Rtpengine,
 }
 
