@@ -39,6 +39,7 @@ use crate::ports::Ports;
 use crate::relay::command::{CallKey, Command, WorkerEvent};
 use crate::session::Calls;
 use crate::settings;
+use crate::throttle::Throttle;
 use crate::workers::{Outbox, Workers};
 use desk::Desk;
 use reply::Rates;
@@ -70,6 +71,8 @@ pub(crate) struct Control {
     waiting: Arc<Semaphore>,
     /// When the limit event may be told again.
     limit_quiet_until: Option<Instant>,
+    /// What is odd but carried out, by the words for it.
+    oddities: HashMap<&'static str, Throttle>,
 }
 
 /// Where a call lives, and since when.
@@ -169,6 +172,7 @@ impl Control {
             finished: feeds.finished.clone(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             limit_quiet_until: None,
+            oddities: HashMap::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::events::Occurrence;
 use crate::metrics::ledger::{Ending, Verb};
 use crate::relay::command::{CallKey, Command};
 use crate::session::{DeleteEffect, EndReason, Outcome, Refused};
+use crate::throttle::Throttle;
 
 impl Control {
     /// Takes what has arrived, up to a bound that lets the other inputs have their turn.
@@ -116,10 +117,23 @@ impl Control {
         }
         let mut reply = reply::sdp(outcome.sdp);
         if let Some(warning) = outcome.warnings.first() {
-            tracing::debug!(call = outcome.call.0, warnings = ?outcome.warnings, "ng");
             reply.push("warning", *warning);
         }
+        for warning in &outcome.warnings {
+            self.tell_oddity(signal, warning, now);
+        }
         Ok(reply)
+    }
+
+    /// Controllers drop a reply's warning, and what it says may be why a call is silent. One
+    /// script makes the same mistake in every call, so each is told at intervals.
+    fn tell_oddity(&mut self, signal: &Signal, warning: &'static str, now: Instant) {
+        let throttle =
+            self.oddities.entry(warning).or_insert_with(|| Throttle::new(ODDITY_INTERVAL));
+        if let Some(unsaid) = throttle.admit(now) {
+            let call_id = &signal.call_id[..signal.call_id.len().min(CALL_ID_SHOWN)];
+            tracing::warn!(call_id = %call_id.escape_ascii(), unsaid, "ng: {warning}");
+        }
     }
 
     fn place(&mut self, outcome: &Outcome, now: Instant) -> usize {
@@ -233,6 +247,12 @@ impl Control {
 
 /// Requests handled before the other inputs have their turn.
 const DATAGRAMS_A_TURN: usize = 64;
+
+/// The same oddity is told no more often.
+const ODDITY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Bytes of a call-id worth a log line.
+const CALL_ID_SHOWN: usize = 128;
 
 /// The event of a reached limit is told no more often.
 const LIMIT_QUIET: std::time::Duration = std::time::Duration::from_secs(60);

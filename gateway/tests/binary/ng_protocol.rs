@@ -155,3 +155,24 @@ fn an_exhausted_port_range_has_the_words_that_controllers_fail_over_on() {
     ng.ask(&json!({"command": "delete", "call-id": "1", "delete-delay": 0}));
     assert_eq!(ng.ask(&offer("again"))["result"], "ok");
 }
+
+#[test]
+fn what_is_odd_about_many_calls_is_in_each_reply_and_in_the_log_once() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n",
+        gateway.address
+    );
+    let words = "direction names an unknown interface: the default one is used";
+    for id in ["odd-1", "odd-2", "odd-3"] {
+        let reply = ng.ask(&json!({
+            "command": "offer", "call-id": id, "from-tag": "a", "sdp": sdp, "direction": ["nowhere"]
+        }));
+        assert_eq!(reply["warning"], words, "{reply}");
+    }
+    gateway.wait_for_log(words);
+    let log = gateway.log();
+    assert_eq!(log.matches(words).count(), 1, "{log}");
+    assert!(log.contains("call_id=odd-1"), "{log}");
+}
