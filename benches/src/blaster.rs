@@ -6,16 +6,16 @@
 //! the intended send to the kernel's receive timestamp, so neither a late send nor a late read
 //! of ours hides what the relay did. What the blaster itself was late by is kept apart.
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
+use loadgen::report::Percentiles;
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 
 use crate::calls::Call;
 use crate::mmsg::{Datagram, ReceiveBatch, SLOT, SendBatch};
+use crate::sockets::Sockets;
 
 /// RTP header and 20 ms of G.711.
 pub const PACKET: usize = 172;
@@ -35,71 +35,9 @@ pub struct Outcome {
     /// Packets that came out but did not verify or match.
     pub corrupt: u64,
     /// One-way latency in microseconds.
-    pub latency_us: Quantiles,
+    pub latency_us: Percentiles,
     /// How late the blaster itself sent, in microseconds.
-    pub own_lateness_us: Quantiles,
-}
-
-/// Percentiles of a histogram.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "each is the percentile of its name")]
-pub struct Quantiles {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub p9999: f64,
-    pub max: f64,
-}
-
-impl Quantiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
-        Self {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            p9999: at(0.9999),
-            max: histogram.max() as f64 / 1_000.0,
-        }
-    }
-}
-
-/// The two sockets every leg shares.
-pub struct Sockets {
-    /// Where the relay sends plain RTP.
-    pub plain: UdpSocket,
-    /// Where the relay sends SRTP.
-    pub secure: UdpSocket,
-}
-
-impl Sockets {
-    /// Binds both on loopback with receive buffers that outlast any pause of ours.
-    pub fn bind() -> Result<Self> {
-        Ok(Self { plain: big_socket()?, secure: big_socket()? })
-    }
-
-    /// The address a call's SDP names for its plain leg and for its SRTP leg.
-    pub fn address(socket: &UdpSocket) -> Result<SocketAddrV4> {
-        match socket.local_addr()? {
-            std::net::SocketAddr::V4(address) => Ok(address),
-            other => anyhow::bail!("{other} is not IPv4"),
-        }
-    }
-}
-
-fn big_socket() -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    never_overflow(&socket)?;
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into())?;
-    crate::mmsg::enable_timestamps(&socket)?;
-    Ok(socket.into())
-}
-
-fn never_overflow(socket: &Socket) -> Result<()> {
-    crate::mmsg::force_receive_buffer(socket, 64 << 20)
-        .context("SO_RCVBUFFORCE needs root: the blaster must not be the one that loses packets")
+    pub own_lateness_us: Percentiles,
 }
 
 /// Drives every call of `calls` in both directions.
@@ -171,8 +109,8 @@ impl<'a> Blaster<'a> {
             received: self.received,
             lost: self.sent - self.received,
             corrupt: self.corrupt,
-            latency_us: Quantiles::of(&self.latency),
-            own_lateness_us: Quantiles::of(&self.lateness),
+            latency_us: Percentiles::of(&self.latency),
+            own_lateness_us: Percentiles::of(&self.lateness),
         })
     }
 

@@ -8,8 +8,8 @@ use loadgen::control::{Control, Dialogue};
 use ring::rand::SystemRandom;
 use srtp::{Policy, Profile};
 
-use crate::blaster::Sockets;
 use crate::relay_process::NG;
+use crate::sockets::Sockets;
 
 /// The suite that the comparisons use: what almost every SDES phone and trunk speaks.
 pub const PROFILE: Profile = Profile::AesCm128HmacSha1_80;

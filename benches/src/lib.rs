@@ -11,3 +11,4 @@ pub mod figures;
 pub mod mmsg;
 pub mod relay_process;
 pub mod report;
+pub mod sockets;

@@ -25,6 +25,9 @@ pub enum Relay {
 }
 
 impl Relay {
+    /// All that are compared.
+    pub const ALL: [Self; 3] = [Self::Rtpengine, Self::Uring, Self::Epoll];
+
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {

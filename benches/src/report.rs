@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use loadgen::machine::Machine;
 use serde::Serialize;
 
-use loadgen::machine::Machine;
-
+use crate::relay_process::Relay;
 /// Minimum, median and maximum over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
@@ -36,6 +36,57 @@ impl Spread {
     /// Round by round, `ours[i] / theirs[i]`: both ran side by side, so drift cancels.
     pub fn ratio(ours: &[f64], theirs: &[f64]) -> Self {
         Self::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
+    }
+}
+
+/// What each relay showed, round by round.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Samples<T>(Vec<Sample<T>>);
+
+/// One relay in one round.
+#[derive(Serialize)]
+struct Sample<T> {
+    round: usize,
+    relay: Relay,
+    #[serde(flatten)]
+    figures: T,
+}
+
+impl<T> Samples<T> {
+    /// Measures every relay once a round and shows each result as it comes. Each round starts
+    /// with another relay, so that none always runs on the machine as the last one left it.
+    pub fn take(
+        rounds: usize,
+        mut measure: impl FnMut(Relay) -> Result<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Result<Self> {
+        let mut samples = Vec::new();
+        for round in 0..rounds {
+            for turn in 0..Relay::ALL.len() {
+                let relay = Relay::ALL[(round + turn) % Relay::ALL.len()];
+                let figures = measure(relay)?;
+                println!("round {round}: {:<16} {}", relay.name(), show(&figures));
+                samples.push(Sample { round, relay, figures });
+            }
+        }
+        Ok(Self(samples))
+    }
+
+    /// One figure of one relay, in the order of the rounds.
+    pub fn of(&self, relay: Relay, figure: impl Fn(&T) -> f64) -> Vec<f64> {
+        let own = self.0.iter().filter(|sample| sample.relay == relay);
+        own.map(|sample| figure(&sample.figures)).collect()
+    }
+
+    /// The median of one figure.
+    pub fn median(&self, relay: Relay, figure: impl Fn(&T) -> f64) -> f64 {
+        Spread::of(self.of(relay, figure)).median
+    }
+
+    /// The median of one figure's ratio to rtpengine's in the same round.
+    pub fn ratio(&self, relay: Relay, figure: impl Fn(&T) -> f64) -> f64 {
+        Spread::ratio(&self.of(relay, &figure), &self.of(Relay::Rtpengine, &figure)).median
     }
 }
 

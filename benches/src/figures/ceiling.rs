@@ -9,11 +9,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{CALLS, LOAD_CORE, PORTS, Plan, RELAY_CORE};
-use crate::blaster::{Blaster, Outcome, Sockets};
+use crate::blaster::{Blaster, Outcome};
 use crate::calls;
 use crate::mmsg::pin_to_core;
 use crate::relay_process::{Relay, RelayProcess};
-use crate::report::{Spread, Verdict, finish};
+use crate::report::{Samples, Verdict, finish};
+use crate::sockets::Sockets;
 
 const LOWEST: f64 = 40_000.0;
 const HIGHEST: f64 = 360_000.0;
@@ -24,10 +25,8 @@ const TRIAL: Duration = Duration::from_secs(3);
 /// A shared machine takes the core away now and then; a rate gets a second chance.
 const ATTEMPTS: usize = 2;
 
-/// One relay's ceiling in one round.
 #[derive(Serialize)]
-struct Sample {
-    relay: Relay,
+struct Figures {
     ceiling_pps: f64,
     /// The blaster itself could not offer more: the true ceiling is higher.
     bounded_by_blaster: bool,
@@ -44,42 +43,32 @@ struct Trial {
 /// Measures and reports.
 pub fn measure(plan: &Plan) -> Result<()> {
     pin_to_core(LOAD_CORE)?;
-    let mut samples = Vec::new();
-    for round in 0..plan.rounds {
-        for relay in [Relay::Rtpengine, Relay::Uring, Relay::Epoll] {
-            let sample = ceiling(relay)?;
-            println!(
-                "round {round}: {:<16} carries {:>7.0} packets/s{}",
-                relay.name(),
-                sample.ceiling_pps,
-                if sample.bounded_by_blaster { " (all the blaster can offer)" } else { "" }
-            );
-            samples.push(sample);
-        }
-    }
-    let of = |relay| -> Vec<f64> {
-        samples.iter().filter(|s| s.relay == relay).map(|s| s.ceiling_pps).collect()
-    };
-    let ratio = |relay| Spread::ratio(&of(relay), &of(Relay::Rtpengine)).median;
+    let samples = Samples::take(plan.rounds, ceiling, show)?;
+    let pps = |figures: &Figures| figures.ceiling_pps;
     let verdicts = [
-        Verdict::at_least("lossless ceiling, io_uring / rtpengine", ratio(Relay::Uring), 1.5),
-        Verdict::at_least("lossless ceiling, epoll / rtpengine", ratio(Relay::Epoll), 1.25),
-    ];
+        ("lossless ceiling, io_uring / rtpengine", Relay::Uring),
+        ("lossless ceiling, epoll / rtpengine", Relay::Epoll),
+    ]
+    .map(|(name, relay)| Verdict::at_least(name, samples.ratio(relay, pps), 1.5));
     finish("ceiling", &plan.results, &verdicts, &samples)
 }
 
-fn ceiling(relay: Relay) -> Result<Sample> {
+fn show(figures: &Figures) -> String {
+    let bound = if figures.bounded_by_blaster { " (all the blaster can offer)" } else { "" };
+    format!("carries {:7.0} packets/s{bound}", figures.ceiling_pps)
+}
+
+fn ceiling(relay: Relay) -> Result<Figures> {
     let (mut carried, mut refused) = (LOWEST, HIGHEST);
-    let mut sample =
-        Sample { relay, ceiling_pps: 0.0, bounded_by_blaster: false, trials: Vec::new() };
+    let mut figures = Figures { ceiling_pps: 0.0, bounded_by_blaster: false, trials: Vec::new() };
     while refused - carried > RESOLUTION {
         let rate = f64::midpoint(carried, refused);
         let mut good = false;
         for _ in 0..ATTEMPTS {
             let trial = trial(relay, rate)?;
             good = trial.carried;
-            sample.bounded_by_blaster = !trial.carried && !trial.blaster_kept_up;
-            sample.trials.push(trial);
+            figures.bounded_by_blaster = !trial.carried && !trial.blaster_kept_up;
+            figures.trials.push(trial);
             if good {
                 break;
             }
@@ -90,8 +79,8 @@ fn ceiling(relay: Relay) -> Result<Sample> {
             refused = rate;
         }
     }
-    sample.ceiling_pps = carried;
-    Ok(sample)
+    figures.ceiling_pps = carried;
+    Ok(figures)
 }
 
 fn trial(relay: Relay, rate: f64) -> Result<Trial> {

@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use super::{LOAD_CORE, Plan, RELAY_CORE};
 use crate::accounting::{cpu_ns, own_cpu};
-use crate::blaster::Sockets;
 use crate::calls::PROFILE;
 use crate::mmsg::pin_to_core;
 use crate::relay_process::{NG, Relay, RelayProcess};
-use crate::report::{Spread, Verdict, finish};
+use crate::report::{Samples, Verdict, finish};
+use crate::sockets::Sockets;
 
 const PORTS: (u16, u16) = (10_000, 29_999);
 /// Concurrent SBC processes, so that the relay always has a request waiting.
@@ -24,8 +24,7 @@ const CLIENTS: usize = 8;
 const PAIRS_PER_CLIENT: usize = 400;
 
 #[derive(Serialize)]
-struct Sample {
-    relay: Relay,
+struct Figures {
     cpu_us_per_pair: f64,
     pairs_per_second: f64,
     /// Of the core that the clients run on: below 1, they were not the bottleneck.
@@ -34,49 +33,34 @@ struct Sample {
 
 /// Measures and reports.
 pub fn measure(plan: &Plan) -> Result<()> {
-    let mut samples = Vec::new();
-    for round in 0..plan.rounds {
-        for relay in [Relay::Rtpengine, Relay::Uring, Relay::Epoll] {
-            let sample = sample(relay)?;
-            println!(
-                "round {round}: {:<16} {:6.1} µs CPU/pair  {:7.0} pairs/s  (client core {:.0} % busy)",
-                relay.name(),
-                sample.cpu_us_per_pair,
-                sample.pairs_per_second,
-                100.0 * sample.client_core_use
-            );
-            samples.push(sample);
-        }
-    }
-    let of = |relay, figure: fn(&Sample) -> f64| -> Vec<f64> {
-        samples.iter().filter(|sample| sample.relay == relay).map(figure).collect()
-    };
-    let ratio =
-        |relay, figure| Spread::ratio(&of(relay, figure), &of(Relay::Rtpengine, figure)).median;
-    let cpu: fn(&Sample) -> f64 = |sample| sample.cpu_us_per_pair;
-    let rate: fn(&Sample) -> f64 = |sample| sample.pairs_per_second;
-    let verdicts = [
-        Verdict::at_most(
-            "CPU per offer+answer, io_uring / rtpengine",
-            ratio(Relay::Uring, cpu),
-            0.40,
-        ),
-        Verdict::at_most("CPU per offer+answer, epoll / rtpengine", ratio(Relay::Epoll, cpu), 0.40),
-        Verdict::at_least(
-            "offer+answer pairs per second, io_uring / rtpengine",
-            ratio(Relay::Uring, rate),
-            2.0,
-        ),
-        Verdict::at_least(
-            "offer+answer pairs per second, epoll / rtpengine",
-            ratio(Relay::Epoll, rate),
-            2.0,
-        ),
-    ];
+    let samples = Samples::take(plan.rounds, figures, show)?;
+    let cpu = |figures: &Figures| figures.cpu_us_per_pair;
+    let rate = |figures: &Figures| figures.pairs_per_second;
+    let of_each = [(Relay::Uring, "io_uring"), (Relay::Epoll, "epoll")];
+    let verdicts: Vec<Verdict> = of_each
+        .into_iter()
+        .flat_map(|(relay, name)| {
+            let cpu_name = format!("CPU per offer+answer, {name} / rtpengine");
+            let rate_name = format!("offer+answer pairs per second, {name} / rtpengine");
+            [
+                Verdict::at_most(cpu_name, samples.ratio(relay, cpu), 0.40),
+                Verdict::at_least(rate_name, samples.ratio(relay, rate), 2.0),
+            ]
+        })
+        .collect();
     finish("control", &plan.results, &verdicts, &samples)
 }
 
-fn sample(relay: Relay) -> Result<Sample> {
+fn show(figures: &Figures) -> String {
+    format!(
+        "{:6.1} µs CPU/pair  {:7.0} pairs/s  (client core {:.0} % busy)",
+        figures.cpu_us_per_pair,
+        figures.pairs_per_second,
+        100.0 * figures.client_core_use
+    )
+}
+
+fn figures(relay: Relay) -> Result<Figures> {
     let process = RelayProcess::start(relay, RELAY_CORE, PORTS)?;
     // A first call pays for what is done once.
     drop(crate::calls::set_up(&Sockets::bind()?, 1)?);
@@ -92,8 +76,7 @@ fn sample(relay: Relay) -> Result<Sample> {
     let count = (CLIENTS * PAIRS_PER_CLIENT) as f64;
     let spent = (cpu_ns(process.pid())? - before) as f64;
     let own = own_cpu()? - own_before;
-    Ok(Sample {
-        relay,
+    Ok(Figures {
         cpu_us_per_pair: spent / 1e3 / count,
         pairs_per_second: count / elapsed.as_secs_f64(),
         client_core_use: own.as_secs_f64() / elapsed.as_secs_f64(),

@@ -7,20 +7,18 @@ use serde::Serialize;
 
 use super::{CALLS, LOAD_CORE, PORTS, Plan, RELAY_CORE};
 use crate::accounting::cpu_ns;
-use crate::blaster::{Blaster, Outcome, Sockets};
+use crate::blaster::{Blaster, Outcome};
 use crate::calls;
 use crate::mmsg::pin_to_core;
 use crate::relay_process::{Relay, RelayProcess};
-use crate::report::{Spread, Verdict, finish};
+use crate::report::{Samples, Verdict, finish};
+use crate::sockets::Sockets;
 
 const RATE: f64 = 100_000.0;
 const WARM_UP: Duration = Duration::from_secs(1);
-const RELAYS: [Relay; 3] = [Relay::Rtpengine, Relay::Uring, Relay::Epoll];
 
-/// One relay in one round.
 #[derive(Serialize)]
-struct Sample {
-    relay: Relay,
+struct Figures {
     cpu_us_per_packet: f64,
     outcome: Outcome,
 }
@@ -28,19 +26,11 @@ struct Sample {
 /// Measures and reports.
 pub fn measure(plan: &Plan) -> Result<()> {
     pin_to_core(LOAD_CORE)?;
-    let mut samples = Vec::new();
-    for round in 0..plan.rounds {
-        for turn in 0..RELAYS.len() {
-            // Each round starts with another relay, so that none always runs on a warm machine.
-            let sample = sample(RELAYS[(round + turn) % RELAYS.len()], plan.run)?;
-            print(round, &sample);
-            samples.push(sample);
-        }
-    }
+    let samples = Samples::take(plan.rounds, |relay| figures(relay, plan.run), show)?;
     finish("relay", &plan.results, &verdicts(&samples), &samples)
 }
 
-fn sample(relay: Relay, length: Duration) -> Result<Sample> {
+fn figures(relay: Relay, length: Duration) -> Result<Figures> {
     let process = RelayProcess::start(relay, RELAY_CORE, PORTS)?;
     let sockets = Sockets::bind()?;
     let mut calls = calls::set_up(&sockets, CALLS)?;
@@ -48,47 +38,45 @@ fn sample(relay: Relay, length: Duration) -> Result<Sample> {
     let before = cpu_ns(process.pid())?;
     let outcome = Blaster::new(&sockets, &mut calls)?.run(RATE, length)?;
     let spent = cpu_ns(process.pid())? - before;
-    let cpu_us_per_packet = spent as f64 / 1e3 / outcome.sent as f64;
-    Ok(Sample { relay, cpu_us_per_packet, outcome })
+    Ok(Figures { cpu_us_per_packet: spent as f64 / 1e3 / outcome.sent as f64, outcome })
 }
 
-fn print(round: usize, sample: &Sample) {
-    let outcome = &sample.outcome;
-    println!(
-        "round {round}: {:<16} {:5.2} µs CPU/packet  p50 {:8.0}  p99 {:8.0}  p99.9 {:8.0}  max {:8.0} µs  \
-         lost {}  corrupt {}  (own lateness p99 {:.0} µs)",
-        sample.relay.name(),
-        sample.cpu_us_per_packet,
-        outcome.latency_us.p50,
-        outcome.latency_us.p99,
-        outcome.latency_us.p999,
-        outcome.latency_us.max,
-        outcome.lost,
-        outcome.corrupt,
-        outcome.own_lateness_us.p99,
-    );
+fn show(figures: &Figures) -> String {
+    let Outcome { latency_us, own_lateness_us, lost, corrupt, .. } = &figures.outcome;
+    format!(
+        "{:5.2} µs CPU/packet  p50 {:7.0}  p99 {:7.0}  p99.9 {:7.0}  max {:7.0} µs  lost {lost}  \
+         corrupt {corrupt}  (own lateness p99 {:.0} µs)",
+        figures.cpu_us_per_packet,
+        latency_us.p50,
+        latency_us.p99,
+        latency_us.p999,
+        latency_us.max,
+        own_lateness_us.p99,
+    )
 }
 
-fn verdicts(samples: &[Sample]) -> Vec<Verdict> {
-    let of = |relay, figure: fn(&Sample) -> f64| -> Vec<f64> {
-        samples.iter().filter(|sample| sample.relay == relay).map(figure).collect()
-    };
-    let ratio =
-        |relay, figure| Spread::ratio(&of(relay, figure), &of(Relay::Rtpengine, figure)).median;
-    let cpu: fn(&Sample) -> f64 = |sample| sample.cpu_us_per_packet;
-    let p99: fn(&Sample) -> f64 = |sample| sample.outcome.latency_us.p99;
-    let lost: fn(&Sample) -> f64 = |sample| (sample.outcome.lost + sample.outcome.corrupt) as f64;
-    let total = |relay| of(relay, lost).iter().sum();
-    vec![
-        Verdict::at_most("CPU per packet, io_uring / rtpengine", ratio(Relay::Uring, cpu), 0.70),
-        Verdict::at_most("CPU per packet, epoll / rtpengine", ratio(Relay::Epoll, cpu), 0.80),
-        Verdict::at_most(
-            "p99 one-way latency, io_uring / rtpengine",
-            ratio(Relay::Uring, p99),
-            0.10,
-        ),
-        Verdict::at_most("p99 one-way latency, epoll / rtpengine", ratio(Relay::Epoll, p99), 0.10),
-        Verdict::at_most("packets lost or corrupt, io_uring", total(Relay::Uring), 0.0),
-        Verdict::at_most("packets lost or corrupt, epoll", total(Relay::Epoll), 0.0),
-    ]
+fn verdicts(samples: &Samples<Figures>) -> Vec<Verdict> {
+    let cpu = |figures: &Figures| figures.cpu_us_per_packet;
+    let p99 = |figures: &Figures| figures.outcome.latency_us.p99;
+    let bad = |figures: &Figures| (figures.outcome.lost + figures.outcome.corrupt) as f64;
+    let of_each = [(Relay::Uring, "io_uring", 0.70), (Relay::Epoll, "epoll", 0.80)];
+    of_each
+        .into_iter()
+        .flat_map(|(relay, name, cpu_target)| {
+            let total_bad = samples.of(relay, bad).iter().sum();
+            [
+                Verdict::at_most(
+                    format!("CPU per packet, {name} / rtpengine"),
+                    samples.ratio(relay, cpu),
+                    cpu_target,
+                ),
+                Verdict::at_most(
+                    format!("p99 one-way latency, {name} / rtpengine"),
+                    samples.ratio(relay, p99),
+                    0.10,
+                ),
+                Verdict::at_most(format!("packets lost or corrupt, {name}"), total_bad, 0.0),
+            ]
+        })
+        .collect()
 }
