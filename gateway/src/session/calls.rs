@@ -322,8 +322,9 @@ fn offered<P: PortSource>(
     ports: &mut P,
     call: &mut Call,
 ) -> Result<Outcome, Refused> {
-    let mut warnings = Warnings::new();
-    let sdp = offer::offer(context, ports, call, &mut warnings)?;
+    let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
+    let sdp = offer::offer(context, ports, call, &mut warnings, &mut freed)?;
+    freed.into_iter().for_each(|local| ports.release(local));
     call.last_signal = context.now;
     call.deletion = None;
     call.delete_delay = context.signal.delete_delay.or(call.delete_delay);

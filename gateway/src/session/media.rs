@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ng::request::Signal;
+use ng::request::{AddressFamily, Signal};
 use ng::sdp::{Direction, MediaSection, Protocol};
 
 use crate::relay::command::Remote;
@@ -10,6 +10,7 @@ use crate::relay::command::Remote;
 use super::Refused;
 use super::crypto::PeerCrypto;
 use super::mux::Settled;
+use super::settings::family_of;
 
 /// A relayed section as its party described it.
 #[derive(Debug)]
@@ -81,6 +82,11 @@ impl Said {
             Settled::OnePort => Remote { rtp: self.remote.rtp, rtcp: self.remote.rtp },
             Settled::TwoPorts => self.remote,
         }
+    }
+
+    /// The family of the address where it receives; `None` on hold.
+    pub(super) fn family(&self) -> Option<AddressFamily> {
+        self.remote.rtp.map(|rtp| family_of(rtp.ip()))
     }
 
     /// Silence is to be expected: hold of the old or the new kind.

@@ -27,8 +27,8 @@ use super::mux::{self, MuxAnswer, Settled};
 use super::origin;
 use super::party::{Offered, Party, PartyIndex};
 use super::place::{self, Place, Places};
-use super::ports::PortSource;
-use super::settings::Settings;
+use super::ports::{LocalPorts, PortSource};
+use super::settings::{Settings, family_of};
 use super::stream::Stream;
 use super::{Refused, Warnings};
 
@@ -91,11 +91,12 @@ pub(super) fn offer<P: PortSource>(
     ports: &mut P,
     call: &mut Call,
     warnings: &mut Warnings,
+    freed: &mut Vec<LocalPorts>,
 ) -> Result<Bytes, Refused> {
     let mut lease = Lease::new(ports);
     let drafts = draft(context, &mut lease, call, warnings)?;
     let fates: Vec<Fate> = drafts.sections.iter().map(Draft::fate).collect();
-    let answerer = commit(context, &mut lease, call, drafts);
+    let answerer = commit(context, &mut lease, call, drafts, freed);
     let (signal, sdp) = (context.signal, context.sdp);
     let rewrites: Vec<MediaRewrite> = fates
         .into_iter()
@@ -186,7 +187,6 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         protocol: Protocol,
     ) -> Result<RelayDraft, Refused> {
         let answerer = open_stream(self.call, self.dialogue.answerer, index);
-        let offerer = open_stream(self.call, self.dialogue.offerer, index);
         let stream = answerer.map(|stream| self.call.stream(stream));
         let shown = match self.context.signal.flags.reset {
             true => Shown { in_force: None, offered: &[] },
@@ -203,7 +203,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
         let rtcp_mux = mux::offers(signal.rtcp_mux, &said, mux_in_force);
         let offered = Offered { protocol, crypto, rtcp_mux };
-        let offerer_ports = self.ports(offerer, self.places.offerer)?;
+        let offerer_ports = self.offerer_ports(index, &said)?;
         let answerer_ports = self.ports(answerer, self.places.answerer)?;
         Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
     }
@@ -219,6 +219,17 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             in_force: stream.and_then(Stream::local_crypto),
             offered: offered.map_or(&[], |offered| &offered.crypto),
         }
+    }
+
+    /// Ports for the offerer's section. One that it has is of no use once its party has moved to
+    /// the other address family: a socket reaches its own.
+    fn offerer_ports(&mut self, index: usize, said: &Said) -> Result<Option<Leased>, Refused> {
+        let stream = open_stream(self.call, self.dialogue.offerer, index);
+        let Some(family) = said.family() else { return self.ports(stream, self.places.offerer) };
+        let place = place::in_family(self.context.settings, self.places.offerer, family);
+        let call = self.call;
+        let bound = |stream: StreamIndex| call.stream(stream).ports.bound.ip();
+        self.ports(stream.filter(|stream| family_of(bound(*stream)) == place.family), place)
     }
 
     /// Ports for a section that has none.
@@ -249,6 +260,7 @@ fn commit<P: PortSource>(
     lease: &mut Lease<'_, P>,
     call: &mut Call,
     drafts: Drafts,
+    freed: &mut Vec<LocalPorts>,
 ) -> PartyIndex {
     let (signal, sdp) = (context.signal, context.sdp);
     let offerer = enter(call, drafts.dialogue.offerer, drafts.places.offerer, context.now);
@@ -260,6 +272,9 @@ fn commit<P: PortSource>(
         }
         match draft {
             Draft::Relay(draft) => {
+                if draft.offerer_ports.is_some() {
+                    end_stream(call, offerer, index, freed);
+                }
                 commit_section(context, lease, call, (offerer, answerer), index, *draft);
             }
             Draft::Reject | Draft::PassThrough => withdraw(call, offerer, answerer, index),
@@ -270,6 +285,13 @@ fn commit<P: PortSource>(
         withdraw(call, offerer, answerer, index);
     }
     answerer
+}
+
+/// Ends the stream that new ports take the place of.
+fn end_stream(call: &mut Call, party: PartyIndex, index: usize, freed: &mut Vec<LocalPorts>) {
+    if let Some(stream) = call.open_stream(party, index) {
+        call.end_stream(stream, freed);
+    }
 }
 
 /// Nothing of a section is offered any more; its streams stay until the answer.

@@ -53,8 +53,8 @@ pub(super) fn of(
         if let Side::Known(party) = side {
             return call.parties[party.0].place;
         }
-        let wanted = Place { interface: interface(name), family };
-        Place { family: family_on(settings, wanted), ..wanted }
+        let anywhere = Place { interface: interface(name), family };
+        in_family(settings, anywhere, family)
     };
     Places {
         offerer: place(dialogue.offerer, directions.map(|d| &d.0), source),
@@ -64,6 +64,12 @@ pub(super) fn of(
             signal.address_family.unwrap_or(source),
         ),
     }
+}
+
+/// Where ports for one section go, given the family of the address that its party said there.
+pub(super) fn in_family(settings: &Settings, place: Place, family: AddressFamily) -> Place {
+    let wanted = Place { family, ..place };
+    Place { family: family_on(settings, wanted), ..wanted }
 }
 
 /// The family to open in: the one wanted where the interface has it, else the one it has, as the

@@ -263,6 +263,41 @@ fn interfaces_advertised_addresses_and_families_follow_the_options() {
 }
 
 #[test]
+fn a_party_that_moves_to_the_other_address_family_gets_ports_there() {
+    let mut world = World::new();
+    let offered = section(&world.offer(&offer_of("a", 4000)).unwrap());
+    let first = section(&world.answer(&answer_of("a", "b", 5000)).unwrap());
+    let reinvite = |world: &mut World, address| {
+        let offer = signal("a", Some("b"), &audio(address, 4000, "RTP/AVP", &[]));
+        let again = section(&world.offer(&offer).unwrap());
+        assert_eq!(again.port, offered.port, "the other side keeps its port");
+        section(&world.answer(&answer_of("a", "b", 5000)).unwrap())
+    };
+    let moved = reinvite(&mut world, "2001:db8::a");
+    assert_eq!(moved.connection, "2001:db8::1".parse().ok());
+    assert_eq!(world.streams()[2].remote.unwrap().rtp, "[2001:db8::a]:4000".parse().ok());
+    assert_eq!((world.streams()[2].peer, world.streams()[1].peer), (Some(1), Some(2)));
+    assert!(world.streams()[0].closed);
+    for held_or_not in ["::", "2001:db8::b"] {
+        assert_eq!(reinvite(&mut world, held_or_not).port, moved.port);
+    }
+    assert_eq!(reinvite(&mut world, A).connection, first.connection);
+    assert_eq!(world.ports_open(), 2);
+}
+
+#[test]
+fn each_section_of_an_offerer_is_met_in_its_own_address_family() {
+    let mut world = World::new();
+    let video = "m=video 4010 RTP/AVP 96\r\nc=IN IP6 2001:db8::a\r\n";
+    let offer = audio(A, 4000, "RTP/AVP", &[]) + video;
+    world.offer(&signal("a", None, &offer)).unwrap();
+    let answer = audio(B, 5000, "RTP/AVP", &[]) + "m=video 5010 RTP/AVP 96\r\n";
+    let answered = read(&world.answer(&signal("a", Some("b"), &answer)).unwrap());
+    let shown = ["10.0.0.2", "2001:db8::1"].map(|address| address.parse().ok());
+    assert_eq!([answered.media[0].connection, answered.media[1].connection], shown);
+}
+
+#[test]
 fn the_sip_source_wins_over_sdp_when_asked() {
     for (sip_source, expected) in [(false, "198.51.100.1:4000"), (true, "192.0.2.50:4000")] {
         let mut world = World::new();
