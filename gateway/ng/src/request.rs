@@ -80,6 +80,9 @@ pub enum Refused {
     /// An answer without `to-tag`.
     #[error("No to-tag in message")]
     NoToTag,
+    /// A name that would cost us memory for the life of the call. Ours: the incumbent takes any.
+    #[error("call-id, tag, via-branch or label too long: at most 1024 bytes")]
+    NameTooLong,
 }
 
 /// The commands of the protocol.

@@ -88,13 +88,14 @@ impl Draft {
         let mut fill = || {
             let mut signal = std::mem::take(&mut self.options);
             signal.sdp = non_empty(self.sdp.take()).ok_or(Refused::NoSdp)?;
-            signal.call_id = non_empty(self.call_id.take()).ok_or(Refused::NoCallId)?;
-            signal.from_tag = non_empty(self.from_tag.take()).ok_or(Refused::NoFromTag)?;
-            signal.to_tag = non_empty(self.to_tag.take());
+            signal.call_id = name(self.call_id.take())?.ok_or(Refused::NoCallId)?;
+            signal.from_tag = name(self.from_tag.take())?.ok_or(Refused::NoFromTag)?;
+            signal.to_tag = name(self.to_tag.take())?;
             if signal.to_tag.is_none() && to_tag == ToTag::Required {
                 return Err(Refused::NoToTag);
             }
-            signal.via_branch = non_empty(self.via_branch.take());
+            signal.via_branch = name(self.via_branch.take())?;
+            signal.label = name(signal.label)?;
             signal.direction = self.interfaces.direction();
             if let Some(protocol) = self.halves.protocol() {
                 signal.transport.get_or_insert(Transport::To(protocol));
@@ -292,9 +293,21 @@ fn short_key(name: &[u8]) -> Option<Key> {
     name.eq_ignore_ascii_case(b"transport").then_some(Key::TransportProtocol)
 }
 
+/// What a call is remembered by.
+fn name(bytes: Option<Bytes>) -> Result<Option<Bytes>, Refused> {
+    match bytes {
+        Some(bytes) if bytes.len() > LONGEST_NAME => Err(Refused::NameTooLong),
+        bytes => Ok(non_empty(bytes)),
+    }
+}
+
 fn non_empty(bytes: Option<Bytes>) -> Option<Bytes> {
     bytes.filter(|bytes| !bytes.is_empty())
 }
+
+/// A call-id, tag, via-branch or label is in memory for as long as its call, and whoever sends SIP
+/// chooses it: phones and proxies use some 30 to 150 bytes.
+const LONGEST_NAME: usize = 1024;
 
 /// Flags of one request that we look at. Kamailio's longest scripts have some twenty.
 const MAX_FLAGS: usize = 256;

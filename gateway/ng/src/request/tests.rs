@@ -188,6 +188,19 @@ fn refuses_in_the_incumbents_words_and_order() {
 }
 
 #[test]
+fn what_a_call_would_be_remembered_by_is_bounded() {
+    for key in ["call-id", "from-tag", "to-tag", "via-branch", "label"] {
+        let of = |length| {
+            let mut dict = Dict::default().with(key, "n".repeat(length));
+            dict.0.extend(offer().0);
+            Request::parse(&dict).0
+        };
+        assert!(of(1024).is_ok(), "{key}");
+        assert_eq!(of(1025), Err(Refused::NameTooLong), "{key}");
+    }
+}
+
+#[test]
 fn refused_commands_we_lack_differ_from_nonsense() {
     let of = |name: &'static str| Request::parse(&Dict::default().with("command", name)).0;
     assert_eq!(of("play media"), Err(Refused::NotImplemented));
