@@ -32,7 +32,8 @@ pub enum Verdict {
 /// `loadgen run`.
 pub fn run(options: &cli::Run) -> Result<Verdict> {
     let control = Control::connect(options.ng)?;
-    measure(control, None, &options.load, &options.output)
+    let run = measure(control, None, &options.load, &options.output)?;
+    Ok(if run.invalid_because().is_empty() { loss(&run) } else { Verdict::Invalid })
 }
 
 /// Runs `load` through the relay behind `control` and reports it.
@@ -41,7 +42,7 @@ pub(crate) fn measure(
     relay_details: Option<String>,
     load: &cli::Load,
     output: &cli::Output,
-) -> Result<Verdict> {
+) -> Result<report::Run> {
     control.ping()?;
     let bar = progress_bar(load, output);
     let mut setup = CallSetup::new(&mut control, load)?;
@@ -70,17 +71,12 @@ pub(crate) fn measure(
     };
     ended.context("ending the calls")?;
     publish(&run, output)?;
-    Ok(verdict(&run))
+    Ok(run)
 }
 
-fn verdict(run: &report::Run) -> Verdict {
-    if !run.invalid_because().is_empty() {
-        Verdict::Invalid
-    } else if run.is_lossless() {
-        Verdict::Lossless
-    } else {
-        Verdict::Lossy
-    }
+/// What came through, whoever was the bottleneck.
+pub(crate) fn loss(run: &report::Run) -> Verdict {
+    if run.is_lossless() { Verdict::Lossless } else { Verdict::Lossy }
 }
 
 fn publish(run: &report::Run, output: &cli::Output) -> Result<()> {
