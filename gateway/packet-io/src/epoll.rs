@@ -178,6 +178,9 @@ impl Driver for Epoll {
     fn add(&mut self, token: Token, socket: UdpSocket) -> io::Result<()> {
         let occupant = self.sockets.insert(token, socket, Place::Watched)?;
         let Some((udp, _)) = self.sockets.occupant(occupant) else { return Ok(()) };
+        // Each socket may come to wait in the queue, which is not to grow amid packets.
+        let sockets = token.0 as usize + 1;
+        self.ready.reserve(sockets.saturating_sub(self.ready.len()));
         let added = sys::epoll_add(self.epoll.as_fd(), udp.as_fd(), occupant.to_u64());
         if added.is_err() {
             self.sockets.remove(token);

@@ -1,6 +1,8 @@
 //! Maps a receiver's RTCP feedback back into the numbers of a source whose sequence we moved
-//! on ([`super::sequence::Offset`]): report blocks and generic NACKs. All else passes as it is,
-//! since it carries no RTP sequence numbers or (transport-wide feedback) numbers of its own.
+//! on ([`super::sequence::Offset`]): report blocks and generic NACKs. All else passes as it is:
+//! it carries no RTP sequence numbers, or (transport-wide feedback) numbers of its own. The
+//! run-length blocks of extended reports (RFC 3611 section 4.1) do, and stay unmapped: nobody
+//! resends by them.
 
 use super::sequence::Offset;
 

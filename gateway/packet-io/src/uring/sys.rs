@@ -250,8 +250,10 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Ends every receive before the buffers go. Closing the ring would too, but later.
-        let _ = self.io.submitter().register_sync_cancel(None, CancelBuilder::any());
+        // Ends every receive before the buffers go. Closing the ring would too, but later. A
+        // signal may come first; any other error says that none was armed.
+        let end = || self.io.submitter().register_sync_cancel(None, CancelBuilder::any());
+        while end().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 }
 
