@@ -119,3 +119,41 @@ impl Streams {
         &mut self.streams[0].window
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_index_is_allowed_twice_however_streams_come_and_go(
+            steps in proptest::collection::vec((1u32..7, -200i64..200), 1..600)
+        ) {
+            let mut streams = Streams::new(2, 64);
+            let mut used = BTreeSet::new();
+            let mut highest = [1_000i64; 7];
+            for (ssrc, step) in steps {
+                let highest = &mut highest[ssrc as usize];
+                let index = (*highest + step).max(0) as u64;
+                let slot = streams.slot(ssrc).expect("the table holds six");
+                let (active, retired) = (streams.streams.len(), streams.retired.len());
+                if streams.check(slot, index).is_ok() {
+                    streams.mark(slot, ssrc, index);
+                    prop_assert!(used.insert((ssrc, index)), "{ssrc} used {index} before");
+                    *highest = (*highest).max(index as i64);
+                } else {
+                    prop_assert_eq!(active, streams.streams.len());
+                    prop_assert_eq!(retired, streams.retired.len());
+                }
+            }
+            let all = streams.streams.iter().map(|stream| stream.ssrc);
+            let all: Vec<_> = all.chain(streams.retired.iter().map(|retired| retired.ssrc)).collect();
+            let distinct: BTreeSet<_> = all.iter().collect();
+            prop_assert_eq!(distinct.len(), all.len(), "a stream twice in the table");
+        }
+    }
+}
