@@ -36,6 +36,7 @@ fn tag(party: &PartyView, parties: &[PartyView], streams: &[StreamReport]) -> Ta
     TagStatistics {
         tag: party.tag.clone(),
         via_branch: party.branch.clone(),
+        aliases: party.aliases.clone(),
         label: party.label.clone(),
         created: unix_time(party.created),
         subscriptions: party.partner.iter().cloned().collect(),

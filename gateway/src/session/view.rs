@@ -34,6 +34,8 @@ pub struct CallView {
 pub struct PartyView {
     /// Its tag, once known.
     pub tag: Option<Bytes>,
+    /// Further tags that it has answered under.
+    pub aliases: Vec<Bytes>,
     /// `via-branch`.
     pub branch: Option<Bytes>,
     /// `label`.
@@ -86,6 +88,7 @@ fn party_view(call: &Call, party: &Party) -> PartyView {
     });
     PartyView {
         tag: party.tag.as_deref().map(Bytes::copy_from_slice),
+        aliases: party.aliases.iter().map(|tag| Bytes::copy_from_slice(tag)).collect(),
         branch: party.branch.as_deref().map(Bytes::copy_from_slice),
         label: party.label.as_deref().map(Bytes::copy_from_slice),
         created: party.created,

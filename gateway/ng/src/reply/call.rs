@@ -38,6 +38,8 @@ pub struct TagStatistics {
     pub tag: Option<Bytes>,
     /// `via-branch`.
     pub via_branch: Option<Bytes>,
+    /// Further tags that it has answered under.
+    pub aliases: Vec<Bytes>,
     /// `label`.
     pub label: Option<Bytes>,
     /// When it came, since the Unix epoch.
@@ -164,6 +166,12 @@ impl TagStatistics {
         let mut dict = Dict::default();
         push_some(&mut dict, "tag", &self.tag);
         push_some(&mut dict, "via-branch", &self.via_branch);
+        if !self.aliases.is_empty() {
+            dict.push(
+                "tag-aliases",
+                self.aliases.iter().cloned().map(Value::Bytes).collect::<Vec<_>>(),
+            );
+        }
         push_some(&mut dict, "label", &self.label);
         dict.with("created", self.created.as_secs())
             .with("subscriptions", subscriptions(&self.subscriptions))
@@ -298,6 +306,7 @@ mod tests {
         let tag = TagStatistics {
             tag: Some("f1".into()),
             label: Some("caller".into()),
+            aliases: vec!["f2".into()],
             subscriptions: vec!["t1".into()],
             medias: vec![media],
             ..TagStatistics::default()
@@ -320,6 +329,7 @@ mod tests {
         assert_eq!(dict.dict("totals").unwrap().dict("RTP").unwrap().int("errors"), Some(1));
         let tag = dict.dict("tags").unwrap().dict("f1").unwrap();
         assert_eq!(tag.bytes("label").unwrap(), "caller");
+        assert_eq!(tag.value("tag-aliases").unwrap().items(), [Value::from("f2")]);
         let media = tag.value("medias").unwrap().items()[0].dict().unwrap();
         let stream = media.value("streams").unwrap().items()[0].dict().unwrap();
         assert_eq!(stream.int("SSRC"), Some(0xffff_ffff));

@@ -144,8 +144,11 @@ fn another_to_tag_is_an_alias_of_the_callee_that_answered() {
     world.answer(&answer_of("a", "b2", 6000)).unwrap();
     assert_eq!(world.streams().len(), 2);
     assert_eq!(world.streams()[1].remote.unwrap().rtp.unwrap().port(), 6000);
-    world.offer(&signal("b2", Some("a"), &audio(B, 6000, "RTP/AVP", &[]))).unwrap();
+    let again = signal("b2", Some("a"), &audio(B, 6000, "RTP/AVP", &[]));
+    let call = world.offer(&again).unwrap().call;
     assert_eq!(world.streams().len(), 2);
+    let callee = world.calls.view(call).unwrap().parties.remove(1);
+    assert_eq!((callee.tag, callee.aliases), (Some("b1".into()), vec!["b2".into()]));
 }
 
 #[test]
