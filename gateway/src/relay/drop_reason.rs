@@ -26,6 +26,8 @@ pub enum DropReason {
     IndexReused,
     /// More SSRCs than the stream's table holds.
     TooManySources,
+    /// More packets a second than any media has: a loop through our own ports, or a flood.
+    Flood,
     /// The stream has no peer yet (no answer).
     NoPeer,
     /// The peer's address is not known yet.
@@ -45,7 +47,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in declaration order (`reason as usize` indexes it).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotMedia,
         Self::Malformed,
         Self::Oversize,
@@ -57,6 +59,7 @@ impl DropReason {
         Self::KeyExhausted,
         Self::IndexReused,
         Self::TooManySources,
+        Self::Flood,
         Self::NoPeer,
         Self::NoDestination,
         Self::NoKey,
@@ -79,6 +82,7 @@ impl DropReason {
             Self::KeyExhausted => "key_exhausted",
             Self::IndexReused => "index_reused",
             Self::TooManySources => "too_many_sources",
+            Self::Flood => "flood",
             Self::NoPeer => "no_peer",
             Self::NoDestination => "no_destination",
             Self::NoKey => "no_key",

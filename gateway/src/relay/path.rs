@@ -100,6 +100,9 @@ impl Batch<'_> {
 
         stream.learn(component, source, self.now);
         stream.check_stranger(component, source, stamp, self.now)?;
+        if !stream.pace.admit(self.now) {
+            return Err(DropReason::Flood);
+        }
         stream.count(media, stamp, arrived, self.now);
 
         let peer = stream.onward(media)?;

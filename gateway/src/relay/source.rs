@@ -121,6 +121,30 @@ impl Strangers {
     }
 }
 
+/// How fast a party's packets come. Two plain legs whose parties name our own ports make a packet
+/// go round for ever; a lap takes microseconds, so it soon is one too many, and that ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    since: Option<Instant>,
+    packets: u32,
+}
+
+impl Pace {
+    /// Long enough for a whole frame of video to come at once.
+    const SPAN: Duration = Duration::from_secs(1);
+    /// 100 Mbit/s of video.
+    const MOST: u32 = 10_000;
+
+    /// Whether one more packet may come now.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Self::SPAN) {
+            *self = Self { since: Some(now), packets: 0 };
+        }
+        self.packets = self.packets.saturating_add(1);
+        self.packets <= Self::MOST
+    }
+}
+
 /// A stream's sources. `packets == 0` in `current` means none yet.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -228,6 +252,18 @@ mod tests {
             (0..20).filter(|_| strangers.admit(now)).count()
         };
         assert_eq!([0, 9, 10, 19, 40, 1_000].map(&mut admitted), [4, 0, 1, 0, 3, 4]);
+    }
+
+    #[test]
+    fn a_pace_is_kept_over_any_time_and_a_burst_is_cut() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        let mut admitted = |seconds, packets| {
+            let now = start + Duration::from_secs(seconds);
+            (0..packets).filter(|_| pace.admit(now)).count()
+        };
+        assert_eq!([0, 1, 2, 3].map(|second| admitted(second, 10_000)), [10_000; 4]);
+        assert_eq!([admitted(4, 20_000), admitted(4, 1), admitted(5, 1)], [10_000, 0, 1]);
     }
 
     #[test]

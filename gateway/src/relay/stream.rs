@@ -15,7 +15,7 @@ use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
 use super::learning::{Endpoint, Learner};
 use super::residence::Buckets;
-use super::source::{Sources, Strangers};
+use super::source::{Pace, Sources, Strangers};
 
 /// A stream's place in the worker's slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub(super) struct Stream {
     pub(super) traffic: [Traffic; 2],
     pub(super) last_packet: Option<Instant>,
     pub(super) sources: Sources,
+    pub(super) pace: Pace,
     pub(super) cold: Box<Cold>,
 }
 
@@ -125,6 +126,7 @@ impl Stream {
             traffic: [Traffic::default(); 2],
             last_packet: None,
             sources: Sources::default(),
+            pace: Pace::default(),
             cold: Box::new(Cold {
                 call,
                 index,

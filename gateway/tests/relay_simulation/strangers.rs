@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway::relay::command::{KeyPlan, StreamPlan};
 use gateway::relay::drop_reason::DropReason;
 
 use crate::call::*;
@@ -85,4 +86,27 @@ fn a_party_behind_nat_may_change_its_source_throughout_the_call() {
         assert!(call.sends_from(hijacker(), PLAIN, &rtp(ssrc, 1)).is_some(), "source {ssrc}");
         call.passes(Duration::from_secs(10));
     }
+}
+
+/// Parties may name any address as theirs, also ours.
+#[test]
+fn a_packet_that_goes_round_between_two_legs_is_dropped_before_a_second_is_over() {
+    let mut call = Call::new();
+    let [a, b] = call.local;
+    let plain = |to, peer| StreamPlan {
+        remote: remote(to),
+        receive_key: KeyPlan::Clear,
+        send_key: KeyPlan::Clear,
+        ..unchanged(peer)
+    };
+    call.apply([plain(b, 1), plain(a, 0)]);
+    let mut round = call.sends_from(hijacker(), PLAIN, &rtp(SSRC, 1));
+    let mut laps = 0;
+    while let Some(datagram) = round {
+        let stream = usize::from(datagram.to == b[0]);
+        round = call.sends_from(datagram.from, stream, &datagram.bytes);
+        laps += 1;
+        assert!(laps < 100_000, "it goes round for ever");
+    }
+    assert_eq!(call.drops(PLAIN, DropReason::Flood) + call.drops(SECURE, DropReason::Flood), 1);
 }
