@@ -3,7 +3,7 @@
 //! 1. demultiplex: RTP, RTCP or a drop;
 //! 2. source check: may it come from there;
 //! 3. open: key limit, replay check, authenticate and decrypt, replay mark;
-//! 4. learn where the party is, and count;
+//! 4. learn where the party is, bound its sources and its pace, and count;
 //! 5. the peer: is there one, may media flow;
 //! 6. number and protect for the peer, in place;
 //! 7. send.
