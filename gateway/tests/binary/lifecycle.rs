@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::media::{Party, plain_call};
@@ -15,7 +16,7 @@ fn sigint_ends_within_a_second_whatever_is_up() {
     let (caller, callee) = (Party::new(gateway.address, 1), Party::new(gateway.address, 2));
     plain_call(&mut ng, "up", &caller, &callee);
     let begun = Instant::now();
-    gateway.signal("INT");
+    gateway.signal(Signal::INT);
     let status = gateway.wait(Duration::from_secs(3)).expect("it did not end");
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(status.code(), Some(0));
@@ -28,7 +29,7 @@ fn sigterm_refuses_new_calls_and_ends_with_the_last_one() {
     let mut ng = gateway.ng();
     let (mut caller, callee) = (Party::new(gateway.address, 1), Party::new(gateway.address, 2));
     let [towards_callee, _] = plain_call(&mut ng, "old", &caller, &callee);
-    gateway.signal("TERM");
+    gateway.signal(Signal::TERM);
     gateway.wait_for_log("drain.started");
 
     let mut offer = json!({
@@ -57,7 +58,7 @@ fn sigterm_refuses_new_calls_and_ends_with_the_last_one() {
 #[test]
 fn a_drain_without_calls_ends_at_once() {
     let mut gateway = Gateway::start(&[]);
-    gateway.signal("TERM");
+    gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait(Duration::from_secs(2)).and_then(|status| status.code()), Some(0));
 }
 
@@ -80,13 +81,13 @@ fn sighup_takes_what_can_change_and_names_what_cannot() {
     assert_eq!(ng.ask(&offer("2"))["error-reason"], "Parallel session limit reached");
 
     fs::write(&file, "[limits]\nmax_cals = 2\n").unwrap();
-    gateway.signal("HUP");
+    gateway.signal(Signal::HUP);
     gateway.wait_for_log("config.refused");
     assert!(gateway.log().contains("did you mean \"max_calls\"?"), "{}", gateway.log());
     assert_eq!(ng.ask(&offer("2"))["error-reason"], "Parallel session limit reached");
 
     fs::write(&file, "[limits]\nmax_calls = 2\nng_connections = 3\n").unwrap();
-    gateway.signal("HUP");
+    gateway.signal(Signal::HUP);
     gateway.wait_for_log("config.reloaded");
     assert!(gateway.log().contains("need a restart and stay: limits.ng_connections"));
     assert_eq!(ng.ask(&offer("2"))["result"], "ok");

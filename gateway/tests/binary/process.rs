@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway_control::Status;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A gateway and where it is.
@@ -97,10 +98,9 @@ impl Gateway {
         self.directory.join(name)
     }
 
-    /// Sends it a signal, as `INT`.
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// How it ended, if it does within this time.

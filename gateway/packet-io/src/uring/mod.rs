@@ -126,17 +126,20 @@ impl Uring {
         self.counters
     }
 
-    /// Queues the arming and ending of receives.
-    fn queue_changes(&mut self) -> io::Result<()> {
+    /// Queues the arming and ending of receives; what finds no room waits for the next turn.
+    fn queue_changes(&mut self) {
         while let Some(gone) = self.cancel.pop() {
-            self.ring.cancel(Operation::Receive.name(gone), Operation::Cancel.name(gone))?;
-        }
-        while let Some(occupant) = self.arm.pop() {
-            if let Some((socket, ())) = self.sockets.occupant(occupant) {
-                self.ring.arm(socket, Operation::Receive.name(occupant))?;
+            let names = (Operation::Receive.name(gone), Operation::Cancel.name(gone));
+            if self.ring.cancel(names.0, names.1).is_err() {
+                return self.cancel.push(gone);
             }
         }
-        Ok(())
+        while let Some(occupant) = self.arm.pop() {
+            let Some((socket, ())) = self.sockets.occupant(occupant) else { continue };
+            if self.ring.arm(socket, Operation::Receive.name(occupant)).is_err() {
+                return self.arm.push(occupant);
+            }
+        }
     }
 
     fn completed<F>(&mut self, completion: &cqueue::Entry, relay: &mut F, turn: &mut Turn)
@@ -250,7 +253,7 @@ impl Driver for Uring {
         if self.arm.is_empty() && self.cancel.is_empty() {
             return Ok(());
         }
-        self.queue_changes()?;
+        self.queue_changes();
         self.ring.enter()
     }
 
@@ -260,7 +263,7 @@ impl Driver for Uring {
     {
         self.linger.pause();
         let mut turn = Turn::default();
-        self.queue_changes()?;
+        self.queue_changes();
         if self.ring.unsubmitted() || !self.ring.completed() {
             self.ring.enter()?;
         }

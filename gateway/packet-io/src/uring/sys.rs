@@ -155,7 +155,15 @@ impl Ring {
         let queued = self.io.submission().len();
         // SAFETY: the argument is absent, so its size is never used; the flags ask for nothing
         // that takes one.
-        unsafe { self.io.submitter().enter::<libc::sigset_t>(queued as u32, 0, GET_EVENTS, None) }?;
+        let entered = unsafe {
+            self.io.submitter().enter::<libc::sigset_t>(queued as u32, 0, GET_EVENTS, None)
+        };
+        match entered {
+            // The kernel is short of memory or of completion slots, or a signal came first:
+            // what it has not taken stays queued, and the next turn asks again.
+            Err(error) if passes(&error) => {}
+            entered => _ = entered?,
+        }
         if self.io.submission().is_empty() {
             while let Some(buffer) = self.sending.pop() {
                 self.buffers.provide(buffer);
@@ -181,7 +189,7 @@ impl Ring {
             return true;
         }
         let queue = self.io.submission();
-        queue.taskrun() || queue.cq_overflow()
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
     }
 
     /// Completions did not fit their queue and wait in the kernel.
@@ -352,6 +360,11 @@ impl Drop for Mapping {
         // SAFETY: exactly what `new` mapped, and no reference into it outlives its owner.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+/// Whether entering the ring again may succeed where this did not (io_uring_enter(2)).
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOMEM))
 }
 
 fn raw(socket: &impl AsFd) -> RawFd {
