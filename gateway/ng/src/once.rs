@@ -10,7 +10,7 @@ use crate::request::{Ignored, Reason};
 /// What has been warned about.
 #[derive(Debug, Default)]
 pub struct Once {
-    said: HashSet<(Reason, Box<[u8]>)>,
+    said: HashSet<(Reason, Box<[u8]>, Box<[u8]>)>,
 }
 
 /// The answer of [`Once::first`].
@@ -30,8 +30,9 @@ impl Once {
         if self.said.len() >= MAX_ENTRIES {
             return Say::Nothing;
         }
-        let name = &ignored.name[..ignored.name.len().min(MAX_NAME)];
-        if !self.said.insert((ignored.reason, name.into())) {
+        let start = |bytes: &[u8]| Box::from(&bytes[..bytes.len().min(MAX_NAME)]);
+        let value = ignored.value.as_deref().unwrap_or_default();
+        if !self.said.insert((ignored.reason, start(&ignored.name), start(value))) {
             return Say::Nothing;
         }
         if self.said.len() == MAX_ENTRIES { Say::ItAndNoMore } else { Say::It }
@@ -41,7 +42,7 @@ impl Once {
 /// Many times what a site's scripts can get wrong.
 const MAX_ENTRIES: usize = 256;
 
-/// Names that agree in so many bytes count as one.
+/// Names and values that agree in so many bytes count as one.
 const MAX_NAME: usize = 64;
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     fn flag(name: impl Into<Bytes>) -> Ignored {
-        Ignored { name: name.into(), reason: Reason::UnknownFlag }
+        Ignored { name: name.into(), value: None, reason: Reason::UnknownFlag }
     }
 
     #[test]
@@ -60,8 +61,17 @@ mod tests {
         assert_eq!(once.first(&flag("a")), Say::It);
         assert_eq!(once.first(&flag("a")), Say::Nothing);
         assert_eq!(once.first(&flag("b")), Say::It);
-        let key = Ignored { name: Bytes::from("a"), reason: Reason::UnknownKey };
+        let key = Ignored { name: Bytes::from("a"), value: None, reason: Reason::UnknownKey };
         assert_eq!(once.first(&key), Say::It);
+    }
+
+    #[test]
+    fn says_each_value_of_a_key_once() {
+        let mut once = Once::default();
+        let ice = |value| Ignored { value: Some(Bytes::from_static(value)), ..flag("ICE") };
+        assert_eq!(once.first(&ice(b"lite")), Say::It);
+        assert_eq!(once.first(&ice(b"trickle")), Say::It);
+        assert_eq!(once.first(&ice(b"lite")), Say::Nothing);
     }
 
     #[test]

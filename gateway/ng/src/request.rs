@@ -306,16 +306,6 @@ pub struct Sdes {
     pub pad: bool,
     /// `lifetime`: print `|2^31`.
     pub lifetime: bool,
-    /// `static`: keep keys over re-INVITEs that would change them.
-    pub fixed: bool,
-    /// `prefer`: SDES before DTLS where both are possible.
-    pub prefer: bool,
-    /// `unencrypted_srtp` and friends, as asked for; `None` keeps the default.
-    pub unencrypted_srtp: Option<bool>,
-    /// `unencrypted_srtcp`.
-    pub unencrypted_srtcp: Option<bool>,
-    /// `unauthenticated_srtp`.
-    pub unauthenticated_srtp: Option<bool>,
 }
 
 /// `ICE`.
@@ -349,21 +339,15 @@ pub struct Flags {
     pub asymmetric: bool,
     pub symmetric: bool,
     pub strict_source: bool,
-    pub media_handover: bool,
     pub port_latching: bool,
-    pub no_port_latching: bool,
-    pub unidirectional: bool,
     pub recrypt: bool,
     pub no_passthrough: bool,
     pub reset: bool,
     pub loop_protect: bool,
     pub original_sendrecv: bool,
     pub generate_mid: bool,
-    pub generate_rtcp: bool,
     pub no_rtcp_attribute: bool,
     pub full_rtcp_attribute: bool,
     pub new_branch: bool,
-    pub provisional: bool,
     pub dtls_off: bool,
-    pub fragment: bool,
 }

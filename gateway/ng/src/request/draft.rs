@@ -9,7 +9,7 @@ use super::flag::{Flag, List};
 use super::key::Key;
 use super::option;
 use super::parts::{DeleteFlags, Halves, Interfaces};
-use super::read::{Taken, delete_delay, each, first, last, tos, transport};
+use super::read::{Taken, delete_delay, first, last, tos, transport};
 use super::rtpp_flags::{Word, word, words};
 use super::unknown::{Reason, Unknown};
 use super::{Command, Delete, Ice, Query, Refused, Request, Signal, Transport};
@@ -131,9 +131,18 @@ impl Draft {
 
     /// One key, from the dictionary or as `name=value` among flags.
     fn key(&mut self, key: Key, name: &Bytes, value: &Value) {
+        if key == Key::Unsupported {
+            return self.unknown.push(name, Reason::Unsupported);
+        }
+        if let Some(element) = element(key) {
+            for item in value.items() {
+                let taken = item.bytes().map_or(Taken::No, |word| element(&mut self.options, word));
+                self.report(name, Some(item), taken, key);
+            }
+            return;
+        }
         let taken = match key {
             Key::Ignore | Key::Flags | Key::RtppFlags => Taken::Yes,
-            Key::Unsupported => Taken::Unsupported,
             Key::Command => first(&mut self.command, value),
             Key::CallId => first(&mut self.call_id, value),
             Key::FromTag => first(&mut self.from_tag, value),
@@ -149,29 +158,13 @@ impl Draft {
             Key::ToInterface => last(&mut self.interfaces.to, value.bytes().cloned()),
             _ => self.signal_key(key, value),
         };
-        self.report(name, taken, key);
+        self.report(name, Some(value), taken, key);
     }
 
-    /// Keys that take one of a few words, or a list of them.
+    /// Keys that take one of a few words.
     fn signal_key(&mut self, key: Key, value: &Value) -> Taken {
         let options = &mut self.options;
         match key {
-            Key::Replace => each(value, |word| options.replace.element(word)),
-            Key::RtcpMux => each(value, |word| options.rtcp_mux.element(word)),
-            Key::Sdes => each(value, |word| options.sdes.element(word)),
-            Key::Ice => each(value, |word| option::ice(&mut options.ice, word)),
-            Key::Dtls => each(value, |word| match word {
-                b"off" | b"no" | b"disable" | b"disabled" => {
-                    options.flags.dtls_off = true;
-                    Taken::Yes
-                }
-                b"passive" | b"active" => Taken::Unsupported,
-                _ => Taken::No,
-            }),
-            Key::Supports => each(value, |word| {
-                options.supports_load_limit |= word == b"load limit";
-                Taken::Yes
-            }),
             Key::ReceivedFrom => {
                 // [family, address] or the address alone.
                 let address = value.items().last().and_then(Value::bytes);
@@ -243,12 +236,12 @@ impl Draft {
                     List::RtcpMux => options.rtcp_mux.element(word),
                     List::Sdes => options.sdes.element(word),
                 };
-                self.report(name, taken, list.key());
+                self.report(name, None, taken, list.key());
             }
             Some(Flag::Half(half)) => self.halves.add(half),
             Some(Flag::Interface) => {
                 let taken = self.interfaces.add(&Value::Bytes(name.clone()));
-                self.report(name, taken, Key::Direction);
+                self.report(name, None, taken, Key::Direction);
             }
             Some(Flag::Delete(flag)) => self.delete.add(flag),
             Some(Flag::WebRtc) => self.web_rtc(),
@@ -270,15 +263,43 @@ impl Draft {
         options.sdes.off = true;
     }
 
-    fn report(&mut self, name: &Bytes, taken: Taken, key: Key) {
-        match taken {
-            Taken::Yes => {}
-            Taken::Unsupported => self.unknown.push(name, Reason::Unsupported),
-            Taken::No => {
-                self.unknown.push(name, Reason::BadValue { expected: key.expected() });
-            }
-        }
+    /// Collects what was not taken, by its value where that is a word or a number.
+    fn report(&mut self, name: &Bytes, value: Option<&Value>, taken: Taken, key: Key) {
+        let reason = match taken {
+            Taken::Yes => return,
+            Taken::Unsupported => Reason::Unsupported,
+            Taken::No => Reason::BadValue { expected: key.expected() },
+        };
+        let word = value.and_then(|value| match value {
+            Value::Bytes(word) => Some(word.clone()),
+            Value::Int(number) => Some(number.to_string().into()),
+            Value::List(_) | Value::Dict(_) => None,
+        });
+        self.unknown.push_value(name, word, reason);
     }
+}
+
+/// What each word of a list does, for keys that take lists of words.
+fn element(key: Key) -> Option<fn(&mut Signal, &[u8]) -> Taken> {
+    Some(match key {
+        Key::Replace => |options, word| options.replace.element(word),
+        Key::RtcpMux => |options, word| options.rtcp_mux.element(word),
+        Key::Sdes => |options, word| options.sdes.element(word),
+        Key::Ice => |options, word| option::ice(&mut options.ice, word),
+        Key::Dtls => |options, word| match word {
+            b"off" | b"no" | b"disable" | b"disabled" => {
+                options.flags.dtls_off = true;
+                Taken::Yes
+            }
+            b"passive" | b"active" => Taken::Unsupported,
+            _ => Taken::No,
+        },
+        Key::Supports => |options, word| {
+            options.supports_load_limit |= word == b"load limit";
+            Taken::Yes
+        },
+        _ => return None,
+    })
 }
 
 /// Whether a request must name the answering party.

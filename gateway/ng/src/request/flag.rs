@@ -88,6 +88,8 @@ impl<'a> Flag<'a> {
             b"fast" => Self::Delete(DeleteFlag::Fast),
             b"to-tag" => Self::Delete(DeleteFlag::ToTag),
             b"webrtc" => Self::WebRtc,
+            // Scripts write this one without its prefix too, and the incumbent takes it.
+            b"force-increment-sdp-ver" => Self::Element(List::Replace, INCREMENT),
             _ if IGNORED.contains(&name) => Self::Ignore,
             _ if UNSUPPORTED.contains(&name) => Self::Unsupported,
             _ => return None,
@@ -121,27 +123,23 @@ type Set = fn(&mut Flags);
 /// Sorted by name: searched by halving.
 const SIMPLE: &[(&str, Set)] = &[
     ("asymmetric", |f| f.asymmetric = true),
-    ("fragment", |f| f.fragment = true),
     ("full-rtcp-attribute", |f| f.full_rtcp_attribute = true),
     ("generate-mid", |f| f.generate_mid = true),
-    ("generate-rtcp", |f| f.generate_rtcp = true),
     ("loop-protect", |f| f.loop_protect = true),
-    ("media-handover", |f| f.media_handover = true),
     ("new-branch", |f| f.new_branch = true),
     ("no-passthrough", |f| f.no_passthrough = true),
-    ("no-port-latching", |f| f.no_port_latching = true),
     ("no-rtcp-attribute", |f| f.no_rtcp_attribute = true),
     ("original-sendrecv", |f| f.original_sendrecv = true),
     ("port-latching", |f| f.port_latching = true),
-    ("provisional", |f| f.provisional = true),
     ("recrypt", |f| f.recrypt = true),
     ("reset", |f| f.reset = true),
     ("sip-source-address", |f| f.sip_source_address = true),
     ("strict-source", |f| f.strict_source = true),
     ("symmetric", |f| f.symmetric = true),
     ("trust-address", |f| f.trust_address = true),
-    ("unidirectional", |f| f.unidirectional = true),
 ];
+
+const INCREMENT: &[u8] = b"force-increment-sdp-ver";
 
 /// `force` is how the incumbent's first scripts said "rewrite"; `no-tls-id` asks for the absence
 /// of what we do not write.
@@ -160,16 +158,21 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"directional",
     b"early-media",
     b"egress",
+    b"fragment",
+    b"generate-rtcp",
     b"inject-dtmf",
+    b"media-handover",
     b"mirror-rtcp",
     b"nat-wait",
     b"no-codec-renegotiation",
     b"no-jitter-buffer",
+    b"no-port-latching",
     b"no-redis-update",
     b"pierce-nat",
-    b"recording-vsc",
+    b"provisional",
     b"record-call",
     b"record-dtmf",
+    b"recording-vsc",
     b"reject-ice",
     b"reorder-codecs",
     b"reuse-codecs",
@@ -180,6 +183,7 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"strip-extmap",
     b"symmetric-codecs",
     b"trickle-ice",
+    b"unidirectional",
 ];
 
 const UNSUPPORTED_PREFIXES: &[&[u8]] = &[

@@ -46,10 +46,8 @@ impl RtcpMux {
 impl Sdes {
     pub(super) fn element(&mut self, word: &[u8]) -> Taken {
         let mut buffer = [0; MAX_NAME];
-        if let Some(name) = normalized(word, &mut buffer)
-            && self.keyword(name)
-        {
-            return Taken::Yes;
+        if let Some(taken) = normalized(word, &mut buffer).and_then(|name| self.keyword(name)) {
+            return taken;
         }
         let text = std::str::from_utf8(word).unwrap_or_default();
         if let Some(suite) = text.strip_prefix("no-") {
@@ -67,23 +65,23 @@ impl Sdes {
         }
     }
 
-    fn keyword(&mut self, name: &[u8]) -> bool {
+    fn keyword(&mut self, name: &[u8]) -> Option<Taken> {
         match name {
             b"off" | b"no" | b"disable" | b"disabled" => self.off = true,
             b"nonew" => self.no_new = true,
             b"pad" => self.pad = true,
             b"lifetime" => self.lifetime = true,
-            b"static" => self.fixed = true,
-            b"prefer" | b"priority" => self.prefer = true,
-            b"unencrypted-srtp" => self.unencrypted_srtp = Some(true),
-            b"encrypted-srtp" => self.unencrypted_srtp = Some(false),
-            b"unencrypted-srtcp" => self.unencrypted_srtcp = Some(true),
-            b"encrypted-srtcp" => self.unencrypted_srtcp = Some(false),
-            b"unauthenticated-srtp" => self.unauthenticated_srtp = Some(true),
-            b"authenticated-srtp" => self.unauthenticated_srtp = Some(false),
-            _ => return false,
+            // What we always do.
+            b"encrypted-srtp" | b"encrypted-srtcp" | b"authenticated-srtp" => {}
+            b"static"
+            | b"prefer"
+            | b"priority"
+            | b"unencrypted-srtp"
+            | b"unencrypted-srtcp"
+            | b"unauthenticated-srtp" => return Some(Taken::Unsupported),
+            _ => return None,
         }
-        true
+        Some(Taken::Yes)
     }
 }
 
@@ -188,11 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn sdes_switches_turn_both_ways() {
-        let sdes = sdes(&["unencrypted_srtp", "encrypted_srtcp", "authenticated-srtp"]);
-        assert_eq!(sdes.unencrypted_srtp, Some(true));
-        assert_eq!(sdes.unencrypted_srtcp, Some(false));
-        assert_eq!(sdes.unauthenticated_srtp, Some(false));
+    fn protection_is_asked_for_in_vain_and_its_absence_is_not_supported() {
+        assert_eq!(
+            sdes(&["encrypted_srtp", "encrypted_srtcp", "authenticated-srtp"]),
+            Sdes::default()
+        );
+        for word in ["unencrypted_srtp", "unencrypted_srtcp", "unauthenticated_srtp", "static"] {
+            assert_eq!(Sdes::default().element(word.as_bytes()), Taken::Unsupported, "{word}");
+        }
     }
 
     #[test]

@@ -35,11 +35,6 @@ pub(super) fn last<T>(place: &mut Option<T>, value: Option<T>) -> Taken {
 }
 
 /// Each string of a list, or the single one; the worst answer counts.
-pub(super) fn each(value: &Value, mut element: impl FnMut(&[u8]) -> Taken) -> Taken {
-    each_bytes(value, |bytes| element(bytes))
-}
-
-/// The same for elements that are kept.
 pub(super) fn each_bytes(value: &Value, mut element: impl FnMut(&Bytes) -> Taken) -> Taken {
     let mut worst = Taken::Yes;
     for item in value.items() {

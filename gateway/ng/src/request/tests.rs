@@ -242,7 +242,6 @@ fn rtpp_flags_name_every_option() {
     assert!(rtpp("rtcp-mux-offer rtcp-mux-require").rtcp_mux.require);
     assert!(rtpp("rtcp-mux=[accept]").rtcp_mux.accept);
     assert!(rtpp("DTLS=off").flags.dtls_off);
-    assert!(rtpp("no-port-latching").flags.no_port_latching);
 }
 
 #[test]
@@ -316,6 +315,45 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
              expected offer, require, demux, accept or reject",
         ]
     );
+}
+
+#[test]
+fn what_the_incumbent_does_and_we_do_not_is_named_word_by_word() {
+    let flags = "media-handover no-port-latching unidirectional generate-RTCP provisional \
+                 fragment SDES-static SDES-prefer SDES-unencrypted_srtp SDES-unencrypted_srtcp \
+                 SDES-unauthenticated_srtp";
+    let (_, ignored) = options(Dict::default().with("rtpp-flags", flags));
+    let expected: Vec<String> =
+        flags.split_whitespace().map(|flag| format!("\"{flag}\" is not supported")).collect();
+    assert_eq!(ignored, expected);
+}
+
+#[test]
+fn a_value_that_is_not_supported_is_named_with_its_key() {
+    let extra = Dict::default()
+        .with("ICE", list(&["lite", "remove", "trickle"]))
+        .with("TOS", 300_i64)
+        .with("flags", list(&["DTLS=passive", "ICE=sometimes"]));
+    let (signal, ignored) = options(extra);
+    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(
+        ignored,
+        [
+            "\"ICE=lite\" is not supported",
+            "\"ICE=trickle\" is not supported",
+            "\"TOS\" does not take \"300\": expected a number from -1 to 255",
+            "\"DTLS=passive\" is not supported",
+            "\"ICE\" does not take \"sometimes\": \
+             expected remove, force, default, optional or force-relay",
+        ]
+    );
+}
+
+#[test]
+fn a_forced_version_may_be_asked_for_without_its_prefix() {
+    for flag in ["force-increment-sdp-ver", "replace-force-increment-sdp-ver"] {
+        assert!(rtpp(flag).replace.force_increment_sdp_version, "{flag}");
+    }
 }
 
 #[test]

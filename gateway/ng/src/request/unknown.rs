@@ -15,6 +15,8 @@ pub struct Unknown(Vec<Ignored>);
 pub struct Ignored {
     /// Key or flag, as sent. A peer's bytes: print it through [`fmt::Display`], which escapes.
     pub name: Bytes,
+    /// The value, where that is what had no effect; of a list one element.
+    pub value: Option<Bytes>,
     /// Why it had no effect.
     pub reason: Reason,
 }
@@ -47,8 +49,12 @@ impl Unknown {
     }
 
     pub(super) fn push(&mut self, name: &Bytes, reason: Reason) {
+        self.push_value(name, None, reason);
+    }
+
+    pub(super) fn push_value(&mut self, name: &Bytes, value: Option<Bytes>, reason: Reason) {
         if self.0.len() < MAX_IGNORED {
-            self.0.push(Ignored { name: name.clone(), reason });
+            self.0.push(Ignored { name: name.clone(), value, reason });
         }
     }
 }
@@ -64,12 +70,18 @@ impl<'a> IntoIterator for &'a Unknown {
 
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name[..self.name.len().min(MAX_SHOWN)].escape_ascii();
-        match self.reason {
-            Reason::UnknownKey => write!(f, "unknown key \"{name}\""),
-            Reason::UnknownFlag => write!(f, "unknown flag \"{name}\""),
-            Reason::Unsupported => write!(f, "\"{name}\" is not supported"),
-            Reason::BadValue { expected } => {
+        let shown = |bytes: &Bytes| bytes[..bytes.len().min(MAX_SHOWN)].escape_ascii().to_string();
+        let name = shown(&self.name);
+        let value = self.value.as_ref().map(shown);
+        match (self.reason, value) {
+            (Reason::UnknownKey, _) => write!(f, "unknown key \"{name}\""),
+            (Reason::UnknownFlag, _) => write!(f, "unknown flag \"{name}\""),
+            (Reason::Unsupported, Some(value)) => write!(f, "\"{name}={value}\" is not supported"),
+            (Reason::Unsupported, None) => write!(f, "\"{name}\" is not supported"),
+            (Reason::BadValue { expected }, Some(value)) => {
+                write!(f, "\"{name}\" does not take \"{value}\": expected {expected}")
+            }
+            (Reason::BadValue { expected }, None) => {
                 write!(f, "\"{name}\" has a value that it does not take: expected {expected}")
             }
         }
@@ -79,7 +91,7 @@ impl fmt::Display for Ignored {
 /// Enough to see what a peer's configuration gets wrong; the rest shows after it is mended.
 const MAX_IGNORED: usize = 16;
 
-/// Bytes of a name worth printing.
+/// Bytes of a name or value worth printing.
 const MAX_SHOWN: usize = 64;
 
 #[cfg(test)]
@@ -98,7 +110,7 @@ mod tests {
     #[test]
     fn prints_hostile_names_escaped_and_cut() {
         let name = Bytes::from(b"\x1b[31m\n".repeat(100));
-        let text = Ignored { name, reason: Reason::UnknownKey }.to_string();
+        let text = Ignored { name, value: None, reason: Reason::UnknownKey }.to_string();
         assert!(text.starts_with("unknown key \"\\x1b[31m\\n"));
         assert!(text.len() < 300);
     }
