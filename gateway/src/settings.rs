@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_io::SocketOptions;
+use packet_io::{SocketOptions, uring};
 
 use crate::config::{Compat, Config, Io, Suite, Timeout};
 use crate::relay::worker::WorkerConfig;
@@ -64,6 +64,10 @@ pub(crate) fn worker(config: &Config, index: usize) -> WorkerConfig {
     WorkerConfig {
         index,
         io: config.relay.io.into(),
+        uring: uring::Config {
+            linger: config.relay.linger.0.unwrap_or_default(),
+            ..uring::Config::default()
+        },
         replay_window: config.relay.replay_window,
         idle_after: idle_after.clamp(IDLE_SHORTEST, IDLE_LONGEST),
         ..WorkerConfig::default()
@@ -120,6 +124,16 @@ mod tests {
         assert_eq!(interfaces.len(), 2);
         assert_eq!((interfaces[0].name.as_str(), interfaces[0].addresses.len()), ("pub", 2));
         assert_eq!(interfaces[0].addresses[1].advertised, Some("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_worker_lingers_as_configured() {
+        let mut config = Config::default();
+        assert_eq!(worker(&config, 0).uring, uring::Config::default());
+        config.relay.linger = "250us".parse().unwrap();
+        assert_eq!(worker(&config, 0).uring.linger, Duration::from_micros(250));
+        config.relay.linger = Timeout::OFF;
+        assert_eq!(worker(&config, 0).uring.linger, Duration::ZERO);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a configuration must satisfy as a whole, beyond each value's own form.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +46,10 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     if config.relay.receive_buffer.0 > MAX_RECEIVE_BUFFER {
         let reason = "more than \"1GiB\" for each media socket";
         return refuse("relay.receive_buffer", &config.relay.receive_buffer, reason);
+    }
+    if config.relay.linger.0.is_some_and(|linger| linger > LONGEST_LINGER) {
+        let reason = "more than \"1ms\", which calls would hear; \"off\" for not at all";
+        return refuse("relay.linger", &config.relay.linger, reason);
     }
     if EnvFilter::try_new(&config.log.filter).is_err() {
         let reason = "not a filter; write a level or target=level, as \"gateway=debug,info\"";
@@ -110,6 +115,7 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     keep("relay.io", &relay.io, &mut ours.io, &mut kept);
     keep("relay.ports", &relay.ports, &mut ours.ports, &mut kept);
     keep("relay.receive_buffer", &relay.receive_buffer, &mut ours.receive_buffer, &mut kept);
+    keep("relay.linger", &relay.linger, &mut ours.linger, &mut kept);
     keep("relay.replay_window", &relay.replay_window, &mut ours.replay_window, &mut kept);
     keep("interface", &old.interface, &mut new.interface, &mut kept);
     keep("ng.listen", &old.ng.listen, &mut new.ng.listen, &mut kept);
@@ -141,6 +147,9 @@ const MAX_WORKERS: usize = 1024;
 /// Half the sequence space: beyond it an old packet could not be told from a new one.
 const REPLAY_WINDOWS: std::ops::RangeInclusive<usize> = 64..=32_768;
 
+/// A packet of speech is 20 ms: a twentieth of it is the most that batching may cost.
+const LONGEST_LINGER: Duration = Duration::from_millis(1);
+
 /// The kernel takes an `int` and doubles it.
 const MAX_RECEIVE_BUFFER: u64 = 1 << 30;
 
@@ -164,6 +173,18 @@ mod tests {
         config.state.dir = "/var/lib/postern".to_owned();
         let error = check(&config).unwrap_err().to_string();
         assert!(error.contains("--state-dir") && error.contains("not in this release"), "{error}");
+    }
+
+    #[test]
+    fn a_worker_may_linger_for_a_millisecond_or_not_at_all() {
+        let mut config = Config::default();
+        for text in ["off", "0us", "100us", "1ms"] {
+            config.relay.linger = text.parse().unwrap();
+            assert_eq!(check(&config), Ok(()), "{text}");
+        }
+        config.relay.linger = "1001us".parse().unwrap();
+        let error = check(&config).unwrap_err().to_string();
+        assert!(error.contains("relay.linger = 1001us") && error.contains("\"1ms\""), "{error}");
     }
 
     #[test]
@@ -191,9 +212,10 @@ mod tests {
         let old = Config::default();
         let mut new = old.clone();
         new.relay.workers = 3;
+        new.relay.linger = super::super::Timeout::OFF;
         new.relay.timeout = super::super::Timeout::OFF;
         let (effective, kept) = reload(&old, new);
-        assert_eq!(kept, ["relay.workers"]);
+        assert_eq!(kept, ["relay.workers", "relay.linger"]);
         assert_eq!(effective.relay.workers, old.relay.workers);
         assert_eq!(effective.relay.timeout, super::super::Timeout::OFF);
     }

@@ -1,10 +1,10 @@
-//! Durations as people write them: "30s", "500ms", "1h"; and timeouts that can be "off".
+//! Durations as people write them: "30s", "500ms", "100us", "1h"; and timeouts that can be "off".
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A length of time, written as a whole number and a unit: `ms`, `s`, `m`, `h` or `d`.
+/// A length of time, written as a whole number and a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -12,9 +12,15 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Option<Duration>);
 
-/// Units from the longest, with their milliseconds.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// Units from the longest, with their microseconds.
+const UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 impl Span {
     /// A span of whole seconds.
@@ -38,26 +44,28 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("\"{text}\" is not a duration: write a number and ms, s, m, h or d, as \"30s\"")
+            format!(
+                "\"{text}\" is not a duration: write a number and us, ms, s, m, h or d, as \"30s\""
+            )
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let (_, scale) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        let milliseconds = number.checked_mul(scale).ok_or_else(wrong)?;
-        Ok(Self(Duration::from_millis(milliseconds)))
+        let microseconds = number.checked_mul(scale).ok_or_else(wrong)?;
+        Ok(Self(Duration::from_micros(microseconds)))
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = self.0.as_millis() as u64;
-        if milliseconds == 0 {
+        let microseconds = self.0.as_micros() as u64;
+        if microseconds == 0 {
             return f.write_str("0s");
         }
-        let exact = UNITS.into_iter().find(|(_, scale)| milliseconds.is_multiple_of(*scale));
-        let (unit, scale) = exact.unwrap_or(("ms", 1));
-        write!(f, "{}{unit}", milliseconds / scale)
+        let exact = UNITS.into_iter().find(|(_, scale)| microseconds.is_multiple_of(*scale));
+        let (unit, scale) = exact.unwrap_or(("us", 1));
+        write!(f, "{}{unit}", microseconds / scale)
     }
 }
 
@@ -88,11 +96,16 @@ mod tests {
 
     #[test]
     fn writes_the_longest_unit_that_is_exact_and_reads_it_again() {
-        for (text, milliseconds) in
-            [("1h", 3_600_000), ("90s", 90_000), ("2m", 120_000), ("1500ms", 1_500), ("0s", 0)]
-        {
+        for (text, microseconds) in [
+            ("1h", 3_600_000_000),
+            ("90s", 90_000_000),
+            ("2m", 120_000_000),
+            ("1500ms", 1_500_000),
+            ("100us", 100),
+            ("0s", 0),
+        ] {
             let span: Span = text.parse().unwrap();
-            assert_eq!(span.0.as_millis(), milliseconds);
+            assert_eq!(span.0.as_micros(), microseconds);
             assert_eq!(span.to_string(), text);
         }
     }

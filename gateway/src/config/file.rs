@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, Interface};
@@ -19,10 +20,12 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// It is not TOML, or a value has the wrong type or form.
-    #[error("{place}: {message}")]
+    #[error("{place}: {}{message}", named(key))]
     Value {
         /// File and line.
         place: Place,
+        /// The setting, as `section.key`; empty where the file is not TOML.
+        key: String,
         /// What is wrong.
         message: String,
     },
@@ -57,6 +60,10 @@ fn in_section(section: &str) -> String {
     if section.is_empty() { String::new() } else { format!(" in [{section}]") }
 }
 
+fn named(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("{key}: ") }
+}
+
 /// The nearest key that exists, or all of them.
 fn suggestion(key: &str, known: &toml::Table) -> String {
     let nearest = known
@@ -83,9 +90,12 @@ pub fn load(path: &Path) -> Result<Config, FileError> {
 /// Reads `text`; `origin` is for messages.
 pub fn parse(text: &str, origin: &Path) -> Result<Config, FileError> {
     let source = Source { text, origin };
-    let table = DeTable::parse(text).map_err(|error| source.value_error(&error))?;
+    let table = DeTable::parse(text).map_err(|error| source.value_error(&error, String::new()))?;
     source.check_keys(table.get_ref(), &known_keys(), "")?;
-    toml::from_str(text).map_err(|error| source.value_error(&error))
+    toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        source.value_error(&error, key_at(table.get_ref(), offset, "").unwrap_or_default())
+    })
 }
 
 /// Every setting as TOML that [`parse`] reads to the same value.
@@ -101,6 +111,60 @@ fn known_keys() -> toml::Table {
     toml::Table::try_from(&config).unwrap_or_default()
 }
 
+/// The setting whose value is at this place in the file.
+fn key_at(table: &DeTable<'_>, offset: usize, section: &str) -> Option<String> {
+    for (name, value) in table {
+        let key = full_name(section, name.get_ref());
+        if let Some(inner) = tables(value.get_ref()).find_map(|t| key_at(t, offset, &key)) {
+            return Some(inner);
+        }
+        if value.span().contains(&offset) {
+            return Some(key);
+        }
+    }
+    None
+}
+
+/// The table that a value is, or those of a list.
+fn tables<'a, 'i>(value: &'a DeValue<'i>) -> impl Iterator<Item = &'a DeTable<'i>> {
+    let items = value.as_array().into_iter().flatten().map(Spanned::get_ref);
+    std::iter::once(value).chain(items).filter_map(DeValue::as_table)
+}
+
+fn full_name(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// What a setting takes, where the type of its default says that this value is not it.
+fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<String> {
+    use toml::Value::{Array, Boolean, Integer, String, Table};
+    Some(match (default, value) {
+        (Integer(_), DeValue::Integer(number)) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix());
+            let most = if key == "relay.tos" { i64::from(u8::MAX) } else { i64::MAX };
+            match number.is_ok_and(|number| (0..=most).contains(&number)) {
+                true => return None,
+                false if most == i64::MAX => "a whole number, 0 or more".to_owned(),
+                false => format!("a whole number from 0 to {most}"),
+            }
+        }
+        (Table(_), DeValue::Table(_))
+        | (Array(_), DeValue::Array(_))
+        | (String(_), DeValue::String(_))
+        | (Boolean(_), DeValue::Boolean(_)) => return None,
+        (Table(_), _) => format!("a section, [{key}]"),
+        (Array(items), _) if items.first().is_some_and(toml::Value::is_table) => {
+            format!("sections, [[{key}]]")
+        }
+        (Array(items), _) => {
+            format!("a list in brackets, such as [{}]", items.first().unwrap_or(default))
+        }
+        (String(_), _) => format!("text in quotes, such as {default}"),
+        (Boolean(_), _) => "true or false, without quotes".to_owned(),
+        _ => "a whole number, without quotes".to_owned(),
+    })
+}
+
 /// A file's text, to turn byte offsets into lines.
 struct Source<'a> {
     text: &'a str,
@@ -114,9 +178,24 @@ impl Source<'_> {
         Place { file: self.origin.to_owned(), line }
     }
 
-    fn value_error(&self, error: &toml::de::Error) -> FileError {
+    fn value_error(&self, error: &toml::de::Error, key: String) -> FileError {
         let offset = error.span().map_or(0, |span| span.start);
-        FileError::Value { place: self.place(offset), message: error.message().to_owned() }
+        FileError::Value { place: self.place(offset), key, message: error.message().to_owned() }
+    }
+
+    /// Holds a value against the type of its default, in the operator's words: the parser's own
+    /// are those of the program's types.
+    fn check_type(
+        &self,
+        key: String,
+        value: &Spanned<DeValue<'_>>,
+        default: &toml::Value,
+    ) -> Result<(), FileError> {
+        let Some(expected) = expected(&key, value.get_ref(), default) else { return Ok(()) };
+        let found = self.text.get(value.span()).unwrap_or_default();
+        let found: String = found.chars().take_while(|c| *c != '\n').take(LONGEST_SHOWN).collect();
+        let place = self.place(value.span().start);
+        Err(FileError::Value { place, key, message: format!("found {found}, expected {expected}") })
     }
 
     /// Walks the file beside the table of known keys, so that the message can name the nearest.
@@ -131,14 +210,19 @@ impl Source<'_> {
             let Some(shape) = known.get(name) else {
                 return Err(self.unknown_key(name, key.span().start, known, section));
             };
+            let full_name = full_name(section, name);
+            self.check_type(full_name.clone(), value, shape)?;
             match (value.get_ref(), shape) {
                 (DeValue::Table(inner), toml::Value::Table(shape)) => {
                     self.check_keys(inner, shape, name)?;
                 }
                 (DeValue::Array(items), toml::Value::Array(shapes)) => {
-                    let Some(toml::Value::Table(shape)) = shapes.first() else { continue };
+                    let Some(shape) = shapes.first() else { continue };
                     for item in items {
-                        if let DeValue::Table(inner) = item.get_ref() {
+                        self.check_type(full_name.clone(), item, shape)?;
+                        if let (DeValue::Table(inner), Some(shape)) =
+                            (item.get_ref(), shape.as_table())
+                        {
                             self.check_keys(inner, shape, name)?;
                         }
                     }
@@ -167,6 +251,9 @@ impl Source<'_> {
 
 /// Below this Jaro-Winkler similarity a suggestion confuses more than it helps.
 const SIMILAR: f64 = 0.75;
+
+/// Characters of a wrong value that tell which one it is.
+const LONGEST_SHOWN: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -217,5 +304,68 @@ mod tests {
         let error = read("[relay]\nio = \"iouring\"\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("uring"), "{error}");
         assert!(read("[relay\n").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_names_its_key_what_was_found_and_what_is_expected() {
+        for (text, expected) in [
+            (
+                "[relay]\ntos = 300",
+                "line 2: relay.tos: found 300, expected a whole number from 0 to 255",
+            ),
+            (
+                "relay.workers = -1",
+                "line 1: relay.workers: found -1, expected a whole number, 0 or more",
+            ),
+            (
+                "[relay]\nworkers = \"2\"",
+                "line 2: relay.workers: found \"2\", expected a whole number, without quotes",
+            ),
+            ("relay = 1", "line 1: relay: found 1, expected a section, [relay]"),
+            (
+                "[relay]\ntimeout = 60",
+                "line 2: relay.timeout: found 60, expected text in quotes, such as \"1m\"",
+            ),
+            (
+                "[ng]\ntcp = \"yes\"",
+                "line 2: ng.tcp: found \"yes\", expected true or false, without quotes",
+            ),
+            (
+                "[ng]\nsuites = 1",
+                "line 2: ng.suites: found 1, expected a list in brackets, such as [\"AEAD_AES_256_GCM\"]",
+            ),
+            (
+                "[ng]\nsuites = [1]",
+                "line 2: ng.suites: found 1, expected text in quotes, such as \"AEAD_AES_256_GCM\"",
+            ),
+            ("interface = 1", "line 1: interface: found 1, expected sections, [[interface]]"),
+            (
+                "[[interface]]\naddress = 10",
+                "line 2: interface.address: found 10, expected text in quotes, such as \"127.0.0.1\"",
+            ),
+        ] {
+            assert_eq!(read(text), Err(format!("gateway.toml {expected}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_way_of_writing_a_whole_number_is_taken() {
+        for text in ["1_6", "+16", "0x10", "0o20", "0b1_0000"] {
+            let config = read(&format!("[relay]\ntos = {text}\n")).unwrap();
+            assert_eq!(config.relay.tos, 16, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_form_names_its_key() {
+        for (text, key) in [
+            ("[relay]\ntimeout = \"60\"", "relay.timeout: \"60\""),
+            ("[ng]\nlisten = \"x\"", "ng.listen: "),
+            ("[relay]\nio = \"iouring\"", "relay.io: "),
+            ("[[interface]]\naddress = \"eth0\"", "interface.address: "),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(&format!("gateway.toml line 2: {key}")), "{error}");
+        }
     }
 }

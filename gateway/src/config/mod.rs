@@ -70,6 +70,10 @@ pub struct Relay {
     /// SO_RCVBUF of each media socket; "0B" leaves the system's default.
     #[serde(with = "text")]
     pub receive_buffer: Size,
+    /// How long a busy worker lets packets gather between two turns, 1 ms at most; "off" or zero
+    /// for not at all.
+    #[serde(with = "text")]
+    pub linger: Timeout,
     /// End a call that got no packet for this long.
     #[serde(with = "text")]
     pub timeout: Timeout,
@@ -183,6 +187,7 @@ impl Default for Relay {
             strict_source: true,
             tos: 0,
             receive_buffer: Size(0),
+            linger: Timeout(Some(packet_io::uring::Config::default().linger)),
             timeout: Timeout::seconds(60),
             silent_timeout: Timeout::seconds(3600),
             offer_timeout: Timeout::seconds(3600),

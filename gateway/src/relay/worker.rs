@@ -33,7 +33,7 @@ pub struct WorkerConfig {
     pub index: usize,
     /// The driver to use.
     pub io: Choice,
-    /// Sizes of the io_uring driver.
+    /// Sizes of the io_uring driver, and how long either lets packets gather.
     pub uring: uring::Config,
     /// The processor to pin the thread to, if any.
     pub core: Option<usize>,
