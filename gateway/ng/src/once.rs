@@ -10,8 +10,11 @@ use crate::request::{Ignored, Reason};
 /// What has been warned about.
 #[derive(Debug, Default)]
 pub struct Once {
-    said: HashSet<(Reason, Box<[u8]>, Box<[u8]>)>,
+    said: HashSet<Said>,
 }
+
+/// The reason, and how name and value begin.
+type Said = (Reason, Box<[u8]>, Box<[u8]>);
 
 /// The answer of [`Once::first`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
