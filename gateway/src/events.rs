@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gateway_control::{Event, EventKind};
 use tokio::sync::broadcast;
+use tracing::Level;
 
 /// The process's events; clones share them.
 #[derive(Clone)]
@@ -57,11 +58,7 @@ impl Events {
             recent.events.pop_front();
         }
         recent.events.push_back(event.clone());
-        tracing::info!(
-            target: "gateway::event",
-            seq = event.seq, kind = event.kind.name(), object = event.object, from = event.from,
-            to = event.to, reason = event.reason, owner = event.owner,
-        );
+        log(&event);
         // Sent under the lock, so that followers see the numbers in order; nobody following is
         // no error.
         let _ = self.followers.send(event);
@@ -76,6 +73,25 @@ impl Events {
     /// What happens from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<Event> {
         self.followers.subscribe()
+    }
+}
+
+fn log(event: &Event) {
+    // A level is part of what tracing compiles for each place that logs.
+    macro_rules! log_at {
+        ($level:expr) => {
+            tracing::event!(
+                target: "gateway::event", $level,
+                seq = event.seq, kind = event.kind.name(), object = event.object,
+                from = event.from, to = event.to, reason = event.reason, owner = event.owner,
+            )
+        };
+    }
+    match event.kind {
+        EventKind::LimitReached | EventKind::WorkerStalled | EventKind::PlacementFallback => {
+            log_at!(Level::WARN);
+        }
+        _ => log_at!(Level::INFO),
     }
 }
 

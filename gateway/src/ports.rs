@@ -28,6 +28,33 @@ pub(crate) struct Ports {
     options: SocketOptions,
     /// A full range refuses thousands of calls for one reason.
     noise: Throttle,
+    shortage: Option<Shortage>,
+}
+
+/// What there was not enough of when a pair was refused last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// The setting or limit to widen.
+    pub(crate) object: &'static str,
+    /// Whose it is.
+    pub(crate) owner: &'static str,
+    /// What happened.
+    pub(crate) reason: String,
+}
+
+impl Shortage {
+    fn of(error: &PortError) -> Self {
+        let (object, owner) = match error {
+            PortError::Exhausted { .. } => ("relay.ports (--ports)", "config"),
+            PortError::NoAddress { .. } => ("interface (--interface)", "config"),
+            PortError::Bind { source, .. } => match source.raw_os_error() {
+                Some(libc::EMFILE) => ("RLIMIT_NOFILE", "kernel"),
+                Some(libc::ENFILE) => ("fs.file-max", "kernel"),
+                _ => ("media ports", "kernel"),
+            },
+        };
+        Self { object, owner, reason: error.to_string() }
+    }
 }
 
 struct InterfacePorts {
@@ -84,7 +111,12 @@ impl Ports {
                 turn: 0,
             })
             .collect();
-        Self { interfaces, range, options, noise: Throttle::new(NOISE_INTERVAL) }
+        Self { interfaces, range, options, noise: Throttle::new(NOISE_INTERVAL), shortage: None }
+    }
+
+    /// Why a pair was refused last; `None` while none was.
+    pub(crate) fn shortage(&self) -> Option<&Shortage> {
+        self.shortage.as_ref()
     }
 
     /// Which setting to change.
@@ -98,9 +130,10 @@ impl Ports {
                 "add an interface entry (--interface) of that name and family".to_owned()
             }
             PortError::Bind { source, .. } => match source.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE) => {
+                Some(libc::EMFILE) => {
                     "raise RLIMIT_NOFILE (LimitNOFILE in systemd, `ulimit -Hn`)".to_owned()
                 }
+                Some(libc::ENFILE) => "raise the sysctl fs.file-max".to_owned(),
                 Some(libc::EACCES | libc::EPERM) => {
                     "relay.ports (--ports) below 1024 need CAP_NET_BIND_SERVICE".to_owned()
                 }
@@ -155,6 +188,7 @@ impl PortSource for Ports {
                 if let Some(unsaid) = self.noise.admit(Instant::now()) {
                     tracing::warn!(unsaid, "{error}; {}", self.advice(&error));
                 }
+                self.shortage = Some(Shortage::of(&error));
                 Err(error)
             }
         }
@@ -329,6 +363,24 @@ mod tests {
         let mut ports = ports(&["127.77.0.6"], "41000-41009");
         let error = ports.open(FIRST, AddressFamily::V6).unwrap_err();
         assert!(matches!(error, PortError::NoAddress { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_shortage_names_what_ran_out() {
+        let bind = |errno| PortError::Bind {
+            address: "127.0.0.1:41000".parse().unwrap(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        assert_eq!(Shortage::of(&bind(libc::EMFILE)).object, "RLIMIT_NOFILE");
+        assert!(Shortage::of(&bind(libc::EMFILE)).reason.contains("Too many open files"));
+        assert_eq!(Shortage::of(&bind(libc::ENFILE)).object, "fs.file-max");
+        assert_eq!(Shortage::of(&bind(libc::ENOMEM)).object, "media ports");
+
+        let mut ports = ports(&["127.77.0.7"], "41000-41001");
+        let _only = ports.open(FIRST, AddressFamily::V4).unwrap();
+        assert_eq!(ports.shortage(), None);
+        ports.open(FIRST, AddressFamily::V4).unwrap_err();
+        assert_eq!(ports.shortage().unwrap().object, "relay.ports (--ports)");
     }
 
     #[test]

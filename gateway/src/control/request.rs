@@ -149,10 +149,12 @@ impl Control {
 
     fn refusal(&mut self, signal: &Signal, refused: Refused, now: Instant) -> Dict {
         let limit = refused == Refused::SESSION_LIMIT;
-        if limit {
+        let no_ports = refused == Refused::OUT_OF_PORTS;
+        // A call that is up and gets no further ports is not a call rejected.
+        if limit || (no_ports && self.call_of(&signal.call_id).is_none()) {
             self.ledger.ended(Ending::Rejected);
         }
-        if limit || refused == Refused::OUT_OF_PORTS {
+        if limit || no_ports {
             self.tell_limit(refused, now);
         }
         match limit && signal.supports_load_limit {
@@ -167,19 +169,20 @@ impl Control {
             return;
         }
         self.limit_quiet_until = Some(now + LIMIT_QUIET);
-        let object = match refused {
-            Refused::OUT_OF_PORTS => "relay.ports (--ports)",
-            _ if self.lifecycle == Lifecycle::Draining => "drain",
-            _ => "limits.max_calls",
+        let no_ports = refused == Refused::OUT_OF_PORTS;
+        let shortage = self.calls.ports().shortage().filter(|_| no_ports);
+        let (object, owner, reason) = match shortage {
+            Some(shortage) => (shortage.object, shortage.owner, shortage.reason.as_str()),
+            None if self.lifecycle == Lifecycle::Draining => ("drain", "operator", refused.0),
+            None if self.is_full() => ("limits.max_calls", "config", refused.0),
+            None => ("workers", "gateway", "a worker has more plans waiting than it can take"),
         };
-        self.events.record(Occurrence {
-            kind: EventKind::LimitReached,
-            object,
-            from: "",
-            to: "",
-            reason: refused.0,
-            owner: "config",
-        });
+        let kind = EventKind::LimitReached;
+        self.events.record(Occurrence { kind, object, from: "", to: "", reason, owner });
+    }
+
+    fn is_full(&self) -> bool {
+        self.calls.settings().max_sessions.is_some_and(|most| self.calls.len() >= most)
     }
 
     fn delete(&mut self, ticket: Ticket, delete: &Delete) {

@@ -67,7 +67,7 @@ impl LocalPorts {
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// Every pair of the range is taken.
-    #[error("all ports of interface {interface} are taken: widen the port range")]
+    #[error("all ports of interface {interface} are taken")]
     Exhausted {
         /// The interface's name.
         interface: String,

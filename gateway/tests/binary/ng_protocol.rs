@@ -150,7 +150,12 @@ fn an_exhausted_port_range_has_the_words_that_controllers_fail_over_on() {
     assert_eq!(gateway.metric("postern_calls"), up as f64);
     let (_, events) = gateway.admin("/v1/events");
     assert!(events.contains("limit.reached") && events.contains("--ports"), "{events}");
-    assert!(gateway.log().contains("relay.ports (--ports) is 20000-20007: widen it"));
+    let rejected = gateway.metric("rtpengine_closed_sessions_total{reason=\"rejected\"}");
+    assert_eq!(rejected, refused.len() as f64);
+    let log = gateway.log();
+    assert!(log.contains("relay.ports (--ports) is 20000-20007: widen it"), "{log}");
+    let event = log.lines().find(|line| line.contains("limit.reached")).unwrap();
+    assert!(event.contains("WARN") && event.contains("are taken"), "{event}");
 
     ng.ask(&json!({"command": "delete", "call-id": "1", "delete-delay": 0}));
     assert_eq!(ng.ask(&offer("again"))["result"], "ok");
