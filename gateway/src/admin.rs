@@ -46,8 +46,18 @@ pub(crate) enum AdminError {
         .0.display()
     )]
     Taken(PathBuf),
-    #[error("admin.listen (--admin) {}: {source}", path.display())]
+    #[error("admin.listen (--admin) {}: {source}{}", path.display(), hint(source))]
     Bind { path: PathBuf, source: io::Error },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; make its directory first, or give another path",
+        io::ErrorKind::PermissionDenied => "; give a path in a directory that is ours",
+        io::ErrorKind::AddrInUse => "; a file is in the way, remove it or give another path",
+        io::ErrorKind::InvalidInput => "; a socket's path has 107 bytes at most",
+        _ => "",
+    }
 }
 
 /// Binds where the configuration says; `None` if it says nowhere or there is nowhere.

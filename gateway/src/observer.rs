@@ -8,7 +8,7 @@ use gateway_control::{
     API_VERSION, CallDetail, CallList, CallSummary, Flow, InterfaceStatus, Lifecycle,
     ResidenceSummary, Status, StreamDetail, WorkerStatus,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::events::Events;
 use crate::metrics::Figures;
@@ -57,8 +57,8 @@ pub(crate) struct Observer {
     pub(crate) started: Instant,
     pub(crate) ng: SocketAddr,
     pub(crate) http: Option<SocketAddr>,
-    /// How long anybody may take to answer.
-    pub(crate) patience: Duration,
+    /// How long anybody may take to answer; a reload changes it.
+    pub(crate) patience: watch::Receiver<Duration>,
 }
 
 impl Observer {
@@ -71,7 +71,7 @@ impl Observer {
             calls: overview.calls,
             ledger: overview.ledger,
             ports: overview.ports,
-            workers: self.workers.snapshots(self.patience).await,
+            workers: self.workers.snapshots(self.patience()).await,
         })
     }
 
@@ -83,7 +83,7 @@ impl Observer {
     /// The gateway as a whole.
     pub(crate) async fn status(&self) -> Result<Status, Unavailable> {
         let overview = self.ask(Inquiry::Overview).await?;
-        let snapshots = self.workers.snapshots(self.patience).await;
+        let snapshots = self.workers.snapshots(self.patience()).await;
         let links = self.workers.links().iter().enumerate();
         let workers = links.zip(snapshots).map(|((worker, link), snapshot)| WorkerStatus {
             worker,
@@ -120,6 +120,10 @@ impl Observer {
         }))
     }
 
+    fn patience(&self) -> Duration {
+        *self.patience.borrow()
+    }
+
     async fn ask<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Inquiry,
@@ -130,7 +134,7 @@ impl Observer {
             answer.await.map_err(|_| Unavailable)
         };
         // Twice, since control may itself wait that long for a worker.
-        tokio::time::timeout(self.patience * 2, exchange).await.unwrap_or(Err(Unavailable))
+        tokio::time::timeout(self.patience() * 2, exchange).await.unwrap_or(Err(Unavailable))
     }
 }
 
@@ -189,5 +193,30 @@ fn residence(residence: Residence) -> ResidenceSummary {
         p99_seconds: seconds(residence.p99_ns),
         p999_seconds: seconds(residence.p999_ns),
         max_seconds: seconds(residence.max_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reload_changes_how_long_control_may_take_to_answer() {
+        let (inquiries, _never_read) = mpsc::channel(1);
+        let (patience, patience_now) = watch::channel(Duration::from_secs(3600));
+        let observer = Observer {
+            inquiries,
+            workers: crate::workers::idle(1).0,
+            events: Events::new(),
+            started: Instant::now(),
+            ng: (Ipv4Addr::LOCALHOST, 2223).into(),
+            http: None,
+            patience: patience_now,
+        };
+        patience.send_replace(Duration::from_millis(10));
+        let asked = tokio::time::timeout(Duration::from_secs(10), observer.status()).await;
+        assert!(asked.unwrap().is_err());
     }
 }

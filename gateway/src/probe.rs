@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, UdpSocket};
 
-use packet_io::{Choice, uring};
+use packet_io::{Choice, OpenError, uring};
 
 use crate::machine::{Machine, sysctl};
 
@@ -48,7 +48,10 @@ fn kernel() -> Finding {
 
 fn driver(what: &str, choice: Choice) -> Finding {
     match packet_io::open(choice, &uring::Config::default()) {
+        Ok(_) if choice == Choice::Epoll => Finding::new(what, "yes", "opened an epoll instance"),
         Ok(opened) => Finding::new(what, "yes", opened.reason),
+        // Nobody asked for it here, so nothing is to be chosen instead.
+        Err(OpenError::Uring { reason }) => Finding::new(what, "no", reason),
         Err(error) => Finding::new(what, "no", error.to_string()),
     }
 }

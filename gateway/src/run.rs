@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminError, AdminSocket};
@@ -88,6 +89,7 @@ async fn serve(
     let signals = Signals::install().map_err(process("signal handlers"))?;
     let opened = open(&config).await?;
     let (feeds, inputs) = control::channels();
+    let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
         inquiries: feeds.inquiries.clone(),
         workers: workers.clone(),
@@ -95,9 +97,9 @@ async fn serve(
         started: Instant::now(),
         ng: opened.ng_address,
         http: opened.http.as_ref().and_then(|listener| listener.local_addr().ok()),
-        patience: config.limits.report_timeout.0,
+        patience: patience_now,
     };
-    announce(&observer, opened.admin.as_ref());
+    announce(&config, &observer, opened.admin.as_ref());
     tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
     let (outboxes, alive) = connect(inlets, &feeds);
     let control =
@@ -105,8 +107,16 @@ async fn serve(
     let control = tokio::spawn(control.run(inputs));
     let _socket_file = listen(&config, opened.ng_tcp, opened.http, opened.admin, &feeds, observer);
     let notifier = Notifier::from_environment();
-    let supervisor =
-        Supervisor { config, source, filter, events, orders: feeds.orders, notifier, alive };
+    let supervisor = Supervisor {
+        config,
+        source,
+        filter,
+        events,
+        orders: feeds.orders,
+        notifier,
+        alive,
+        patience,
+    };
     supervisor.watch(signals, control).await.map_err(process("control"))
 }
 
@@ -157,14 +167,16 @@ async fn open(config: &Config) -> Result<Opened, RunError> {
     Ok(Opened { ng, ng_address, ng_tcp, http, admin })
 }
 
-fn announce(observer: &Observer, admin: Option<&AdminSocket>) {
+fn announce(config: &Config, observer: &Observer, admin: Option<&AdminSocket>) {
     for (worker, link) in observer.workers.links().iter().enumerate() {
         tracing::info!(worker, driver = link.driver, reason = link.reason, "worker");
     }
     let http = observer.http.map_or_else(|| "none".to_owned(), |address| address.to_string());
     let admin =
         admin.map_or_else(|| "none".to_owned(), |socket| socket.path.0.display().to_string());
-    tracing::info!(ng = %observer.ng, http, admin, "relaying");
+    let interfaces: Vec<String> = config.interface.iter().map(ToString::to_string).collect();
+    let (interfaces, ports) = (interfaces.join(" "), config.relay.ports);
+    tracing::info!(ng = %observer.ng, http, admin, interfaces, %ports, "relaying");
 }
 
 /// Gives every worker's events one way into control. The tasks end when their workers do.

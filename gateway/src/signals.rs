@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway_control::EventKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cli::SettingArguments;
@@ -35,6 +35,8 @@ pub(crate) struct Supervisor {
     pub(crate) notifier: Notifier,
     /// A task for each worker that ends with it.
     pub(crate) alive: JoinSet<usize>,
+    /// `limits.report_timeout`, for the HTTP listener and the admin API.
+    pub(crate) patience: watch::Sender<Duration>,
 }
 
 impl Signals {
@@ -110,6 +112,7 @@ impl Supervisor {
             [] => "SIGHUP".to_owned(),
             kept => format!("SIGHUP; these need a restart and stay: {}", kept.join(", ")),
         };
+        self.patience.send_replace(config.limits.report_timeout.0);
         self.config = config.clone();
         let _ = self.orders.send(Order::Reconfigure(Box::new(config))).await;
         self.tell(EventKind::ConfigReloaded, object, &reason);

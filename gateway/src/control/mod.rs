@@ -239,7 +239,10 @@ impl Control {
             object: "gateway",
             from: "running",
             to: "draining",
-            reason: &format!("SIGTERM; {} calls are up", self.calls.len()),
+            reason: &match self.calls.len() {
+                1 => "SIGTERM; 1 call is up".to_owned(),
+                calls => format!("SIGTERM; {calls} calls are up"),
+            },
             owner: "operator",
         });
     }

@@ -77,6 +77,15 @@ fn a_taken_port_names_the_setting() {
 }
 
 #[test]
+fn an_admin_socket_without_a_directory_says_to_make_it() {
+    let address = own_address();
+    let (ng, path) = (format!("{address}:0"), "/tmp/postern-no-such-directory/admin.sock");
+    let error = refused(&["run", "--ng", &ng, "--http", "none", "--admin", path]);
+    assert!(error.contains("admin.listen (--admin)") && error.contains(path), "{error}");
+    assert!(error.contains("make its directory first"), "{error}");
+}
+
+#[test]
 fn what_is_not_in_this_release_is_refused_and_says_so() {
     for flags in [&["--io", "xdp"][..], &["--state-dir", "/tmp"], &["--admin", "127.0.0.1:1"]] {
         let error = refused(&[&["run"], flags].concat());
@@ -98,6 +107,7 @@ fn probe_gives_each_line_its_evidence() {
         assert!(line.split("  ").filter(|part| !part.is_empty()).count() >= 2, "{line}");
     }
     assert!(text.contains("driver io_uring") && text.contains("driver epoll"), "{text}");
+    assert!(!text.contains("asked for"), "a probe asks for nothing: {text}");
 }
 
 #[test]

@@ -10,6 +10,17 @@ use crate::media::{Party, plain_call};
 use crate::process::{Gateway, own_address};
 
 #[test]
+fn the_log_of_the_start_names_interfaces_and_ports_beside_the_listeners() {
+    let gateway = Gateway::start(&["--ports", "20000-20099"]);
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("relaying")).unwrap();
+    let interface = format!("default/{}", gateway.address);
+    for part in ["ng=", "http=", "admin=", &interface, "ports=20000-20099"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[test]
 fn sigint_ends_within_a_second_whatever_is_up() {
     let mut gateway = Gateway::start(&[]);
     let mut ng = gateway.ng();
@@ -31,6 +42,7 @@ fn sigterm_refuses_new_calls_and_ends_with_the_last_one() {
     let [towards_callee, _] = plain_call(&mut ng, "old", &caller, &callee);
     gateway.signal(Signal::TERM);
     gateway.wait_for_log("drain.started");
+    assert!(gateway.log().contains("SIGTERM; 1 call is up"), "{}", gateway.log());
 
     let mut offer = json!({
         "command": "offer", "call-id": "new", "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
