@@ -82,7 +82,8 @@ pub struct SettingArguments {
     /// Metrics and health over HTTP, read-only, or "none" [default: 127.0.0.1:9431]
     #[arg(long, value_name = "ADDR:PORT|none")]
     http: Option<Listen>,
-    /// Whose defaults the ng protocol follows [default: postern]
+    /// Whose ways the ng protocol follows; with rtpengine, SRTP keys may pass from leg to leg and
+    /// strict source is off [default: postern]
     #[arg(long, value_enum, value_name = "WHOSE")]
     ng_compat: Option<Compat>,
     /// Driver for media sockets [default: auto]

@@ -31,7 +31,7 @@ pub(crate) fn session(config: &Config) -> session::Settings {
         suites: config.ng.suites.iter().map(|Suite(profile)| *profile).collect(),
         compat: config.ng.compat.into(),
         learning: relay.endpoint_learning.into(),
-        strict_source: relay.strict_source,
+        strict_source: relay.strict_source.unwrap_or(config.ng.compat == Compat::Postern),
         tos: (relay.tos != 0).then_some(relay.tos),
         delete_delay: relay.delete_delay.0,
         timeout: or_never(relay.timeout),
@@ -134,6 +134,19 @@ mod tests {
         assert_eq!(worker(&config, 0).uring.linger, Duration::from_micros(250));
         config.relay.linger = Timeout::OFF;
         assert_eq!(worker(&config, 0).uring.linger, Duration::ZERO);
+    }
+
+    #[test]
+    fn strict_source_is_on_unless_the_incumbents_defaults_are_wanted_or_the_file_says() {
+        let mut config = Config::default();
+        assert!(session(&config).strict_source);
+        config.ng.compat = Compat::Rtpengine;
+        assert!(!session(&config).strict_source);
+        config.relay.strict_source = Some(true);
+        assert!(session(&config).strict_source);
+        config.ng.compat = Compat::Postern;
+        config.relay.strict_source = Some(false);
+        assert!(!session(&config).strict_source);
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub struct Relay {
     pub endpoint_learning: Learning,
     /// SRTP replay window in packets, 64 to 32768.
     pub replay_window: usize,
-    /// Accept media only from the learned address; signalling can ask for it per call too.
-    pub strict_source: bool,
+    /// Accept media only from the learned address; signalling can ask for it per call too. Left
+    /// out, it is on, and off where `ng.compat` is `rtpengine`.
+    pub strict_source: Option<bool>,
     /// TOS / traffic class of what we send, 0 to 255.
     pub tos: u8,
     /// SO_RCVBUF of each media socket; "0B" leaves the system's default.
@@ -184,7 +185,7 @@ impl Default for Relay {
             ports: PortRange { min: 30000, max: 39999 },
             endpoint_learning: Learning::Heuristic,
             replay_window: 1024,
-            strict_source: true,
+            strict_source: None,
             tos: 0,
             receive_buffer: Size(0),
             linger: Timeout(Some(packet_io::uring::Config::default().linger)),

@@ -155,7 +155,7 @@ impl Weighing<'_> {
             return Ok(Err(OTHER_PROTECTION));
         }
         let answerer_keys = match offered.protocol.is_srtp() {
-            true => match crypto::accepted(&offered.crypto, self.in_force(to), &said.crypto) {
+            true => match crypto::accepted(&offered.crypto, self.agreed(to), &said.crypto) {
                 Some((local, peer)) => Some(SdesKeys {
                     peer: peer.dangerous_duplicate(),
                     local: local.dangerous_duplicate(),
@@ -165,7 +165,13 @@ impl Weighing<'_> {
             false => None,
         };
         let other_leg = answerer_keys.as_ref().map(|keys| keys.local.key.profile());
+        let shared = answerer_keys.as_ref().filter(|keys| keys.local.shared);
         let offerer_keys = match offer.protocol.is_srtp() {
+            _ if shared.is_some() => match shared.and_then(|keys| shared_keys(&offer.crypto, keys))
+            {
+                Some(keys) => Some(keys),
+                None => return Ok(Err(NOT_SHARED)),
+            },
             true => match self.offerer_keys(&offer.crypto, from, other_leg)? {
                 Some(keys) => Some(keys),
                 None => return Ok(Err(NO_SUITE)),
@@ -202,14 +208,30 @@ impl Weighing<'_> {
             }
             _ => crypto::generate(peer.key.profile(), self.context.random)?,
         };
-        let local = LocalCrypto { tag: peer.tag, key, used: true };
+        let local = LocalCrypto { tag: peer.tag, key, used: true, shared: false };
         Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
     }
 
     /// Our key in force towards a party.
     fn in_force(&self, stream: StreamIndex) -> Option<&LocalCrypto> {
+        self.call.stream(stream).own_crypto()
+    }
+
+    /// The key that a party holds, be it ours or the other party's.
+    fn agreed(&self, stream: StreamIndex) -> Option<&LocalCrypto> {
         self.call.stream(stream).local_crypto()
     }
+}
+
+/// The offerer's pair where the answerer chose the offerer's own key: that key, and the
+/// answerer's. None where a later offer took that key back, or where the answerer's packets carry
+/// an MKI, which we do not print.
+fn shared_keys(offered: &[PeerCrypto], answerer: &SdesKeys) -> Option<SdesKeys> {
+    let own = |peer: &&PeerCrypto| peer.key == answerer.local.key && peer.mki.is_empty();
+    let peer = offered.iter().find(own).filter(|_| answerer.peer.mki.is_empty())?;
+    let key = answerer.peer.key.dangerous_duplicate();
+    let local = LocalCrypto { tag: peer.tag, key, used: true, shared: true };
+    Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
 }
 
 /// The answerer gets its name, and the two are each other's now.
@@ -258,6 +280,7 @@ fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: Str
         stream.point_to(remote);
     }
     match leg.keys {
+        Some(keys) if keys.local.shared => stream.share(keys),
         Some(keys) => stream.protect(keys),
         None => stream.clear(),
     }
@@ -315,4 +338,6 @@ const NO_KEY: &str = "media rejected: the answer has SRTP without a usable a=cry
 const NOT_OFFERED: &str = "media rejected: the answer has a section that was not offered";
 const OTHER_PROTECTION: &str = "media rejected: SRTP offered and RTP answered, or the reverse";
 const OTHER_SUITE: &str = "media rejected: the answer's a=crypto is none of those offered";
+const NOT_SHARED: &str =
+    "media rejected: the key passed through was withdrawn or answered with an MKI";
 const NO_SUITE: &str = "media rejected: no suite offered is allowed by SDES options";

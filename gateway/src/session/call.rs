@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::relay::command::{CallKey, CallPlan, StreamIndex};
+use crate::relay::command::{CallKey, CallPlan, StreamIndex, StreamPlan};
 
 use super::EndReason;
 use super::party::{Party, PartyIndex};
@@ -84,7 +84,11 @@ impl Call {
 
     /// The whole call as it should be, each piece of news once.
     pub(super) fn plan(&mut self) -> CallPlan {
-        CallPlan { call: self.key, streams: self.streams.iter_mut().map(Stream::plan).collect() }
+        let mut streams: Vec<StreamPlan> = self.streams.iter_mut().map(Stream::plan).collect();
+        for (plan, stream) in streams.iter_mut().zip(&self.streams) {
+            plan.peer = plan.peer.filter(|peer| stream.mirrors(self.stream(*peer)));
+        }
+        CallPlan { call: self.key, streams }
     }
 
     /// Ends a stream; whoever sent to it sends nowhere until told.

@@ -1,8 +1,9 @@
 //! SDES negotiation (RFC 4568): which suites we offer under which tags, which one we answer with,
 //! and which of our keys an answer has chosen.
 //!
-//! Every leg gets keys of our own: the other leg's key is never passed on, so both sides are
-//! always decrypted, checked and encrypted again. Keys that are in use stay over a re-INVITE for
+//! Every leg gets keys of our own: the other leg's key is not passed on, so both sides are
+//! decrypted, checked and encrypted again. With [`Compat::Rtpengine`] an offer also hands on the
+//! offerer's keys ([`Sharing`]); what is agreed under such a key passes as it is. Keys that are in use stay over a re-INVITE for
 //! as long as the peer goes on choosing their suite.
 
 use ng::request::Sdes;
@@ -24,6 +25,18 @@ pub(super) struct LocalCrypto {
     /// It has been in force: once another has taken its place it cannot come back, because its
     /// packet indexes would start over under the same key.
     pub(super) used: bool,
+    /// It is the other leg's, handed on: nothing is ever sealed with it here, because its owner
+    /// seals with it.
+    pub(super) shared: bool,
+}
+
+/// Whether an offer hands the offerer's keys on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Only keys of our own.
+    Never,
+    /// The offerer's own key for every suite that it offered (shared-key passthrough).
+    OfferersKeys,
 }
 
 /// Keys of ours that a party has seen.
@@ -82,7 +95,8 @@ impl PeerCrypto {
 impl LocalCrypto {
     /// A second owner: one is printed or in force, the other may be chosen later.
     pub(super) fn dangerous_duplicate(&self) -> Self {
-        Self { tag: self.tag, key: self.key.dangerous_duplicate(), used: self.used }
+        let key = self.key.dangerous_duplicate();
+        Self { tag: self.tag, key, used: self.used, shared: self.shared }
     }
 
     /// As it is written into SDP.
@@ -105,7 +119,7 @@ pub(super) fn offer(
     settings: &Settings,
     sdes: &Sdes,
     shown: Shown<'_>,
-    source: &[PeerCrypto],
+    (source, sharing): (&[PeerCrypto], Sharing),
     random: &SystemRandom,
 ) -> Result<Vec<LocalCrypto>, Refused> {
     let mut list: Vec<LocalCrypto> = Vec::with_capacity(settings.suites.len());
@@ -119,17 +133,21 @@ pub(super) fn offer(
             continue;
         }
         let before = shown.offered.iter().find(|local| local.key.profile() == profile);
-        let before = before.filter(|local| !local.used);
-        let wanted = source.iter().find(|peer| peer.key.profile() == profile).map(|p| p.tag);
+        let before = before.filter(|local| !local.used && !local.shared);
+        let theirs = source.iter().find(|peer| peer.key.profile() == profile);
+        let wanted = theirs.map(|peer| peer.tag);
         let is_free = |tag: &u32| list.iter().all(|local| local.tag != *tag);
         let seen = wanted.into_iter().chain(before.map(|local| local.tag)).find(is_free);
         let tag = seen.unwrap_or(unseen);
         unseen += u32::from(seen.is_none());
-        let key = match before {
-            Some(local) => local.key.dangerous_duplicate(),
-            None => generate(profile, random)?,
+        // We print no MKI, so packets that carry one cannot pass as they are.
+        let handed_on = theirs.filter(|p| sharing == Sharing::OfferersKeys && p.mki.is_empty());
+        let key = match (handed_on, before) {
+            (Some(peer), _) => peer.key.dangerous_duplicate(),
+            (None, Some(local)) => local.key.dangerous_duplicate(),
+            (None, None) => generate(profile, random)?,
         };
-        list.push(LocalCrypto { tag, key, used: false });
+        list.push(LocalCrypto { tag, key, used: false, shared: handed_on.is_some() });
     }
     Ok(list)
 }

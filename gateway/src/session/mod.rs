@@ -12,8 +12,8 @@
 //!
 //! Limits. There is no DTLS and no ICE agent here yet: sections that only DTLS could key are
 //! rejected (an offer of nothing else is refused), and ICE attributes are always taken out, so
-//! that no peer waits for checks that nobody answers. Keys are never passed from leg to leg, not
-//! even for `ng.compat = "rtpengine"`, which here changes the order of suites alone. A call keeps
+//! that no peer waits for checks that nobody answers. Keys pass from leg to leg
+//! only for `ng.compat = "rtpengine"` between two SRTP parties. A call keeps
 //! its ports whatever changes (`port-latching` is how it always is), and an answer under one more
 //! tag is an alias of the callee that answered before, `new-branch` or not: its media comes to
 //! the ports of that callee's offer.

@@ -19,7 +19,7 @@ use crate::relay::command::StreamIndex;
 
 use super::body;
 use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
-use super::crypto::{self, PeerCrypto, Shown};
+use super::crypto::{self, PeerCrypto, Sharing, Shown};
 use super::dialogue::{Dialogue, Side};
 use super::lease::{Lease, Leased};
 use super::media::{Kind, Said};
@@ -28,7 +28,7 @@ use super::origin;
 use super::party::{Offered, Party, PartyIndex};
 use super::place::{self, Place, Places};
 use super::ports::{LocalPorts, PortSource};
-use super::settings::{Settings, family_of};
+use super::settings::{Compat, Settings, family_of};
 use super::stream::Stream;
 use super::{Refused, Warnings};
 
@@ -196,7 +196,8 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         let crypto = match protocol.is_srtp() {
             true => {
                 let source = if said.protocol.is_srtp() { &said.crypto[..] } else { &[] };
-                crypto::offer(settings, &signal.sdes, shown, source, random)?
+                let sharing = self.sharing(index, stream);
+                crypto::offer(settings, &signal.sdes, shown, (source, sharing), random)?
             }
             false => Vec::new(),
         };
@@ -208,6 +209,21 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
     }
 
+    /// Whether the answerer gets the offerer's keys. Not where either leg has a key of ours in
+    /// force: its packet indexes are known to us alone and cannot be handed over.
+    fn sharing(&self, index: usize, answerer: Option<&Stream>) -> Sharing {
+        let flags = &self.context.signal.flags;
+        let offerer = open_stream(self.call, self.dialogue.offerer, index);
+        let mut legs = offerer.map(|stream| self.call.stream(stream)).into_iter().chain(answerer);
+        let wanted = self.context.settings.compat == Compat::Rtpengine
+            && !flags.recrypt
+            && !flags.no_passthrough;
+        match wanted && !legs.any(|leg| leg.own_crypto().is_some()) {
+            true => Sharing::OfferersKeys,
+            false => Sharing::Never,
+        }
+    }
+
     /// The keys that the answerer has seen of a section.
     fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
         let party = match self.dialogue.answerer {
@@ -216,7 +232,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         };
         let offered = party.and_then(|party| party.media.get(index)?.offered.as_ref());
         Shown {
-            in_force: stream.and_then(Stream::local_crypto),
+            in_force: stream.and_then(Stream::own_crypto),
             offered: offered.map_or(&[], |offered| &offered.crypto),
         }
     }

@@ -45,6 +45,8 @@ enum Protection {
     Clear,
     /// SDES.
     Srtp(Box<SdesKeys>),
+    /// SRTP under keys that the parties share, passed as it is; `local` is the other party's.
+    Shared(Box<SdesKeys>),
 }
 
 /// Both directions' keys of an SRTP leg.
@@ -135,10 +137,34 @@ impl Stream {
 
     /// Makes the leg plain RTP.
     pub(super) fn clear(&mut self) {
-        if !matches!(self.protection, Protection::Clear) {
-            self.protection = Protection::Clear;
+        self.pass_as_is();
+        self.protection = Protection::Clear;
+    }
+
+    /// Makes the leg SRTP that passes untouched: the party holds the other party's key. It is
+    /// only ever joined to its mirror image ([`Self::mirrors`]).
+    pub(super) fn share(&mut self, keys: SdesKeys) {
+        self.pass_as_is();
+        self.protection = Protection::Shared(Box::new(keys));
+    }
+
+    fn pass_as_is(&mut self) {
+        if !matches!(self.protection, Protection::Clear | Protection::Shared(_)) {
             self.news.receive_key = Some(KeyPlan::Clear);
             self.news.send_key = Some(KeyPlan::Clear);
+        }
+    }
+
+    /// Whether packets may go from this leg to the other: either both open and seal, or each
+    /// holds exactly the other's key. The worker takes a shared leg for plain RTP, so joined to
+    /// anything else it would let clear media through to an SRTP party.
+    pub(super) fn mirrors(&self, other: &Self) -> bool {
+        match (&self.protection, &other.protection) {
+            (Protection::Shared(here), Protection::Shared(there)) => {
+                here.local.key == there.peer.key && there.local.key == here.peer.key
+            }
+            (Protection::Shared(_), _) | (_, Protection::Shared(_)) => false,
+            _ => true,
         }
     }
 
@@ -147,7 +173,7 @@ impl Stream {
     pub(super) fn protect(&mut self, keys: SdesKeys) {
         let old = match &self.protection {
             Protection::Srtp(old) => Some(old),
-            Protection::Clear | Protection::Unsettled => None,
+            Protection::Clear | Protection::Unsettled | Protection::Shared(_) => None,
         };
         if old.is_none_or(|old| !old.peer.same_key(&keys.peer)) {
             self.news.receive_key = Some(keys.peer.plan());
@@ -158,18 +184,23 @@ impl Stream {
         self.protection = Protection::Srtp(Box::new(keys));
     }
 
-    /// Our key towards the party, where one is agreed.
+    /// The key agreed towards the party: ours, or the other party's where they share.
     pub(super) fn local_crypto(&self) -> Option<&LocalCrypto> {
         match &self.protection {
-            Protection::Srtp(keys) => Some(&keys.local),
+            Protection::Srtp(keys) | Protection::Shared(keys) => Some(&keys.local),
             Protection::Clear | Protection::Unsettled => None,
         }
+    }
+
+    /// Our own key towards the party, where one is in force.
+    pub(super) fn own_crypto(&self) -> Option<&LocalCrypto> {
+        self.local_crypto().filter(|local| !local.shared)
     }
 
     /// The suite the party protects with, where it is SRTP.
     pub(super) fn suite(&self) -> Option<Profile> {
         match &self.protection {
-            Protection::Srtp(keys) => Some(keys.peer.key.profile()),
+            Protection::Srtp(keys) | Protection::Shared(keys) => Some(keys.peer.key.profile()),
             Protection::Unsettled | Protection::Clear => None,
         }
     }

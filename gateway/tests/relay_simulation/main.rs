@@ -11,3 +11,4 @@ mod crossing;
 mod numbers;
 mod signalling;
 mod strangers;
+mod untouched;

@@ -4,6 +4,7 @@
 mod dialogues;
 mod hold_and_mux;
 mod lifetimes;
+mod passthrough;
 mod properties;
 mod sdes;
 mod world;
