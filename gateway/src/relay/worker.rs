@@ -101,6 +101,9 @@ pub enum StartError {
     },
 }
 
+/// The shortest that the scheduler grants. With the default of about 3 ms, whatever else runs on
+/// the core holds up media for that long at a time.
+const SLICE: Duration = Duration::from_micros(100);
 /// Commands that wait before their sender has to.
 const INBOX: usize = 1024;
 /// Events that wait; what does not fit is told again by a later scan.
@@ -175,6 +178,10 @@ fn open(config: &WorkerConfig) -> Result<(AnyDriver, Ready, Runtime), StartError
     let worker = config.index;
     if let Some(core) = config.core {
         sys::pin_current_thread(core).map_err(|source| StartError::Pin { worker, core, source })?;
+    }
+    if let Err(error) = sys::request_short_slice(SLICE) {
+        // A container's seccomp profile may forbid it: slower to wake on a busy core, no worse.
+        tracing::info!(worker, %error, "not scheduled in short slices");
     }
     let Opened { driver, reason, fallback } = packet_io::open(config.io, &config.uring)?;
     let runtime =
