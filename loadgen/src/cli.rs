@@ -11,7 +11,8 @@ use srtp::Profile;
 /// Sets up calls over ng, sends paced media both ways, and shows the tail of what came through.
 ///
 /// Exit codes: 0 all media arrived; 1 the run could not be made; 2 wrong usage; 3 media was lost
-/// or damaged; 4 loadgen itself was the bottleneck, so the result says nothing about the relay.
+/// or damaged; 4 (`run` only) loadgen itself was the bottleneck, so the result says nothing about
+/// the relay.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Cli {
