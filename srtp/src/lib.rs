@@ -30,8 +30,9 @@
 //! Not here: parsing of SDES lines, DTLS, sockets, clocks. Known limits: one master key per
 //! direction, no header-extension encryption, key derivation rate zero only; `ring` does not
 //! zeroize the expanded GCM keys.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod backend;
 mod index;
 mod lifetime;
 mod master_key;
@@ -44,9 +45,12 @@ pub mod rtcp;
 pub mod rtp;
 mod sender;
 mod session_keys;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod streams;
 mod transform;
 
+pub use backend::Backend;
 pub use index::PacketIndex;
 pub use lifetime::KeyState;
 pub use master_key::MasterKey;
