@@ -25,7 +25,7 @@ fn protect(criterion: &mut Criterion) {
     let plain = plain_batch();
     for profile in Profile::ALL {
         group.bench_function(BenchmarkId::new("ours", profile), |bencher| {
-            let new = || Sender::new(&key(profile), &Policy::default());
+            let new = || Sender::new(&key(profile), &Policy::default()).expect("suitable");
             bencher.iter_custom(|iterations| {
                 in_batches(iterations, &plain, new, |sender, packet| {
                     sender.protect_rtp(packet, PLAIN_LEN).is_ok()
@@ -52,7 +52,7 @@ fn open(criterion: &mut Criterion) {
         let protected = protected_batch(profile);
         let len = PLAIN_LEN + profile.rtp_overhead();
         group.bench_function(BenchmarkId::new("ours", profile), |bencher| {
-            let new = || Receiver::new(&key(profile), &Policy::default());
+            let new = || Receiver::new(&key(profile), &Policy::default()).expect("suitable");
             bencher.iter_custom(|iterations| {
                 in_batches(iterations, &protected, new, |receiver, packet| {
                     receiver.open_rtp(&mut packet[..len]).is_ok()
@@ -78,7 +78,7 @@ fn protect_rtcp(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for profile in Profile::ALL {
         group.bench_function(BenchmarkId::new("ours", profile), |bencher| {
-            let new = || Sender::new(&key(profile), &Policy::default());
+            let new = || Sender::new(&key(profile), &Policy::default()).expect("suitable");
             bencher.iter_custom(|iterations| {
                 in_batches(iterations, &plain_batch(), new, |sender, packet| {
                     sender.protect_rtcp(packet, RTCP_LEN).is_ok()
@@ -94,7 +94,7 @@ fn new_direction(criterion: &mut Criterion) {
     for profile in Profile::ALL {
         let key = key(profile);
         group.bench_function(BenchmarkId::new("ours", profile), |bencher| {
-            bencher.iter(|| black_box(Receiver::new(&key, &Policy::default())));
+            bencher.iter(|| black_box(Receiver::new(&key, &Policy::default()).expect("suitable")));
         });
     }
 }
@@ -172,7 +172,7 @@ fn plain_batch() -> Vec<Buffer> {
 }
 
 fn protected_batch(profile: Profile) -> Vec<Buffer> {
-    let mut sender = Sender::new(&key(profile), &Policy::default());
+    let mut sender = Sender::new(&key(profile), &Policy::default()).expect("suitable");
     let mut batch = plain_batch();
     for packet in &mut batch {
         sender.protect_rtp(packet, PLAIN_LEN).expect("protects");

@@ -17,6 +17,10 @@ impl PacketIndex {
         Self((roc as u64) << 16 | sequence as u64)
     }
 
+    pub(crate) const fn from_value(index: u64) -> Self {
+        Self(index)
+    }
+
     /// The whole 48-bit number.
     pub const fn value(self) -> u64 {
         self.0

@@ -10,9 +10,9 @@
 //! use srtp::{MasterKey, Policy, Profile, Receiver, Refusal, Sender};
 //!
 //! let profile = Profile::AeadAes128Gcm;
-//! let key = MasterKey::from_concatenated(profile, &[7; 28]).ok_or("28 bytes of key and salt")?;
-//! let mut sender = Sender::new(&key, &Policy::default());
-//! let mut receiver = Receiver::new(&key, &Policy::default());
+//! let key = MasterKey::from_concatenated(profile, &[7; 28])?;
+//! let mut sender = Sender::new(&key, &Policy::default())?;
+//! let mut receiver = Receiver::new(&key, &Policy::default())?;
 //!
 //! let plain = *b"\x80\x00\x00\x01\x00\x00\x00\xa0\xca\xfe\xba\xbehello";
 //! let mut buffer = [0; 64];
@@ -34,8 +34,10 @@
 
 mod backend;
 mod index;
+mod key_ring;
 mod lifetime;
 mod master_key;
+mod mki;
 mod policy;
 mod profile;
 mod receiver;
@@ -49,14 +51,18 @@ mod session_keys;
 mod simd;
 mod streams;
 mod transform;
+mod unsuitable;
 
 pub use backend::Backend;
 pub use index::PacketIndex;
-pub use lifetime::KeyState;
-pub use master_key::MasterKey;
-pub use policy::{Mki, Policy};
+pub use key_ring::{KeyStatus, MAX_KEYS};
+pub use lifetime::{KeyState, Lifetimes};
+pub use master_key::{KeyParameters, MasterKey};
+pub use mki::Mki;
+pub use policy::Policy;
 pub use profile::Profile;
 pub use receiver::{Opened, OpenedRtcp, Receiver};
-pub use refusal::Refusal;
+pub use refusal::{Malformed, Refusal};
 pub use sender::{Sealed, SealedRtcp, Sender};
 pub use session_keys::{PacketKind, SessionKeys};
+pub use unsuitable::{KeyNotFound, Unsuitable};

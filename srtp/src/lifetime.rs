@@ -1,11 +1,54 @@
 //! How many packets a key has protected, and how many it may (RFC 3711 section 9.2).
 //!
-//! The count is per key, across all its SSRCs. When either kind of packet reaches its limit the
-//! key is finished for both: "as soon as either the maximum number of SRTP or SRTCP packets has
-//! been secured with the same key" a new one is needed. The soft limit, at seven eighths, says
-//! so early, as a value: at 50 packets a second even a lifetime of 2^20 leaves 40 minutes.
+//! The count is per key, across all its SSRCs, SRTP and SRTCP apart. When either kind of packet
+//! reaches its limit the key is finished for both: "as soon as either the maximum number of SRTP
+//! or SRTCP packets has been secured with the same key" a new one is needed. The soft limit, at
+//! seven eighths, says so early, as a value: at 50 packets a second even a lifetime of 2^20
+//! leaves 40 minutes.
 
-use crate::{PacketIndex, Policy, Refusal};
+use crate::{PacketIndex, Refusal, Unsuitable};
+
+/// How many packets a key may protect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    rtp: u64,
+    rtcp: u64,
+}
+
+impl Lifetimes {
+    /// The most that RFC 3711 allows: 2^48 SRTP and 2^31 SRTCP packets.
+    pub const MAX: Self = Self { rtp: PacketIndex::COUNT, rtcp: 1 << 31 };
+
+    /// 1 to 2^48 SRTP packets and 1 to 2^31 SRTCP packets.
+    pub fn new(rtp: u64, rtcp: u64) -> Result<Self, Unsuitable> {
+        let lifetimes = Self { rtp, rtcp };
+        let within = (1..=Self::MAX.rtp).contains(&rtp) && (1..=Self::MAX.rtcp).contains(&rtcp);
+        if within { Ok(lifetimes) } else { Err(Unsuitable::lifetimes(lifetimes)) }
+    }
+
+    /// The one number that SDES carries (RFC 4568 section 6.1): "the maximum number of SRTP or
+    /// SRTCP packets encrypted using this master key", 1 to 2^48. It binds both kinds, SRTCP at
+    /// most up to its own ceiling of 2^31.
+    pub fn from_sdes(packets: u64) -> Result<Self, Unsuitable> {
+        Self::new(packets, packets.min(Self::MAX.rtcp))
+    }
+
+    /// SRTP packets.
+    pub fn rtp(self) -> u64 {
+        self.rtp
+    }
+
+    /// SRTCP packets.
+    pub fn rtcp(self) -> u64 {
+        self.rtcp
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self::MAX
+    }
+}
 
 /// Whether a key should be replaced soon. Comes with every packet opened or protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +61,7 @@ pub enum KeyState {
 
 /// The packets one key has protected, of both kinds.
 #[derive(Debug)]
-pub(crate) struct Lifetime {
+pub(crate) struct Usage {
     rtp: Count,
     rtcp: Count,
 }
@@ -29,21 +72,24 @@ struct Count {
     limit: u64,
 }
 
-impl Lifetime {
-    pub(crate) fn new(policy: &Policy) -> Self {
-        let limit = |policy: Option<u64>, most: u64| policy.map_or(most, |limit| limit.min(most));
+impl Usage {
+    pub(crate) fn new(lifetimes: Lifetimes) -> Self {
         Self {
-            rtp: Count { used: 0, limit: limit(policy.rtp_lifetime, RTP_LIMIT) },
-            rtcp: Count { used: 0, limit: limit(policy.rtcp_lifetime, RTCP_LIMIT) },
+            rtp: Count { used: 0, limit: lifetimes.rtp },
+            rtcp: Count { used: 0, limit: lifetimes.rtcp },
         }
     }
 
     /// Whether the key may protect one more packet.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        if self.rtp.is_exhausted() || self.rtcp.is_exhausted() {
+        if self.is_exhausted() {
             return Err(Refusal::KeyExhausted);
         }
         Ok(())
+    }
+
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.rtp.is_exhausted() || self.rtcp.is_exhausted()
     }
 
     /// Counts an SRTP packet. A stream may also run out of indexes before the key runs out of
@@ -59,13 +105,15 @@ impl Lifetime {
         self.state()
     }
 
-    /// The next SRTCP index to send: how many have been sent (RFC 3711 section 3.4). It is one
-    /// counter for all SSRCs, so that the limit of indexes and that of packets are the same.
-    pub(crate) fn next_rtcp_index(&self) -> u32 {
-        self.rtcp.used as u32
+    pub(crate) fn rtp_packets(&self) -> u64 {
+        self.rtp.used
     }
 
-    fn state(&self) -> KeyState {
+    pub(crate) fn rtcp_packets(&self) -> u64 {
+        self.rtcp.used
+    }
+
+    pub(crate) fn state(&self) -> KeyState {
         if self.rtp.is_soft() || self.rtcp.is_soft() {
             KeyState::SoftLimit
         } else {
@@ -88,20 +136,15 @@ const fn soft(limit: u64) -> u64 {
     limit - limit / 8
 }
 
-/// SRTP packets that one key may protect (RFC 3711 section 9.2).
-const RTP_LIMIT: u64 = PacketIndex::COUNT;
-/// SRTCP packets that one key may protect: the SRTCP index has 31 bits.
-const RTCP_LIMIT: u64 = 1 << 31;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn used(rtp: u64, rtcp: u64) -> Lifetime {
-        let mut lifetime = Lifetime::new(&Policy::default());
-        lifetime.rtp.used = rtp;
-        lifetime.rtcp.used = rtcp;
-        lifetime
+    fn used(rtp: u64, rtcp: u64) -> Usage {
+        let mut usage = Usage::new(Lifetimes::MAX);
+        usage.rtp.used = rtp;
+        usage.rtcp.used = rtcp;
+        usage
     }
 
     #[test]
@@ -112,11 +155,26 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_can_only_shorten_the_limit() {
-        let policy =
-            Policy { rtp_lifetime: Some(u64::MAX), rtcp_lifetime: Some(3), ..Policy::default() };
-        let lifetime = Lifetime::new(&policy);
-        assert_eq!((lifetime.rtp.limit, lifetime.rtcp.limit), (1 << 48, 3));
+    fn a_lifetime_of_zero_or_beyond_the_rfc_is_refused_with_the_numbers() {
+        assert_eq!(Lifetimes::new(1 << 48, 1 << 31), Ok(Lifetimes::MAX));
+        for (rtp, rtcp) in [(0, 1), (1, 0), ((1 << 48) + 1, 1), (1, (1 << 31) + 1)] {
+            let refused = Lifetimes::new(rtp, rtcp);
+            assert_eq!(refused, Err(Unsuitable::Lifetime { rtp, rtcp }));
+        }
+        let message = Unsuitable::Lifetime { rtp: 0, rtcp: 1 }.to_string();
+        assert_eq!(
+            message,
+            "a lifetime is 1 to 2^48 SRTP and 1 to 2^31 SRTCP packets, not 0 and 1"
+        );
+    }
+
+    #[test]
+    fn the_number_of_sdes_binds_both_kinds() {
+        let small = Lifetimes::from_sdes(1 << 20).expect("in range");
+        assert_eq!((small.rtp(), small.rtcp()), (1 << 20, 1 << 20));
+        let large = Lifetimes::from_sdes(1 << 48).expect("in range");
+        assert_eq!((large.rtp(), large.rtcp()), (1 << 48, 1 << 31));
+        assert!(Lifetimes::from_sdes(0).is_err());
     }
 
     #[test]

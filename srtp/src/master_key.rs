@@ -1,8 +1,8 @@
-//! A master key and salt with the profile they are for.
+//! A master key and salt with the profile they are for, and what is agreed about them.
 
 use crypto_offload::SecretKey;
 
-use crate::Profile;
+use crate::{Lifetimes, Mki, Profile, Unsuitable};
 
 /// What SDES carries in `inline:` and DTLS-SRTP exports: a profile's master key and salt.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,15 +12,30 @@ pub struct MasterKey {
     salt: SecretKey,
 }
 
+/// A master key as one direction uses it, RFC 4568's key parameters. `(&master).into()` has no
+/// MKI and the longest lifetimes.
+#[derive(Clone, Debug)]
+pub struct KeyParameters<'k> {
+    /// The key.
+    pub master: &'k MasterKey,
+    /// What its packets carry to name it, if anything.
+    pub mki: Mki,
+    /// How many packets it may protect.
+    pub lifetimes: Lifetimes,
+}
+
 impl MasterKey {
-    /// Splits `key ‖ salt` (the order of RFC 4568's `inline:`), or `None` when its length is not
-    /// exactly the profile's `key_len() + salt_len()`.
-    pub fn from_concatenated(profile: Profile, bytes: &[u8]) -> Option<Self> {
+    /// Splits `key ‖ salt` (the order of RFC 4568's `inline:`), which must be exactly the
+    /// profile's `key_len() + salt_len()` bytes.
+    pub fn from_concatenated(profile: Profile, bytes: &[u8]) -> Result<Self, Unsuitable> {
+        if bytes.len() == profile.key_len() {
+            return Err(Unsuitable::SaltMissing { profile });
+        }
         if bytes.len() != profile.key_len() + profile.salt_len() {
-            return None;
+            return Err(Unsuitable::KeyLength { profile, got: bytes.len() });
         }
         let (key, salt) = bytes.split_at(profile.key_len());
-        Some(Self { profile, key: SecretKey::copy_from(key), salt: SecretKey::copy_from(salt) })
+        Ok(Self { profile, key: SecretKey::copy_from(key), salt: SecretKey::copy_from(salt) })
     }
 
     /// The profile this key is for.
@@ -45,5 +60,30 @@ impl MasterKey {
             key: self.key.dangerous_duplicate(),
             salt: self.salt.dangerous_duplicate(),
         }
+    }
+}
+
+impl<'k> From<&'k MasterKey> for KeyParameters<'k> {
+    fn from(master: &'k MasterKey) -> Self {
+        Self { master, mki: Mki::none(), lifetimes: Lifetimes::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_lengths_are_refused_with_the_numbers() {
+        let profile = Profile::AesCm128HmacSha1_80;
+        let refused = |len| MasterKey::from_concatenated(profile, &vec![1; len]).map(|_| ());
+        assert_eq!(refused(16), Err(Unsuitable::SaltMissing { profile }));
+        for got in [0, 29, 31] {
+            assert_eq!(refused(got), Err(Unsuitable::KeyLength { profile, got }));
+        }
+        assert_eq!(
+            Unsuitable::KeyLength { profile, got: 29 }.to_string(),
+            "AES_CM_128_HMAC_SHA1_80 takes 30 bytes: a key of 16 and a salt of 14; got 29"
+        );
     }
 }

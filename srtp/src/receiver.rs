@@ -1,22 +1,23 @@
 //! Opening packets: one direction of a session, as many SSRCs as its table holds.
 //!
 //! The order is fixed, for SRTP and SRTCP and every profile alike:
-//! 1. limit: may this key still be used?
+//! 1. find the key by its MKI; limit: may it still be used?
 //! 2. parse, estimate the index, and ask the replay window;
-//! 3. check MKI and tag, decrypt;
+//! 3. check the tag, decrypt;
 //! 4. only now mark the index, create the stream if it is new, count the packet.
 //!
-//! So no unauthenticated packet changes anything.
+//! So no unauthenticated packet changes anything. A change of key goes on in the same indexes.
 
 use std::fmt;
 
 use crate::{
-    KeyState, MasterKey, Mki, PacketIndex, PacketKind, Policy, Refusal, SessionKeys,
+    KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
+    Policy, Refusal, SessionKeys, Unsuitable,
     index::Estimate,
-    lifetime::Lifetime,
+    key_ring::{Key, KeyRing},
     replay::Stale,
     rtcp, rtp,
-    streams::Streams,
+    streams::{Slot, Streams},
     transform::{
         Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, PacketId, Trailer, Transform, with_transform,
     },
@@ -24,11 +25,11 @@ use crate::{
 
 /// Opens the SRTP and SRTCP packets that one side of a session sends.
 pub struct Receiver {
-    rtp_cipher: Cipher,
-    /// SRTCP comes every few seconds: its key schedule is expanded per packet (0.2 µs) rather
-    /// than kept, which saves some 800 bytes per direction.
-    rtcp_keys: SessionKeys,
-    state: State,
+    keys: KeyRing,
+    rtp: Streams,
+    rtcp: Streams,
+    rtp_trailer: Trailer,
+    rtcp_trailer: Trailer,
 }
 
 /// An SRTP packet, opened.
@@ -58,139 +59,178 @@ pub struct OpenedRtcp {
 }
 
 impl Receiver {
-    /// A receiver with the keys derived from `master`.
-    pub fn new(master: &MasterKey, policy: &Policy) -> Self {
-        let derive = |kind| SessionKeys::derive(master, kind);
-        Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp), policy)
+    /// A receiver under `key`: a `&MasterKey`, or [`KeyParameters`] with MKI and lifetimes.
+    pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
+        Ok(Self::with_key(Key::derive(&key.into()), policy))
     }
 
     /// A receiver with session keys as given, both of one profile.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        let state = State {
-            mki: policy.mki.clone(),
-            lifetime: Lifetime::new(policy),
+        Self::with_key(Key::from_session_keys(rtp, rtcp), policy)
+    }
+
+    fn with_key(key: Key, policy: &Policy) -> Self {
+        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len());
+        Self {
+            rtp_trailer: trailer(PacketKind::Rtp),
+            rtcp_trailer: trailer(PacketKind::Rtcp),
+            keys: KeyRing::new(key),
             rtp: Streams::new(policy.max_streams, policy.window_bits()),
             rtcp: Streams::new(policy.max_streams, RTCP_WINDOW_BITS),
-        };
-        Self { rtp_cipher: Cipher::new(rtp, PacketKind::Rtp), rtcp_keys: rtcp, state }
+        }
+    }
+
+    /// Takes packets under a further key too, which they name by its MKI.
+    pub fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
+        self.keys.install(key)
+    }
+
+    /// Takes no more packets under the key of `mki`, which must not be the only one. Wait with it
+    /// for what the network still carries: a few seconds after the first packet under a newer key.
+    pub fn retire(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        self.keys.retire(mki)
+    }
+
+    /// The keys, the one last heard first.
+    pub fn keys(&self) -> impl Iterator<Item = KeyStatus<'_>> {
+        self.keys.status()
     }
 
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTP packet.
     ///
     /// A stream begins with ROC 0, whatever its first sequence number.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        with_transform!(&self.rtp_cipher, transform => self.state.open_rtp(transform, packet))
+        let candidate = self.examine_rtp(packet)?;
+        with_transform!(&self.key(candidate.key).rtp_cipher, transform => {
+            candidate.open(transform, packet)
+        })?;
+        self.hear(candidate.key);
+        self.rtp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
+        let index = PacketIndex::from_value(candidate.id.index);
+        let key = self.keys.current.usage.count_rtp(index);
+        Ok(Opened { len: candidate.len, ssrc: candidate.id.ssrc, index, key })
     }
 
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTCP packet.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<OpenedRtcp, Refusal> {
-        let cipher = Cipher::new(&self.rtcp_keys, PacketKind::Rtcp);
-        with_transform!(&cipher, transform => self.state.open_rtcp(transform, packet))
+        let candidate = self.examine_rtcp(packet)?;
+        let cipher = Cipher::new(&self.key(candidate.key).rtcp_keys, PacketKind::Rtcp);
+        with_transform!(&cipher, transform => candidate.open(transform, packet))?;
+        self.hear(candidate.key);
+        self.rtcp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
+        Ok(OpenedRtcp {
+            len: candidate.len,
+            ssrc: candidate.id.ssrc,
+            index: candidate.id.index as u32,
+            key: self.keys.current.usage.count_rtcp(),
+        })
+    }
+
+    /// What `packet` would be if it is genuine; changes nothing.
+    fn examine_rtp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
+        let trailer = self.rtp_trailer;
+        let (message, key) = self.split(packet, trailer)?;
+        let header = rtp::Header::new_checked(message)?;
+        let slot = self.rtp.slot(header.ssrc())?;
+        let index = match self.rtp.estimate(slot, header.sequence()) {
+            Estimate::Index(index) => index,
+            // There is no ROC -1. What is left is a jump ahead within the first round; if it is
+            // something else, the tag will say so.
+            Estimate::BeforeFirstRound => PacketIndex::new(0, header.sequence()),
+            Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
+        };
+        self.rtp.check(slot, index.value()).map_err(replay)?;
+        let id = PacketId::rtp(header.ssrc(), index);
+        let header_len = header.payload_offset();
+        Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+    }
+
+    fn examine_rtcp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
+        let trailer = self.rtcp_trailer;
+        let (message, key) = self.split(packet, trailer)?;
+        let ssrc = rtcp::Header::new_checked(message)?.ssrc();
+        let word = packet[message.len() + trailer.word..].first_chunk();
+        let word = u32::from_be_bytes(*word.ok_or(Malformed::TooShort)?);
+        // Encryption is part of every profile here, so a clear packet is not this session's.
+        if word & ENCRYPTED_FLAG == 0 {
+            return Err(Malformed::EncryptionFlag.into());
+        }
+        let index = word & !ENCRYPTED_FLAG;
+        let slot = self.rtcp.slot(ssrc)?;
+        self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
+        let (id, header_len) = (PacketId::rtcp(ssrc, index), rtcp::FIXED_LEN);
+        Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+    }
+
+    /// The part of `packet` before its trailer, and the key that its MKI names, which must not
+    /// be exhausted.
+    fn split<'p>(&self, packet: &'p [u8], at: Trailer) -> Result<(&'p [u8], KeyAt), Refusal> {
+        let len = packet.len().checked_sub(at.len).ok_or(Malformed::TooShort)?;
+        if len > MAX_MESSAGE_LEN {
+            return Err(Malformed::TooLong.into());
+        }
+        let (message, trailer) = packet.split_at(len);
+        let key = self.key_of(&trailer[at.mki..at.mki + self.keys.current.mki.len()])?;
+        self.key(key).usage.check()?;
+        Ok((message, key))
+    }
+
+    fn key_of(&self, mki: &[u8]) -> Result<KeyAt, Refusal> {
+        // Asked first, because comparing nothing with the dangling slice that an empty MKI is
+        // costs 70 ns: glibc's AVX-512 memcmp loads from it under an empty mask, and the CPU
+        // suppresses the page fault in microcode.
+        if mki.is_empty() || mki == self.keys.current.mki.as_bytes() {
+            return Ok(KeyAt::Current);
+        }
+        self.keys.position(mki).map(KeyAt::Other).ok_or(Refusal::UnknownMki)
+    }
+
+    fn key(&self, at: KeyAt) -> &Key {
+        match at {
+            KeyAt::Current => &self.keys.current,
+            KeyAt::Other(at) => self.keys.other(at),
+        }
+    }
+
+    /// The next packet is probably under the same key.
+    fn hear(&mut self, key: KeyAt) {
+        if let KeyAt::Other(at) = key {
+            self.keys.make_current(at);
+        }
     }
 }
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let profile = self.rtcp_keys.profile();
-        f.debug_struct("Receiver").field("profile", &profile).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("profile", &self.keys.profile()).finish_non_exhaustive()
     }
 }
 
-/// All of a receiver but its keys.
-struct State {
-    mki: Mki,
-    lifetime: Lifetime,
-    rtp: Streams,
-    rtcp: Streams,
+/// A packet that may be genuine: its tag will tell.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: PacketId,
+    slot: Slot,
+    header_len: usize,
+    /// Of the packet without its trailer.
+    len: usize,
+    trailer: Trailer,
+    key: KeyAt,
 }
 
-impl State {
-    fn open_rtp<T: Transform>(
-        &mut self,
-        transform: &T,
-        packet: &mut [u8],
-    ) -> Result<Opened, Refusal> {
-        self.lifetime.check()?;
-        let (message, trailer) = self.split(transform, PacketKind::Rtp, packet)?;
-        let header = rtp::Header::new_checked(message).ok_or(Refusal::Malformed)?;
-        let (ssrc, sequence, header_len) =
-            (header.ssrc(), header.sequence(), header.payload_offset());
-        let slot = self.rtp.slot(ssrc)?;
-        let index = match self.rtp.estimate(slot, sequence) {
-            Estimate::Index(index) => index,
-            // There is no ROC -1. What is left is a jump ahead within the first round; if it is
-            // something else, the tag will say so.
-            Estimate::BeforeFirstRound => PacketIndex::new(0, sequence),
-            Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
-        };
-        self.rtp.check(slot, index.value()).map_err(replay)?;
-        let id = PacketId::rtp(ssrc, index);
-        self.open(transform, id, message, header_len, trailer)?;
-        let len = message.len();
-        self.rtp.mark(slot, ssrc, index.value());
-        Ok(Opened { len, ssrc, index, key: self.lifetime.count_rtp(index) })
-    }
+/// Which key of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyAt {
+    Current,
+    Other(usize),
+}
 
-    fn open_rtcp<T: Transform>(
-        &mut self,
-        transform: &T,
-        packet: &mut [u8],
-    ) -> Result<OpenedRtcp, Refusal> {
-        self.lifetime.check()?;
-        let (message, trailer) = self.split(transform, PacketKind::Rtcp, packet)?;
-        let ssrc = rtcp::Header::new_checked(message).ok_or(Refusal::Malformed)?.ssrc();
-        let at = self.trailer(transform, PacketKind::Rtcp).word;
-        let word = trailer[at..].first_chunk().map(|word| u32::from_be_bytes(*word));
-        // Encryption is part of every profile here, so a clear packet is not this session's.
-        let word = word.filter(|word| word & ENCRYPTED_FLAG != 0).ok_or(Refusal::Malformed)?;
-        let index = word & !ENCRYPTED_FLAG;
-        let slot = self.rtcp.slot(ssrc)?;
-        self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
-        let id = PacketId::rtcp(ssrc, index);
-        self.open(transform, id, message, rtcp::FIXED_LEN, trailer)?;
-        let len = message.len();
-        self.rtcp.mark(slot, ssrc, u64::from(index));
-        Ok(OpenedRtcp { len, ssrc, index, key: self.lifetime.count_rtcp() })
-    }
-
-    /// Checks the MKI and opens `message`; `self` is not changed.
-    fn open<T: Transform>(
-        &self,
-        transform: &T,
-        id: PacketId,
-        message: &mut [u8],
-        header_len: usize,
-        trailer: &[u8],
-    ) -> Result<(), Refusal> {
-        let at = self.trailer(transform, id.kind);
-        let mki = self.mki.as_bytes();
-        // Asked first, because comparing nothing with the dangling slice that an empty MKI is
-        // costs 70 ns: glibc's AVX-512 memcmp loads from it under an empty mask, and the CPU
-        // suppresses the page fault in microcode.
-        if !mki.is_empty() && trailer[at.mki..at.mki + mki.len()] != *mki {
-            return Err(Refusal::AuthenticationFailed);
-        }
-        let tag = &trailer[at.tag..at.tag + transform.tag_len()];
-        transform.open(id, message, header_len, tag)
-    }
-
-    /// Parts `packet` into header with ciphertext, and what follows them.
-    fn split<'p, T: Transform>(
-        &self,
-        transform: &T,
-        kind: PacketKind,
-        packet: &'p mut [u8],
-    ) -> Result<(&'p mut [u8], &'p mut [u8]), Refusal> {
-        let trailer = self.trailer(transform, kind);
-        let len = packet.len().checked_sub(trailer.len).ok_or(Refusal::Malformed)?;
-        if len > MAX_MESSAGE_LEN {
-            return Err(Refusal::Malformed);
-        }
-        Ok(packet.split_at_mut(len))
-    }
-
-    fn trailer<T: Transform>(&self, transform: &T, kind: PacketKind) -> Trailer {
-        Trailer::of(transform, kind, self.mki.as_bytes().len())
+impl Candidate {
+    /// Checks the tag and decrypts.
+    fn open<T: Transform>(&self, transform: &T, packet: &mut [u8]) -> Result<(), Refusal> {
+        let (message, trailer) = packet.split_at_mut(self.len);
+        let tag = &trailer[self.trailer.tag..][..self.trailer.tag_len];
+        transform.open(self.id, message, self.header_len, tag)
     }
 }
 

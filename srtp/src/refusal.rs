@@ -6,11 +6,13 @@ use thiserror::Error;
 /// logged. After a refusal the packet's bytes are unspecified and the state is as before.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// Not a packet of this kind: too short, wrong version, lengths that do not add up, or SRTCP
-    /// whose E flag says that it is not encrypted.
-    #[error("not a well-formed packet")]
-    Malformed,
-    /// The tag does not verify, or the MKI is not this session's.
+    /// Not a packet of this kind.
+    #[error("not a well-formed packet: {0}")]
+    Malformed(#[from] Malformed),
+    /// The MKI is that of no key here.
+    #[error("unknown MKI")]
+    UnknownMki,
+    /// The tag does not verify.
     #[error("authentication failed")]
     AuthenticationFailed,
     /// The index was received before.
@@ -31,4 +33,27 @@ pub enum Refusal {
     /// The buffer has no tailroom for the trailer.
     #[error("no room for the trailer")]
     NoRoom,
+}
+
+/// What is wrong with a packet's form.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum Malformed {
+    /// Shorter than its fixed header and, protected, its trailer.
+    #[error("too short")]
+    TooShort,
+    /// Longer than AES-CM's block counter reaches: 1 MiB.
+    #[error("too long")]
+    TooLong,
+    /// The version is not 2.
+    #[error("not version 2")]
+    WrongVersion,
+    /// The CSRC count reaches past the end.
+    #[error("the CSRCs reach past the end")]
+    CsrcsPastEnd,
+    /// The header extension reaches past the end.
+    #[error("the header extension reaches past the end")]
+    ExtensionPastEnd,
+    /// SRTCP whose E flag says other than what was agreed.
+    #[error("the E flag is not as agreed")]
+    EncryptionFlag,
 }

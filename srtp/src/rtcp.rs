@@ -3,6 +3,8 @@
 //! These eight bytes are all that SRTCP leaves in the clear; the rest of the compound packet is
 //! the business of whoever reads reports.
 
+use crate::Malformed;
+
 /// The first RTCP header and the SSRC behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
@@ -10,10 +12,13 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Checks version 2 and that the header and SSRC are there; `None` otherwise.
-    pub fn new_checked(packet: &'a [u8]) -> Option<Self> {
-        let fixed = packet.first_chunk::<FIXED_LEN>()?;
-        (fixed[0] >> 6 == 2).then_some(Self { fixed })
+    /// Checks version 2 and that the header and SSRC are there.
+    pub fn new_checked(packet: &'a [u8]) -> Result<Self, Malformed> {
+        let fixed = packet.first_chunk::<FIXED_LEN>().ok_or(Malformed::TooShort)?;
+        if fixed[0] >> 6 != 2 {
+            return Err(Malformed::WrongVersion);
+        }
+        Ok(Self { fixed })
     }
 
     /// Report count or feedback format, 0 to 31.
@@ -50,7 +55,8 @@ mod tests {
         let header = Header::new_checked(&packet).expect("well formed");
         assert_eq!((header.count(), header.packet_type()), (1, 201));
         assert_eq!((header.packet_len(), header.ssrc()), (32, 0x0102_0304));
-        assert!(Header::new_checked(&packet[..7]).is_none());
-        assert!(Header::new_checked(&[0x41, 201, 0, 7, 1, 2, 3, 4]).is_none());
+        assert_eq!(Header::new_checked(&packet[..7]).map(|_| ()), Err(Malformed::TooShort));
+        let version_1 = Header::new_checked(&[0x41, 201, 0, 7, 1, 2, 3, 4]).map(|_| ());
+        assert_eq!(version_1, Err(Malformed::WrongVersion));
     }
 }

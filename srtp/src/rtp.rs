@@ -14,6 +14,8 @@
 //! The view never copies and, once checked, never panics. It does not judge padding: in SRTP the
 //! padding count is encrypted.
 
+use crate::Malformed;
+
 /// An RTP header that lies whole within its packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
@@ -23,20 +25,24 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Checks version 2, and that CSRCs and extension lie within `packet`; `None` otherwise.
-    pub fn new_checked(packet: &'a [u8]) -> Option<Self> {
-        let fixed = packet.first_chunk::<FIXED_LEN>()?;
+    /// Checks version 2, and that CSRCs and extension lie within `packet`.
+    pub fn new_checked(packet: &'a [u8]) -> Result<Self, Malformed> {
+        let fixed = packet.first_chunk::<FIXED_LEN>().ok_or(Malformed::TooShort)?;
         if fixed[0] >> 6 != 2 {
-            return None;
+            return Err(Malformed::WrongVersion);
         }
         let mut header = Self { packet, fixed, payload_offset: FIXED_LEN };
         header.payload_offset += 4 * header.csrc_count();
+        let rest = packet.get(header.payload_offset..).ok_or(Malformed::CsrcsPastEnd)?;
         if header.has_extension() {
-            let word = packet.get(header.payload_offset..)?.first_chunk::<4>()?;
+            let word = rest.first_chunk::<4>().ok_or(Malformed::ExtensionPastEnd)?;
             let words = usize::from(u16::from_be_bytes([word[2], word[3]]));
             header.payload_offset += 4 + 4 * words;
+            if header.payload_offset > packet.len() {
+                return Err(Malformed::ExtensionPastEnd);
+            }
         }
-        (header.payload_offset <= packet.len()).then_some(header)
+        Ok(header)
     }
 
     /// The padding bit.
@@ -135,16 +141,23 @@ mod tests {
 
     #[test]
     fn refuses_other_versions_and_headers_that_reach_past_the_packet() {
+        let refused = |packet: &[u8]| Header::new_checked(packet).map(|_| ()).unwrap_err();
         let plain = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert!(Header::new_checked(&plain).is_some());
-        assert!(Header::new_checked(&plain[..11]).is_none());
-        for first in [0x00, 0x40, 0xc0, 0x81, 0x90] {
+        assert!(Header::new_checked(&plain).is_ok());
+        assert_eq!(refused(&plain[..11]), Malformed::TooShort);
+        for (first, expected) in [
+            (0x00, Malformed::WrongVersion),
+            (0x40, Malformed::WrongVersion),
+            (0xc0, Malformed::WrongVersion),
+            (0x81, Malformed::CsrcsPastEnd),
+            (0x90, Malformed::ExtensionPastEnd),
+        ] {
             let mut packet = plain;
             packet[0] = first;
-            assert!(Header::new_checked(&packet).is_none(), "first byte {first:#x}");
+            assert_eq!(refused(&packet), expected, "first byte {first:#x}");
         }
         let long_extension = [0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-        assert!(Header::new_checked(&long_extension).is_none());
+        assert_eq!(refused(&long_extension), Malformed::ExtensionPastEnd);
     }
 
     proptest! {
@@ -153,7 +166,7 @@ mod tests {
             if let Some(first) = bytes.first_mut() {
                 *first = *first & 0x3f | 0x80;
             }
-            if let Some(header) = Header::new_checked(&bytes) {
+            if let Ok(header) = Header::new_checked(&bytes) {
                 prop_assert_eq!(header.csrcs().count(), header.csrc_count());
                 prop_assert_eq!(header.extension().is_some(), header.has_extension());
                 prop_assert_eq!(header.payload().len() + header.payload_offset(), bytes.len());

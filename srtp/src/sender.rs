@@ -4,14 +4,15 @@
 //! nonce give away their plaintexts' difference, and with GCM the authentication key. A window
 //! over the indexes sent sees to it: reordered packets within the window pass, each once;
 //! anything else is refused. The order is limit, window, mark, seal: an index counts as used
-//! even before its bytes exist.
+//! even before its bytes exist. A change of key goes on in the same indexes.
 
 use std::fmt;
 
 use crate::{
-    KeyState, MasterKey, Mki, PacketIndex, PacketKind, Policy, Refusal, SessionKeys,
+    KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
+    Policy, Refusal, SessionKeys, Unsuitable,
     index::Estimate,
-    lifetime::Lifetime,
+    key_ring::{Key, KeyRing},
     replay::Stale,
     rtcp, rtp,
     streams::{Slot, Streams},
@@ -22,10 +23,13 @@ use crate::{
 
 /// Protects the RTP and RTCP packets that we send in a session.
 pub struct Sender {
-    rtp_cipher: Cipher,
-    /// As in [`crate::Receiver`]: expanded per packet rather than kept.
-    rtcp_keys: SessionKeys,
-    state: State,
+    keys: KeyRing,
+    streams: Streams,
+    /// The next SRTCP index: one counter for all SSRCs, so that no key can be asked for more
+    /// indexes than it may protect packets.
+    rtcp_index: u32,
+    rtp_trailer: Trailer,
+    rtcp_trailer: Trailer,
 }
 
 /// An RTP packet, protected.
@@ -51,22 +55,48 @@ pub struct SealedRtcp {
 }
 
 impl Sender {
-    /// A sender with the keys derived from `master`.
+    /// A sender under `key`: a `&MasterKey`, or [`KeyParameters`] with MKI and lifetimes.
     ///
     /// A key must have only one sender, once: a second one would begin with the same indexes.
-    pub fn new(master: &MasterKey, policy: &Policy) -> Self {
-        let derive = |kind| SessionKeys::derive(master, kind);
-        Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp), policy)
+    pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
+        Ok(Self::with_key(Key::derive(&key.into()), policy))
     }
 
     /// A sender with session keys as given, both of one profile.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        let state = State {
-            mki: policy.mki.clone(),
-            lifetime: Lifetime::new(policy),
+        Self::with_key(Key::from_session_keys(rtp, rtcp), policy)
+    }
+
+    fn with_key(key: Key, policy: &Policy) -> Self {
+        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len());
+        Self {
+            rtp_trailer: trailer(PacketKind::Rtp),
+            rtcp_trailer: trailer(PacketKind::Rtcp),
+            keys: KeyRing::new(key),
             streams: Streams::new(policy.max_streams, policy.window_bits()),
-        };
-        Self { rtp_cipher: Cipher::new(rtp, PacketKind::Rtp), rtcp_keys: rtcp, state }
+            rtcp_index: 0,
+        }
+    }
+
+    /// Adds a key for later; packets stay under the one in use until [`Self::switch_to`], or until
+    /// that one is exhausted. So the receiver can be given the key first.
+    pub fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
+        self.keys.install(key)
+    }
+
+    /// Protects under the key of `mki` from the next packet on.
+    pub fn switch_to(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        self.keys.switch_to(mki)
+    }
+
+    /// Forgets the key of `mki`, which must not be the only one.
+    pub fn retire(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        self.keys.retire(mki)
+    }
+
+    /// The keys, the one in use first.
+    pub fn keys(&self) -> impl Iterator<Item = KeyStatus<'_>> {
+        self.keys.status()
     }
 
     /// Protects the RTP packet in `buffer[..len]` in place: afterwards the SRTP packet is
@@ -76,71 +106,69 @@ impl Sender {
     /// A stream begins with ROC 0 and its first packet's sequence number; a packet from before
     /// that one which would lie before index 0 is [`Refusal::TooOld`].
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<Sealed, Refusal> {
-        with_transform!(&self.rtp_cipher, transform => {
-            self.state.protect_rtp(transform, buffer, len)
-        })
+        let prepared = self.prepare_rtp(buffer, len)?;
+        let cipher = &self.keys.current.rtp_cipher;
+        prepared.seal(cipher, &mut buffer[..prepared.len])?;
+        Ok(prepared.sealed_rtp())
     }
 
     /// Protects the compound RTCP packet in `buffer[..len]` in place: afterwards the SRTCP packet
     /// is `buffer[..sealed.len]`. The buffer needs tailroom of
     /// [`crate::Profile::rtcp_overhead`] plus the MKI.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<SealedRtcp, Refusal> {
-        let cipher = Cipher::new(&self.rtcp_keys, PacketKind::Rtcp);
-        with_transform!(&cipher, transform => self.state.protect_rtcp(transform, buffer, len))
+        let prepared = self.prepare_rtcp(buffer, len)?;
+        let cipher = Cipher::new(&self.keys.current.rtcp_keys, PacketKind::Rtcp);
+        prepared.seal(&cipher, &mut buffer[..prepared.len])?;
+        Ok(prepared.sealed_rtcp())
     }
-}
 
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let profile = self.rtcp_keys.profile();
-        f.debug_struct("Sender").field("profile", &profile).finish_non_exhaustive()
-    }
-}
-
-/// All of a sender but its keys.
-struct State {
-    mki: Mki,
-    lifetime: Lifetime,
-    streams: Streams,
-}
-
-impl State {
-    fn protect_rtp<T: Transform>(
-        &mut self,
-        transform: &T,
-        buffer: &mut [u8],
-        len: usize,
-    ) -> Result<Sealed, Refusal> {
-        self.lifetime.check()?;
-        let plain = buffer.get(..len).ok_or(Refusal::Malformed)?;
-        let header = rtp::Header::new_checked(plain).ok_or(Refusal::Malformed)?;
+    /// All of protecting an RTP packet but the cryptography: takes its index, writes the MKI.
+    fn prepare_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<Prepared, Refusal> {
+        self.ready()?;
+        let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
+        let header = rtp::Header::new_checked(plain)?;
         let (ssrc, header_len) = (header.ssrc(), header.payload_offset());
         let (slot, index) = self.unused_index(ssrc, header.sequence())?;
-        let trailer = self.trailer(transform, PacketKind::Rtp, buffer, len)?;
+        let trailer = self.rtp_trailer;
+        check_room(buffer, len, trailer)?;
         self.streams.mark(slot, ssrc, index.value());
-        let key = self.lifetime.count_rtp(index);
-        let id = PacketId::rtp(ssrc, index);
-        self.seal(transform, id, &mut buffer[..len + trailer.len], header_len, trailer)?;
-        Ok(Sealed { len: len + trailer.len, index, key })
+        self.write_mki(&mut buffer[len..], trailer);
+        Ok(Prepared {
+            id: PacketId::rtp(ssrc, index),
+            header_len,
+            len: len + trailer.len,
+            trailer,
+            key: self.keys.current.usage.count_rtp(index),
+        })
     }
 
-    fn protect_rtcp<T: Transform>(
-        &mut self,
-        transform: &T,
-        buffer: &mut [u8],
-        len: usize,
-    ) -> Result<SealedRtcp, Refusal> {
-        self.lifetime.check()?;
-        let plain = buffer.get(..len).ok_or(Refusal::Malformed)?;
-        let ssrc = rtcp::Header::new_checked(plain).ok_or(Refusal::Malformed)?.ssrc();
-        let trailer = self.trailer(transform, PacketKind::Rtcp, buffer, len)?;
-        let index = self.lifetime.next_rtcp_index();
-        let key = self.lifetime.count_rtcp();
+    /// The same for RTCP: E flag and index are written too.
+    fn prepare_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<Prepared, Refusal> {
+        self.ready()?;
+        let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
+        let ssrc = rtcp::Header::new_checked(plain)?.ssrc();
+        let trailer = self.rtcp_trailer;
+        check_room(buffer, len, trailer)?;
+        let index = self.rtcp_index;
+        self.rtcp_index = (index + 1) & !ENCRYPTED_FLAG;
         let word = len + trailer.word;
         buffer[word..word + 4].copy_from_slice(&(index | ENCRYPTED_FLAG).to_be_bytes());
-        let id = PacketId::rtcp(ssrc, index);
-        self.seal(transform, id, &mut buffer[..len + trailer.len], rtcp::FIXED_LEN, trailer)?;
-        Ok(SealedRtcp { len: len + trailer.len, index, key })
+        self.write_mki(&mut buffer[len..], trailer);
+        Ok(Prepared {
+            id: PacketId::rtcp(ssrc, index),
+            header_len: rtcp::FIXED_LEN,
+            len: len + trailer.len,
+            trailer,
+            key: self.keys.current.usage.count_rtcp(),
+        })
+    }
+
+    /// Whether there is a key that may protect one more packet.
+    fn ready(&mut self) -> Result<(), Refusal> {
+        if self.keys.current.usage.is_exhausted() && !self.keys.advance() {
+            return Err(Refusal::KeyExhausted);
+        }
+        Ok(())
     }
 
     /// The stream and index of a packet to send, if that index was never used.
@@ -159,51 +187,70 @@ impl State {
         }
     }
 
-    /// Where the trailer's parts go, if `buffer` has room for it behind `len` bytes.
-    fn trailer<T: Transform>(
-        &self,
-        transform: &T,
-        kind: PacketKind,
-        buffer: &[u8],
-        len: usize,
-    ) -> Result<Trailer, Refusal> {
-        let trailer = Trailer::of(transform, kind, self.mki.as_bytes().len());
-        if len > MAX_MESSAGE_LEN {
-            return Err(Refusal::Malformed);
-        }
-        if buffer.len() - len < trailer.len {
-            return Err(Refusal::NoRoom);
-        }
-        Ok(trailer)
+    fn write_mki(&self, trailer: &mut [u8], at: Trailer) {
+        let mki = self.keys.current.mki.as_bytes();
+        trailer[at.mki..at.mki + mki.len()].copy_from_slice(mki);
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("profile", &self.keys.profile()).finish_non_exhaustive()
+    }
+}
+
+/// A packet that has its index and wants only its ciphertext and tag.
+#[derive(Clone, Copy, Debug)]
+struct Prepared {
+    id: PacketId,
+    header_len: usize,
+    /// Of the packet with its trailer.
+    len: usize,
+    trailer: Trailer,
+    key: KeyState,
+}
+
+impl Prepared {
+    /// Encrypts `packet` and writes its tag.
+    fn seal(&self, cipher: &Cipher, packet: &mut [u8]) -> Result<(), Refusal> {
+        let (message, trailer) = packet.split_at_mut(self.len - self.trailer.len);
+        let tag = &mut trailer[self.trailer.tag..][..self.trailer.tag_len];
+        with_transform!(cipher, transform => {
+            transform.seal(self.id, message, self.header_len, tag)
+        })
     }
 
-    /// Writes MKI and tag behind the message and encrypts it.
-    fn seal<T: Transform>(
-        &self,
-        transform: &T,
-        id: PacketId,
-        packet: &mut [u8],
-        header_len: usize,
-        at: Trailer,
-    ) -> Result<(), Refusal> {
-        let (message, trailer) = packet.split_at_mut(packet.len() - at.len);
-        let mki = self.mki.as_bytes();
-        trailer[at.mki..at.mki + mki.len()].copy_from_slice(mki);
-        let tag = &mut trailer[at.tag..at.tag + transform.tag_len()];
-        transform.seal(id, message, header_len, tag)
+    fn sealed_rtp(&self) -> Sealed {
+        let index = PacketIndex::from_value(self.id.index);
+        Sealed { len: self.len, index, key: self.key }
     }
+
+    fn sealed_rtcp(&self) -> SealedRtcp {
+        SealedRtcp { len: self.len, index: self.id.index as u32, key: self.key }
+    }
+}
+
+/// Whether `buffer` has room for the trailer behind `len` bytes of message.
+fn check_room(buffer: &[u8], len: usize, trailer: Trailer) -> Result<(), Refusal> {
+    if len > MAX_MESSAGE_LEN {
+        return Err(Malformed::TooLong.into());
+    }
+    if buffer.len() - len < trailer.len {
+        return Err(Refusal::NoRoom);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Profile;
+    use crate::{MasterKey, Profile};
 
     #[test]
     fn the_last_index_is_used_and_none_after_it() {
         let key = MasterKey::from_concatenated(Profile::AeadAes128Gcm, &[1; 28]).expect("28");
-        let mut sender = Sender::new(&key, &Policy::default());
-        sender.state.streams.mark(Slot::New, 9, PacketIndex::new(u32::MAX, 65_533).value());
+        let mut sender = Sender::new(&key, &Policy::default()).expect("suitable");
+        sender.streams.mark(Slot::New, 9, PacketIndex::new(u32::MAX, 65_533).value());
         let mut protect = |sequence: u16| {
             let mut buffer = [0; 12 + 16];
             buffer[0] = 0x80;

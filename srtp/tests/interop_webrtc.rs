@@ -32,7 +32,8 @@ fn we_open_what_webrtc_protects() {
 
 fn ours(profile: Profile) -> Ours {
     let (key, policy) = (master_key(profile), Policy::default());
-    Ours { sender: Sender::new(&key, &policy), receiver: Receiver::new(&key, &policy) }
+    let sender = Sender::new(&key, &policy).expect("suitable");
+    Ours { sender, receiver: Receiver::new(&key, &policy).expect("suitable") }
 }
 
 /// Their context serves one direction, so an endpoint has two.

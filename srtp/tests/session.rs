@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use srtp::{
-    KeyState, MasterKey, Opened, PacketIndex, PacketKind, Policy, Profile, Receiver, Refusal,
-    Sealed, Sender, SessionKeys,
+    KeyParameters, KeyState, Lifetimes, Malformed, MasterKey, Opened, PacketIndex, PacketKind,
+    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys,
 };
 
 #[test]
@@ -166,15 +166,15 @@ fn a_sender_refuses_what_lies_before_its_first_round() {
 #[test]
 fn a_refused_packet_spends_nothing() {
     for profile in Profile::ALL {
-        let policy = Policy { rtp_lifetime: Some(1), ..Policy::default() };
-        let mut sender = Sender::new(&key(profile), &policy);
+        let (mut sender, _) = limited_pair(profile, Lifetimes::new(1, 1).expect("in range"));
+        let sender = &mut sender.0;
         let mut buffer = rtp(SSRC, 7);
         let room = PLAIN_LEN + profile.rtp_overhead() - 1;
         let no_room = sender.protect_rtp(&mut buffer[..room], PLAIN_LEN);
         assert_eq!(no_room, Err(Refusal::NoRoom), "{profile}");
-        assert_eq!(sender.protect_rtp(&mut buffer, 11), Err(Refusal::Malformed));
-        assert_eq!(sender.protect_rtp(&mut buffer, usize::MAX), Err(Refusal::Malformed));
-        assert_eq!(sender.protect_rtcp(&mut buffer, 7), Err(Refusal::Malformed));
+        assert_eq!(sender.protect_rtp(&mut buffer, 11), Err(Malformed::TooShort.into()));
+        assert_eq!(sender.protect_rtp(&mut buffer, usize::MAX), Err(Malformed::TooShort.into()));
+        assert_eq!(sender.protect_rtcp(&mut buffer, 7), Err(Malformed::TooShort.into()));
         assert!(sender.protect_rtp(&mut buffer, PLAIN_LEN).is_ok(), "{profile}");
     }
 }
@@ -182,8 +182,8 @@ fn a_refused_packet_spends_nothing() {
 #[test]
 fn a_key_ends_at_its_lifetime_and_says_so_before() {
     for profile in Profile::ALL {
-        let policy = Policy { rtp_lifetime: Some(16), ..Policy::default() };
-        let (mut sender, mut receiver) = pair(profile, &policy);
+        let lifetimes = Lifetimes::from_sdes(16).expect("in range");
+        let (mut sender, mut receiver) = limited_pair(profile, lifetimes);
         for sequence in 0..16 {
             let (packet, sealed) = sender.try_protect(SSRC + u32::from(sequence % 2), sequence);
             let expected = if sequence < 13 { KeyState::Fresh } else { KeyState::SoftLimit };
@@ -201,8 +201,8 @@ fn a_key_ends_at_its_lifetime_and_says_so_before() {
 
 #[test]
 fn the_rtcp_lifetime_ends_the_key_too() {
-    let policy = Policy { rtcp_lifetime: Some(2), ..Policy::default() };
-    let (mut sender, _) = pair(Profile::AesCm128HmacSha1_32, &policy);
+    let lifetimes = Lifetimes::new(1 << 48, 2).expect("in range");
+    let (mut sender, _) = limited_pair(Profile::AesCm128HmacSha1_32, lifetimes);
     for expected in [0, 1] {
         let sealed = sender.0.protect_rtcp(&mut report(), REPORT_LEN).expect("protects");
         assert_eq!(sealed.index, expected);
@@ -306,7 +306,15 @@ impl To {
 
 fn pair(profile: Profile, policy: &Policy) -> (From, To) {
     let key = key(profile);
-    (From(Sender::new(&key, policy)), To(Receiver::new(&key, policy)))
+    let sender = Sender::new(&key, policy).expect("suitable");
+    (From(sender), To(Receiver::new(&key, policy).expect("suitable")))
+}
+
+fn limited_pair(profile: Profile, lifetimes: Lifetimes) -> (From, To) {
+    let key = key(profile);
+    let key = KeyParameters { lifetimes, ..(&key).into() };
+    let sender = Sender::new(key.clone(), &Policy::default()).expect("suitable");
+    (From(sender), To(Receiver::new(key, &Policy::default()).expect("suitable")))
 }
 
 fn key(profile: Profile) -> MasterKey {

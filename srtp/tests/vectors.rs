@@ -6,8 +6,8 @@
 #![allow(clippy::expect_used, reason = "a vector that cannot be set up is the test's failure")]
 
 use srtp::{
-    MasterKey, Mki, PacketIndex, PacketKind, Policy, Profile, Receiver, Refusal, Sender,
-    SessionKeys,
+    KeyParameters, Malformed, MasterKey, Mki, PacketIndex, PacketKind, Policy, Profile, Receiver,
+    Refusal, Sender, SessionKeys,
 };
 
 /// RFC 3711 appendix B.2: the keystream of SSRC 0, index 0, which is what zeros encrypt to.
@@ -96,7 +96,7 @@ fn rfc_7714_17_unencrypted_srtcp_is_refused() {
     {
         let (_, mut receiver) = rfc_7714_pair(profile);
         let opened = receiver.open_rtcp(&mut hex(protected));
-        assert_eq!(opened, Err(Refusal::Malformed), "{profile}");
+        assert_eq!(opened, Err(Malformed::EncryptionFlag.into()), "{profile}");
     }
 }
 
@@ -106,26 +106,25 @@ fn rfc_7714_17_unencrypted_srtcp_is_refused() {
 fn an_mki_changes_nothing_but_its_own_place() {
     for profile in Profile::ALL {
         let mki = Mki::new(b"mki!").expect("4 bytes");
-        let policy = Policy { mki, ..Policy::default() };
         let master = vec![9; profile.key_len() + profile.salt_len()];
         let master = MasterKey::from_concatenated(profile, &master).expect("its length");
+        let key = KeyParameters { mki, ..(&master).into() };
+        let sender = |key| Sender::new(key, &Policy::default()).expect("suitable");
         let plain = hex(RTP_PLAIN);
         let mut with = with_tailroom(&plain);
         let mut without = with.clone();
-        let with_len =
-            Sender::new(&master, &policy).protect_rtp(&mut with, plain.len()).expect("protects");
-        let without_len = Sender::new(&master, &Policy::default())
-            .protect_rtp(&mut without, plain.len())
-            .expect("protects");
+        let with_len = sender(key.clone()).protect_rtp(&mut with, plain.len()).expect("protects");
+        let without_len =
+            sender((&master).into()).protect_rtp(&mut without, plain.len()).expect("protects");
         let at = if profile.is_aead() { without_len.len } else { plain.len() };
         let mut expected = without[..without_len.len].to_vec();
         expected.splice(at..at, *b"mki!");
         assert_eq!(with[..with_len.len], expected, "{profile}");
 
-        let mut receiver = Receiver::new(&master, &policy);
+        let mut receiver = Receiver::new(key, &Policy::default()).expect("suitable");
         let mut other = with[..with_len.len].to_vec();
         other[at] ^= 1;
-        assert_eq!(receiver.open_rtp(&mut other), Err(Refusal::AuthenticationFailed));
+        assert_eq!(receiver.open_rtp(&mut other), Err(Refusal::UnknownMki));
         let opened = receiver.open_rtp(&mut with[..with_len.len]).expect("opens");
         assert_eq!(with[..opened.len], plain, "{profile}");
     }

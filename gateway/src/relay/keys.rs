@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use packet_io::Received;
-use srtp::{KeyState, Mki, Policy, Receiver, Refusal, Sender};
+use srtp::{KeyParameters, KeyState, Lifetimes, Mki, Policy, Receiver, Refusal, Sender};
 
 use super::command::SrtpKey;
 use super::demultiplex::Media;
@@ -57,6 +57,7 @@ const OVERLAP: Duration = Duration::from_secs(5);
 
 impl Opener {
     /// A context for `key` that remembers the one it follows.
+    #[expect(clippy::expect_used, reason = "the session refuses what a receiver would")]
     pub(super) fn new(key: &SrtpKey, replay_window: usize, follows: Inbound) -> Box<Self> {
         let before = match follows {
             Inbound::Srtp(opener) => {
@@ -64,7 +65,8 @@ impl Opener {
             }
             Inbound::Unset | Inbound::Clear => None,
         };
-        let receiver = Receiver::new(&key.master, &policy(key, replay_window));
+        let receiver = Receiver::new(parameters(key), &policy(replay_window))
+            .expect("the session hands on only what it has checked");
         Box::new(Self { receiver, before })
     }
 
@@ -121,12 +123,14 @@ impl Sealer {
     const OFFSETS: usize = 16;
 
     /// A context for `key` that goes on in the numbers of the one it follows.
+    #[expect(clippy::expect_used, reason = "the session refuses what a sender would")]
     pub(super) fn new(key: &SrtpKey, replay_window: usize, follows: Outbound) -> Box<Self> {
         let offsets = match follows {
             Outbound::Srtp(sealer) => sealer.offsets,
             Outbound::Unset | Outbound::Clear => Vec::new(),
         };
-        let sender = Sender::new(&key.master, &policy(key, replay_window));
+        let sender = Sender::new(parameters(key), &policy(replay_window))
+            .expect("the session hands on only what it has checked");
         Box::new(Self { sender, offsets })
     }
 
@@ -199,8 +203,8 @@ impl Sealer {
 impl From<Refusal> for DropReason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Malformed => Self::Malformed,
-            Refusal::AuthenticationFailed => Self::AuthenticationFailed,
+            Refusal::Malformed(_) => Self::Malformed,
+            Refusal::AuthenticationFailed | Refusal::UnknownMki => Self::AuthenticationFailed,
             Refusal::Replayed => Self::Replayed,
             Refusal::TooOld => Self::TooOld,
             Refusal::KeyExhausted => Self::KeyExhausted,
@@ -222,12 +226,18 @@ fn open(
     }
 }
 
-fn policy(key: &SrtpKey, replay_window: usize) -> Policy {
-    Policy {
-        replay_window,
-        // A longer MKI than SDES allows does not get through the session.
+fn parameters(key: &SrtpKey) -> KeyParameters<'_> {
+    KeyParameters {
+        master: &key.master,
+        // A longer MKI or lifetime than SDES allows does not get through the session.
         mki: Mki::new(&key.mki).unwrap_or_default(),
-        rtp_lifetime: key.lifetime,
-        ..Policy::default()
+        lifetimes: key
+            .lifetime
+            .and_then(|packets| Lifetimes::from_sdes(packets).ok())
+            .unwrap_or_default(),
     }
+}
+
+fn policy(replay_window: usize) -> Policy {
+    Policy { replay_window, ..Policy::default() }
 }

@@ -30,12 +30,12 @@ impl Stamp {
     pub(super) fn parse(media: Media, packet: &[u8]) -> Result<Option<Self>, DropReason> {
         match media {
             Media::Rtp => {
-                let header = rtp::Header::new_checked(packet).ok_or(DropReason::Malformed)?;
+                let header = rtp::Header::new_checked(packet).map_err(|_| DropReason::Malformed)?;
                 let (ssrc, sequence) = (header.ssrc(), header.sequence());
                 Ok(Some(Self { ssrc, sequence, timestamp: header.timestamp() }))
             }
             Media::Rtcp => match rtcp::Header::new_checked(packet) {
-                Some(header) if header.packet_len() <= packet.len() => Ok(None),
+                Ok(header) if header.packet_len() <= packet.len() => Ok(None),
                 _ => Err(DropReason::Malformed),
             },
         }

@@ -232,7 +232,7 @@ pub(super) fn generate(profile: Profile, random: &SystemRandom) -> Result<Master
     let mut bytes = Zeroizing::new([0; KEY_AND_SALT_MAX]);
     let bytes = &mut bytes[..profile.key_len() + profile.salt_len()];
     random.fill(bytes).map_err(|_| Refused::NO_ENTROPY)?;
-    MasterKey::from_concatenated(profile, bytes).ok_or(Refused::NO_ENTROPY)
+    MasterKey::from_concatenated(profile, bytes).map_err(|_| Refused::NO_ENTROPY)
 }
 
 /// Whether the operator's `only-` and `no-` leave this suite in.

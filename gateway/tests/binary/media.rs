@@ -139,8 +139,8 @@ pub(crate) fn secure_call(
     }));
     let policy = Policy::default();
     let protection = Protection {
-        sender: Sender::new(&theirs, &policy),
-        receiver: Receiver::new(&ours.key, &policy),
+        sender: Sender::new(&theirs, &policy).unwrap(),
+        receiver: Receiver::new(&ours.key, &policy).unwrap(),
     };
     ([told(&answer).rtp, offered.rtp], protection)
 }

@@ -201,8 +201,8 @@ impl Crypto {
     pub(crate) fn new(profile: Profile, ours: u8, theirs: u8) -> Self {
         let policy = Policy::default();
         Self {
-            sender: srtp::Sender::new(&master_key(profile, ours), &policy),
-            receiver: srtp::Receiver::new(&master_key(profile, theirs), &policy),
+            sender: srtp::Sender::new(&master_key(profile, ours), &policy).unwrap(),
+            receiver: srtp::Receiver::new(&master_key(profile, theirs), &policy).unwrap(),
         }
     }
 

@@ -8,7 +8,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((choice, packet)) = bytes.split_first() else { return };
     let profile = Profile::ALL[usize::from(choice % 4)];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
-    let Some(key) = MasterKey::from_concatenated(profile, &key) else { return };
-    let mut receiver = Receiver::new(&key, &Policy::default());
+    let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
+    let mut receiver = Receiver::new(&key, &Policy::default()).unwrap();
     assert!(receiver.open_rtcp(&mut packet.to_vec()).is_err());
 });

@@ -8,11 +8,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((choice, packet)) = bytes.split_first() else { return };
     let profile = Profile::ALL[usize::from(choice % 4)];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
-    let Some(key) = MasterKey::from_concatenated(profile, &key) else { return };
-    if let Some(header) = rtp::Header::new_checked(packet) {
+    let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
+    if let Ok(header) = rtp::Header::new_checked(packet) {
         assert_eq!(header.payload_offset() + header.payload().len(), packet.len());
         assert_eq!(header.csrcs().count(), header.csrc_count());
     }
-    let mut receiver = Receiver::new(&key, &Policy::default());
+    let mut receiver = Receiver::new(&key, &Policy::default()).unwrap();
     assert!(receiver.open_rtp(&mut packet.to_vec()).is_err());
 });

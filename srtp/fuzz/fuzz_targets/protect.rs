@@ -8,9 +8,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((choice, plain)) = bytes.split_first() else { return };
     let profile = Profile::ALL[usize::from(choice % 4)];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
-    let Some(key) = MasterKey::from_concatenated(profile, &key) else { return };
-    let mut sender = Sender::new(&key, &Policy::default());
-    let mut receiver = Receiver::new(&key, &Policy::default());
+    let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
+    let mut sender = Sender::new(&key, &Policy::default()).unwrap();
+    let mut receiver = Receiver::new(&key, &Policy::default()).unwrap();
 
     let mut buffer = [plain, &[0; 20]].concat();
     if let Ok(sealed) = sender.protect_rtp(&mut buffer, plain.len()) {

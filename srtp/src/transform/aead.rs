@@ -3,8 +3,8 @@
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use zeroize::Zeroize;
 
-use super::{PacketId, TagPlace, Transform};
-use crate::{PacketKind, Profile, Refusal, SessionKeys};
+use super::{PacketId, Transform};
+use crate::{Malformed, PacketKind, Profile, Refusal, SessionKeys};
 
 /// AES-GCM with a 16-byte tag, of either key length.
 pub(crate) struct Aead {
@@ -39,12 +39,6 @@ impl Aead {
 }
 
 impl Transform for Aead {
-    const TAG_PLACE: TagPlace = TagPlace::AfterCiphertext;
-
-    fn tag_len(&self) -> usize {
-        TAG_LEN
-    }
-
     fn seal(
         &self,
         id: PacketId,
@@ -58,7 +52,7 @@ impl Transform for Aead {
             .key
             .seal_in_place_separate_tag(self.nonce(id), Aad::from(&aad), body)
             // Only a body beyond 64 GiB fails, and MAX_MESSAGE_LEN is checked before.
-            .map_err(|_| Refusal::Malformed)?;
+            .map_err(|_| Malformed::TooLong)?;
         tag.copy_from_slice(sealed.as_ref());
         Ok(())
     }
@@ -72,7 +66,7 @@ impl Transform for Aead {
     ) -> Result<(), Refusal> {
         let (header, body) = message.split_at_mut(header_len);
         let aad = AssociatedData::new(id, header);
-        let tag = Tag::try_from(tag).map_err(|_| Refusal::Malformed)?;
+        let tag = Tag::try_from(tag).map_err(|_| Malformed::TooShort)?;
         self.key
             .open_in_place_separate_tag(self.nonce(id), Aad::from(&aad), tag, body, 0..)
             .map(|_| ())
@@ -119,6 +113,4 @@ impl AsRef<[u8]> for AssociatedData<'_> {
 
 /// The session salt of RFC 7714, as long as GCM's nonce.
 const SALT_LEN: usize = 12;
-/// GCM's whole tag; RFC 7714 registers no shorter one.
-const TAG_LEN: usize = 16;
 const RTCP_LEN: usize = crate::rtcp::FIXED_LEN + 4;

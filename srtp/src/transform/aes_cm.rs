@@ -9,7 +9,7 @@ use ctr::{
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::{PacketId, TagPlace, Transform, hmac_sha1::HmacSha1};
+use super::{PacketId, Transform, hmac_sha1::HmacSha1};
 use crate::{Refusal, SessionKeys, session_keys::MAX_SALT_LEN};
 
 /// Encrypts, then authenticates; opening, it authenticates first.
@@ -41,12 +41,6 @@ impl AesCm {
 }
 
 impl Transform for AesCm {
-    const TAG_PLACE: TagPlace = TagPlace::Last;
-
-    fn tag_len(&self) -> usize {
-        self.tag_len
-    }
-
     fn seal(
         &self,
         id: PacketId,

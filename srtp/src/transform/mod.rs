@@ -20,12 +20,6 @@ use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys};
 
 /// One cipher suite under one set of session keys.
 pub(crate) trait Transform {
-    /// Where the tag stands.
-    const TAG_PLACE: TagPlace;
-
-    /// Bytes of tag.
-    fn tag_len(&self) -> usize;
-
     /// Encrypts `message[header_len..]` in place and writes the tag.
     fn seal(
         &self,
@@ -109,41 +103,27 @@ impl PacketId {
     }
 }
 
-/// Where a transform puts its tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TagPlace {
-    /// Right behind the ciphertext, as AEADs have it (RFC 7714 sections 8.2 and 9.2).
-    AfterCiphertext,
-    /// At the very end (RFC 3711 sections 3.1 and 3.4).
-    Last,
-}
-
 /// Offsets of what follows the ciphertext, counted from the ciphertext's end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trailer {
     pub(crate) word: usize,
     pub(crate) mki: usize,
     pub(crate) tag: usize,
+    pub(crate) tag_len: usize,
     pub(crate) len: usize,
 }
 
 impl Trailer {
-    pub(crate) fn of<T: Transform>(transform: &T, kind: PacketKind, mki_len: usize) -> Self {
-        let word_len = match kind {
-            PacketKind::Rtp => 0,
-            PacketKind::Rtcp => 4,
+    pub(crate) fn new(profile: Profile, kind: PacketKind, mki_len: usize) -> Self {
+        let (word_len, overhead) = match kind {
+            PacketKind::Rtp => (0, profile.rtp_overhead()),
+            PacketKind::Rtcp => (4, profile.rtcp_overhead()),
         };
-        let tag_len = transform.tag_len();
-        let word = match T::TAG_PLACE {
-            TagPlace::AfterCiphertext => tag_len,
-            TagPlace::Last => 0,
-        };
-        let mki = word + word_len;
-        let tag = match T::TAG_PLACE {
-            TagPlace::AfterCiphertext => 0,
-            TagPlace::Last => mki + mki_len,
-        };
-        Self { word, mki, tag, len: word_len + mki_len + tag_len }
+        let tag_len = overhead - word_len;
+        // AEADs have the tag right behind the ciphertext (RFC 7714 sections 8.2 and 9.2), the
+        // others at the very end (RFC 3711 sections 3.1 and 3.4).
+        let (word, tag) = if profile.is_aead() { (tag_len, 0) } else { (0, word_len + mki_len) };
+        Self { word, mki: word + word_len, tag, tag_len, len: overhead + mki_len }
     }
 }
 

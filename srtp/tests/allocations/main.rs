@@ -12,8 +12,8 @@ static ALLOCATOR: sys::Counting = sys::Counting;
 fn packets_of_known_streams_allocate_nothing() {
     for profile in Profile::ALL {
         let key = key(profile);
-        let mut sender = Sender::new(&key, &Policy::default());
-        let mut receiver = Receiver::new(&key, &Policy::default());
+        let mut sender = Sender::new(&key, &Policy::default()).expect("suitable");
+        let mut receiver = Receiver::new(&key, &Policy::default()).expect("suitable");
         carry(&mut sender, &mut receiver, 0);
         let (calls, held, ()) = sys::count(|| {
             for sequence in 1..1000 {
@@ -27,7 +27,7 @@ fn packets_of_known_streams_allocate_nothing() {
 #[test]
 fn refused_packets_allocate_nothing() {
     for profile in Profile::ALL {
-        let mut receiver = Receiver::new(&key(profile), &Policy::default());
+        let mut receiver = Receiver::new(&key(profile), &Policy::default()).expect("suitable");
         let (calls, _, ()) = sys::count(|| {
             for ssrc in 0..100 {
                 let mut forged = [0x80; 172];
@@ -48,7 +48,10 @@ fn a_direction_takes_less_than_one_and_a_half_kibibytes() {
         let key = key(profile);
         let (_, held, (mut sender, mut receiver)) = sys::count(|| {
             let policy = Policy::default();
-            (Box::new(Sender::new(&key, &policy)), Box::new(Receiver::new(&key, &policy)))
+            (
+                Box::new(Sender::new(&key, &policy).expect("suitable")),
+                Box::new(Receiver::new(&key, &policy).expect("suitable")),
+            )
         });
         let (_, streams, ()) = sys::count(|| carry(&mut sender, &mut receiver, 0));
         let each = (held + streams) / 2;

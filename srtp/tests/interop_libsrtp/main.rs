@@ -9,7 +9,7 @@ mod scenario;
 mod sys;
 
 use scenario::{Endpoint, Ours, Reordering, carry_call, master_bytes, master_key};
-use srtp::{Mki, Policy, Profile, Receiver, Sender};
+use srtp::{KeyParameters, Mki, Policy, Profile, Receiver, Sender};
 use sys::{Direction, Packet, Session, Status};
 
 #[test]
@@ -60,8 +60,10 @@ fn for_every_case(call: impl Fn(Profile, Reordering, &[u8])) {
 
 fn ours(profile: Profile, mki: &[u8]) -> Ours {
     let mki = Mki::new(mki).expect("at most 128 bytes");
-    let (key, policy) = (master_key(profile), Policy { mki, ..Policy::default() });
-    Ours { sender: Sender::new(&key, &policy), receiver: Receiver::new(&key, &policy) }
+    let (master, policy) = (master_key(profile), Policy::default());
+    let key = KeyParameters { mki, ..(&master).into() };
+    let sender = Sender::new(key.clone(), &policy).expect("suitable");
+    Ours { sender, receiver: Receiver::new(key, &policy).expect("suitable") }
 }
 
 struct Theirs {

@@ -156,7 +156,7 @@ fn parse_inline(profile: Profile, text: &[u8]) -> Option<MasterKey> {
     (text.len() <= BASE64_MAX).then_some(())?;
     let mut bytes = Zeroizing::new([0; BASE64_MAX]);
     let len = BASE64_LENIENT.decode_slice(text, bytes.as_mut()).ok()?;
-    MasterKey::from_concatenated(profile, &bytes[..len])
+    MasterKey::from_concatenated(profile, &bytes[..len]).ok()
 }
 
 fn print_key(key: &MasterKey, padding: KeyPadding, out: &mut BytesMut) {

@@ -1,0 +1,170 @@
+//! The master keys of one direction (RFC 3711 section 8.1): one, or several told apart by MKI.
+//!
+//! All are for one profile and have MKIs of one length, so that a packet's parts stand in the
+//! same places whichever key it is under. The indexes are not the keys': they go on over a change
+//! of key. What is counted per key is its use. The key in use lies apart from the others, because
+//! nearly every packet is under it.
+
+use crate::{
+    KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile, SessionKeys,
+    Unsuitable, lifetime::Usage, transform::Cipher,
+};
+
+/// The most keys that a direction holds at a time.
+pub const MAX_KEYS: usize = 16;
+
+/// A key of a direction and its use, for whoever decides on rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyStatus<'a> {
+    /// Its MKI.
+    pub mki: &'a Mki,
+    /// Whether it should be replaced soon.
+    pub state: KeyState,
+    /// SRTP packets under it.
+    pub rtp_packets: u64,
+    /// SRTCP packets under it.
+    pub rtcp_packets: u64,
+}
+
+/// The key in use, and those that may be next or were before.
+pub(crate) struct KeyRing {
+    pub(crate) current: Key,
+    others: Vec<Key>,
+}
+
+/// One master key, ready for use.
+pub(crate) struct Key {
+    pub(crate) rtp_cipher: Cipher,
+    /// SRTCP comes every few seconds: its key schedule is expanded per packet (0.2 µs) rather
+    /// than kept, which saves some 800 bytes per direction.
+    pub(crate) rtcp_keys: SessionKeys,
+    pub(crate) mki: Mki,
+    pub(crate) usage: Usage,
+}
+
+impl KeyRing {
+    pub(crate) fn new(key: Key) -> Self {
+        Self { current: key, others: Vec::new() }
+    }
+
+    /// Adds a key beside those that are there.
+    pub(crate) fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
+        self.check(key)?;
+        self.others.push(Key::derive(key));
+        Ok(())
+    }
+
+    fn check(&self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
+        let (expected, got) = (self.profile(), key.master.profile());
+        if expected != got {
+            return Err(Unsuitable::OtherProfile { expected, got });
+        }
+        let (expected, got) = (self.current.mki.len(), key.mki.len());
+        if got == 0 && expected == 0 {
+            return Err(Unsuitable::NoMki);
+        }
+        if expected != got {
+            return Err(Unsuitable::OtherMkiLength { expected, got });
+        }
+        if self.keys().any(|known| known.mki == key.mki) {
+            return Err(Unsuitable::MkiInUse);
+        }
+        if self.others.len() + 1 == MAX_KEYS {
+            return Err(Unsuitable::TooManyKeys);
+        }
+        Ok(())
+    }
+
+    /// Makes the key of `mki` the one in use.
+    pub(crate) fn switch_to(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        if self.current.mki == *mki {
+            return Ok(());
+        }
+        let at = self.others.iter().position(|key| key.mki == *mki).ok_or(KeyNotFound::Unknown)?;
+        self.make_current(at);
+        Ok(())
+    }
+
+    /// Makes the oldest key that is not exhausted the one in use, if there is one.
+    #[cold]
+    pub(crate) fn advance(&mut self) -> bool {
+        let fresh = self.others.iter().position(|key| !key.usage.is_exhausted());
+        if let Some(at) = fresh {
+            self.make_current(at);
+        }
+        fresh.is_some()
+    }
+
+    /// Forgets the key of `mki`. If it is the one in use, the newest other takes its place.
+    pub(crate) fn retire(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        if let Some(at) = self.others.iter().position(|key| key.mki == *mki) {
+            self.others.remove(at);
+            return Ok(());
+        }
+        if self.current.mki != *mki {
+            return Err(KeyNotFound::Unknown);
+        }
+        self.current = self.others.pop().ok_or(KeyNotFound::Last)?;
+        Ok(())
+    }
+
+    /// Which of the other keys has the MKI of these bytes.
+    pub(crate) fn position(&self, mki: &[u8]) -> Option<usize> {
+        self.others.iter().position(|key| key.mki.as_bytes() == mki)
+    }
+
+    /// The other key at a [`Self::position`].
+    pub(crate) fn other(&self, at: usize) -> &Key {
+        &self.others[at]
+    }
+
+    /// Swaps the key in use with the other key at a [`Self::position`], which takes the place of
+    /// the newest among the others.
+    pub(crate) fn make_current(&mut self, at: usize) {
+        let key = self.others.remove(at);
+        self.others.push(std::mem::replace(&mut self.current, key));
+    }
+
+    /// Every key, the one in use first.
+    pub(crate) fn status(&self) -> impl Iterator<Item = KeyStatus<'_>> {
+        self.keys().map(Key::status)
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        self.current.profile()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+}
+
+impl Key {
+    pub(crate) fn derive(key: &KeyParameters<'_>) -> Self {
+        let derive = |kind| SessionKeys::derive(key.master, kind);
+        let derived = Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
+        Self { mki: key.mki.clone(), usage: Usage::new(key.lifetimes), ..derived }
+    }
+
+    pub(crate) fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys) -> Self {
+        Self {
+            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp),
+            rtcp_keys: rtcp,
+            mki: Mki::none(),
+            usage: Usage::new(Lifetimes::MAX),
+        }
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        self.rtcp_keys.profile()
+    }
+
+    fn status(&self) -> KeyStatus<'_> {
+        KeyStatus {
+            mki: &self.mki,
+            state: self.usage.state(),
+            rtp_packets: self.usage.rtp_packets(),
+            rtcp_packets: self.usage.rtcp_packets(),
+        }
+    }
+}
