@@ -33,6 +33,7 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod batch;
 mod index;
 mod key_ring;
 mod lifetime;
@@ -54,6 +55,7 @@ mod transform;
 mod unsuitable;
 
 pub use backend::Backend;
+pub use batch::{BATCH_LEN, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch};
 pub use index::PacketIndex;
 pub use key_ring::{KeyStatus, MAX_KEYS};
 pub use lifetime::{KeyState, Lifetimes};

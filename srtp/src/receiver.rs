@@ -18,9 +18,7 @@ use crate::{
     replay::Stale,
     rtcp, rtp,
     streams::{Slot, Streams},
-    transform::{
-        Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, PacketId, Trailer, Transform, with_transform,
-    },
+    transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, OpenJob, PacketId, Trailer},
 };
 
 /// Opens the SRTP and SRTCP packets that one side of a session sends.
@@ -101,21 +99,15 @@ impl Receiver {
     /// A stream begins with ROC 0, whatever its first sequence number.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
         let candidate = self.examine_rtp(packet)?;
-        with_transform!(&self.key(candidate.key).rtp_cipher, transform => {
-            candidate.open(transform, packet)
-        })?;
-        self.hear(candidate.key);
-        self.rtp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
-        let index = PacketIndex::from_value(candidate.id.index);
-        let key = self.keys.current.usage.count_rtp(index);
-        Ok(Opened { len: candidate.len, ssrc: candidate.id.ssrc, index, key })
+        candidate.job(self.rtp_cipher(&candidate), packet).open()?;
+        Ok(self.accept(candidate))
     }
 
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTCP packet.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<OpenedRtcp, Refusal> {
         let candidate = self.examine_rtcp(packet)?;
         let cipher = Cipher::new(&self.key(candidate.key).rtcp_keys, PacketKind::Rtcp);
-        with_transform!(&cipher, transform => candidate.open(transform, packet))?;
+        candidate.job(&cipher, packet).open()?;
         self.hear(candidate.key);
         self.rtcp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
         Ok(OpenedRtcp {
@@ -127,7 +119,7 @@ impl Receiver {
     }
 
     /// What `packet` would be if it is genuine; changes nothing.
-    fn examine_rtp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
+    pub(crate) fn examine_rtp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
         let trailer = self.rtp_trailer;
         let (message, key) = self.split(packet, trailer)?;
         let header = rtp::Header::new_checked(message)?;
@@ -143,6 +135,28 @@ impl Receiver {
         let id = PacketId::rtp(header.ssrc(), index);
         let header_len = header.payload_offset();
         Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+    }
+
+    /// The cipher of a candidate's key.
+    pub(crate) fn rtp_cipher(&self, candidate: &Candidate) -> &Cipher {
+        &self.key(candidate.key).rtp_cipher
+    }
+
+    /// Takes note of a packet that was genuine.
+    fn accept(&mut self, candidate: Candidate) -> Opened {
+        self.hear(candidate.key);
+        self.rtp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
+        let index = PacketIndex::from_value(candidate.id.index);
+        let key = self.keys.current.usage.count_rtp(index);
+        Opened { len: candidate.len, ssrc: candidate.id.ssrc, index, key }
+    }
+
+    /// The same if other packets have come since it was examined.
+    pub(crate) fn accept_again(&mut self, candidate: Candidate) -> Result<Opened, Refusal> {
+        self.key(candidate.key).usage.check()?;
+        let slot = self.rtp.slot(candidate.id.ssrc)?;
+        self.rtp.check(slot, candidate.id.index).map_err(replay)?;
+        Ok(self.accept(Candidate { slot, ..candidate }))
     }
 
     fn examine_rtcp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
@@ -208,7 +222,7 @@ impl fmt::Debug for Receiver {
 
 /// A packet that may be genuine: its tag will tell.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+pub(crate) struct Candidate {
     id: PacketId,
     slot: Slot,
     header_len: usize,
@@ -226,11 +240,22 @@ enum KeyAt {
 }
 
 impl Candidate {
-    /// Checks the tag and decrypts.
-    fn open<T: Transform>(&self, transform: &T, packet: &mut [u8]) -> Result<(), Refusal> {
+    /// What is to be done to the packet.
+    pub(crate) fn job<'a>(&self, cipher: &'a Cipher, packet: &'a mut [u8]) -> OpenJob<'a> {
         let (message, trailer) = packet.split_at_mut(self.len);
         let tag = &trailer[self.trailer.tag..][..self.trailer.tag_len];
-        transform.open(self.id, message, self.header_len, tag)
+        let outcome = Ok(());
+        OpenJob { cipher, id: self.id, message, header_len: self.header_len, tag, outcome }
+    }
+
+    /// Whether this packet could be another candidate once `earlier`, of the same receiver, has
+    /// been opened: keys change places, and a stream's first packets decide its ROC. Two packets
+    /// of a stream that lie close are estimated alike before and after each other.
+    pub(crate) fn depends_on(&self, earlier: &Self) -> bool {
+        let key_moves = self.key != KeyAt::Current || earlier.key != KeyAt::Current;
+        let same_stream = self.id.ssrc == earlier.id.ssrc;
+        let apart = self.id.index.abs_diff(earlier.id.index) >= CLOSE;
+        key_moves || same_stream && (apart || matches!(self.slot, Slot::New))
     }
 }
 
@@ -244,3 +269,5 @@ fn replay(stale: Stale) -> Refusal {
 /// SRTCP packets come one by one, seconds apart: twice the least that RFC 3711 section 3.3.2
 /// allows is plenty.
 const RTCP_WINDOW_BITS: usize = 128;
+/// Well within half the sequence space.
+const CLOSE: u64 = 1 << 14;

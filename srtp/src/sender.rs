@@ -16,9 +16,7 @@ use crate::{
     replay::Stale,
     rtcp, rtp,
     streams::{Slot, Streams},
-    transform::{
-        Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, PacketId, Trailer, Transform, with_transform,
-    },
+    transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, PacketId, SealJob, Trailer},
 };
 
 /// Protects the RTP and RTCP packets that we send in a session.
@@ -107,8 +105,7 @@ impl Sender {
     /// that one which would lie before index 0 is [`Refusal::TooOld`].
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<Sealed, Refusal> {
         let prepared = self.prepare_rtp(buffer, len)?;
-        let cipher = &self.keys.current.rtp_cipher;
-        prepared.seal(cipher, &mut buffer[..prepared.len])?;
+        prepared.job(self.rtp_cipher(), buffer).seal();
         Ok(prepared.sealed_rtp())
     }
 
@@ -118,12 +115,16 @@ impl Sender {
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<SealedRtcp, Refusal> {
         let prepared = self.prepare_rtcp(buffer, len)?;
         let cipher = Cipher::new(&self.keys.current.rtcp_keys, PacketKind::Rtcp);
-        prepared.seal(&cipher, &mut buffer[..prepared.len])?;
+        prepared.job(&cipher, buffer).seal();
         Ok(prepared.sealed_rtcp())
     }
 
     /// All of protecting an RTP packet but the cryptography: takes its index, writes the MKI.
-    fn prepare_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<Prepared, Refusal> {
+    pub(crate) fn prepare_rtp(
+        &mut self,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<Prepared, Refusal> {
         self.ready()?;
         let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
         let header = rtp::Header::new_checked(plain)?;
@@ -163,9 +164,19 @@ impl Sender {
         })
     }
 
+    /// Whether the next packet needs another key than the one in use.
+    pub(crate) fn changes_key(&self) -> bool {
+        self.keys.current.usage.is_exhausted()
+    }
+
+    /// The cipher of the key in use.
+    pub(crate) fn rtp_cipher(&self) -> &Cipher {
+        &self.keys.current.rtp_cipher
+    }
+
     /// Whether there is a key that may protect one more packet.
     fn ready(&mut self) -> Result<(), Refusal> {
-        if self.keys.current.usage.is_exhausted() && !self.keys.advance() {
+        if self.changes_key() && !self.keys.advance() {
             return Err(Refusal::KeyExhausted);
         }
         Ok(())
@@ -201,7 +212,7 @@ impl fmt::Debug for Sender {
 
 /// A packet that has its index and wants only its ciphertext and tag.
 #[derive(Clone, Copy, Debug)]
-struct Prepared {
+pub(crate) struct Prepared {
     id: PacketId,
     header_len: usize,
     /// Of the packet with its trailer.
@@ -211,16 +222,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Encrypts `packet` and writes its tag.
-    fn seal(&self, cipher: &Cipher, packet: &mut [u8]) -> Result<(), Refusal> {
-        let (message, trailer) = packet.split_at_mut(self.len - self.trailer.len);
+    /// What is to be done to the packet in `buffer`.
+    pub(crate) fn job<'a>(&self, cipher: &'a Cipher, buffer: &'a mut [u8]) -> SealJob<'a> {
+        let (message, trailer) = buffer[..self.len].split_at_mut(self.len - self.trailer.len);
         let tag = &mut trailer[self.trailer.tag..][..self.trailer.tag_len];
-        with_transform!(cipher, transform => {
-            transform.seal(self.id, message, self.header_len, tag)
-        })
+        SealJob { cipher, id: self.id, message, header_len: self.header_len, tag }
     }
 
-    fn sealed_rtp(&self) -> Sealed {
+    pub(crate) fn sealed_rtp(&self) -> Sealed {
         let index = PacketIndex::from_value(self.id.index);
         Sealed { len: self.len, index, key: self.key }
     }

@@ -20,14 +20,9 @@ use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys};
 
 /// One cipher suite under one set of session keys.
 pub(crate) trait Transform {
-    /// Encrypts `message[header_len..]` in place and writes the tag.
-    fn seal(
-        &self,
-        id: PacketId,
-        message: &mut [u8],
-        header_len: usize,
-        tag: &mut [u8],
-    ) -> Result<(), Refusal>;
+    /// Encrypts `message[header_len..]` in place and writes the tag. A message is at most
+    /// [`MAX_MESSAGE_LEN`] bytes and a tag as long as the [`Trailer`] says.
+    fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]);
 
     /// Verifies the tag and decrypts `message[header_len..]` in place.
     fn open(
@@ -60,6 +55,61 @@ impl Cipher {
             _ => 10,
         };
         Self::AesCm(AesCm::new(keys, tag_len))
+    }
+}
+
+/// A packet to encrypt and to give a tag.
+pub(crate) struct SealJob<'a> {
+    pub(crate) cipher: &'a Cipher,
+    pub(crate) id: PacketId,
+    pub(crate) message: &'a mut [u8],
+    pub(crate) header_len: usize,
+    pub(crate) tag: &'a mut [u8],
+}
+
+/// A packet whose tag is to be checked, and which is to be decrypted.
+pub(crate) struct OpenJob<'a> {
+    pub(crate) cipher: &'a Cipher,
+    pub(crate) id: PacketId,
+    pub(crate) message: &'a mut [u8],
+    pub(crate) header_len: usize,
+    pub(crate) tag: &'a [u8],
+    /// What came of it.
+    pub(crate) outcome: Result<(), Refusal>,
+}
+
+impl SealJob<'_> {
+    pub(crate) fn seal(&mut self) {
+        with_transform!(self.cipher, transform => {
+            transform.seal(self.id, self.message, self.header_len, self.tag)
+        });
+    }
+}
+
+impl OpenJob<'_> {
+    pub(crate) fn open(mut self) -> Result<(), Refusal> {
+        self.open_in_place();
+        self.outcome
+    }
+
+    fn open_in_place(&mut self) {
+        self.outcome = with_transform!(self.cipher, transform => {
+            transform.open(self.id, self.message, self.header_len, self.tag)
+        });
+    }
+}
+
+/// Seals many packets.
+pub(crate) fn seal_all(jobs: &mut [SealJob<'_>]) {
+    for job in jobs {
+        job.seal();
+    }
+}
+
+/// Opens many packets.
+pub(crate) fn open_all(jobs: &mut [OpenJob<'_>]) {
+    for job in jobs {
+        job.open_in_place();
     }
 }
 

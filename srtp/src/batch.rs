@@ -1,0 +1,193 @@
+//! Many packets of many sessions at once, so that the CPU's pipelines fill.
+//!
+//! One packet's cryptography is a chain of instructions that wait for each other; those of
+//! another packet, under another key, can run in the gaps. So a batch is done in three passes:
+//! everything but the cryptography for each packet in order, the cryptography of all together,
+//! and the outcome for each in order. The result is that of one by one, packet for packet.
+//!
+//! Opening, a packet may depend on one before it in the batch: on the stream that it begins, or on
+//! the key that it switches to. Such a packet waits for a pass of its own. What only a full pass
+//! can tell (the second of two equal packets is a replay) is asked again at the end; so a packet
+//! that has two faults may be refused for the other one.
+//!
+//! Sessions stay where their owner keeps them: whatever [`IndexMut`] finds by a number.
+
+use std::ops::{Index, IndexMut};
+
+use arrayvec::ArrayVec;
+
+use crate::{
+    Opened, Receiver, Refusal, Sealed, Sender,
+    receiver::Candidate,
+    sender::Prepared,
+    transform::{OpenJob, SealJob, open_all, seal_all},
+};
+
+/// Packets that go through the cryptography together: two rounds of sixteen lanes. Longer
+/// batches are cut.
+pub const BATCH_LEN: usize = 32;
+
+/// An RTP packet for [`protect_rtp_batch`].
+#[derive(Debug)]
+pub struct ToProtect<'b> {
+    /// Its session's place among the senders.
+    pub sender: usize,
+    /// The packet and its tailroom, as for [`Sender::protect_rtp`].
+    pub buffer: &'b mut [u8],
+    /// Length in bytes of the packet.
+    pub len: usize,
+    /// What came of it; `None` before.
+    pub outcome: Option<Result<Sealed, Refusal>>,
+}
+
+/// An SRTP packet for [`open_rtp_batch`].
+#[derive(Debug)]
+pub struct ToOpen<'b> {
+    /// Its session's place among the receivers.
+    pub receiver: usize,
+    /// The packet.
+    pub packet: &'b mut [u8],
+    /// What came of it; `None` before.
+    pub outcome: Option<Result<Opened, Refusal>>,
+}
+
+impl<'b> ToProtect<'b> {
+    /// The packet in `buffer[..len]`, for the sender at place `sender`.
+    pub fn new(sender: usize, buffer: &'b mut [u8], len: usize) -> Self {
+        Self { sender, buffer, len, outcome: None }
+    }
+}
+
+impl<'b> ToOpen<'b> {
+    /// `packet`, for the receiver at place `receiver`.
+    pub fn new(receiver: usize, packet: &'b mut [u8]) -> Self {
+        Self { receiver, packet, outcome: None }
+    }
+}
+
+/// Does [`Sender::protect_rtp`] for each packet, in order, and leaves each an outcome.
+///
+/// # Panics
+/// Where `senders` does, for a place that is not there.
+pub fn protect_rtp_batch<S>(senders: &mut S, packets: &mut [ToProtect<'_>])
+where
+    S: IndexMut<usize, Output = Sender> + ?Sized,
+{
+    let mut pass = ArrayVec::<_, BATCH_LEN>::new();
+    let mut done = 0;
+    for at in 0..packets.len() {
+        let packet = &mut packets[at];
+        let sender = &mut senders[packet.sender];
+        // What is prepared already is under the key before.
+        if pass.is_full() || sender.changes_key() {
+            seal_pass(senders, &mut packets[done..at], &mut pass);
+            done = at;
+        }
+        let packet = &mut packets[at];
+        let prepared = senders[packet.sender].prepare_rtp(packet.buffer, packet.len);
+        packet.outcome = Some(prepared.map(|prepared| prepared.sealed_rtp()));
+        pass.push(prepared.ok());
+    }
+    seal_pass(senders, &mut packets[done..], &mut pass);
+}
+
+/// Does [`Receiver::open_rtp`] for each packet, in order, and leaves each an outcome.
+///
+/// # Panics
+/// Where `receivers` does, for a place that is not there.
+pub fn open_rtp_batch<S>(receivers: &mut S, packets: &mut [ToOpen<'_>])
+where
+    S: IndexMut<usize, Output = Receiver> + ?Sized,
+{
+    let mut pass = ArrayVec::<_, BATCH_LEN>::new();
+    let mut seen = Seen::default();
+    let mut done = 0;
+    for at in 0..packets.len() {
+        let place = packets[at].receiver;
+        let mut examined = receivers[place].examine_rtp(packets[at].packet);
+        let waits = seen.may_have(place) && depends(examined, place, &packets[done..at], &pass);
+        if pass.is_full() || waits {
+            open_pass(receivers, &mut packets[done..at], &mut pass);
+            seen = Seen::default();
+            done = at;
+            examined = receivers[place].examine_rtp(packets[at].packet);
+        }
+        seen.add(place);
+        pass.push(examined);
+    }
+    open_pass(receivers, &mut packets[done..], &mut pass);
+}
+
+fn seal_pass<S>(
+    senders: &S,
+    packets: &mut [ToProtect<'_>],
+    pass: &mut ArrayVec<Option<Prepared>, BATCH_LEN>,
+) where
+    S: Index<usize, Output = Sender> + ?Sized,
+{
+    let mut jobs = ArrayVec::<SealJob<'_>, BATCH_LEN>::new();
+    for (packet, prepared) in packets.iter_mut().zip(pass.drain(..)) {
+        if let Some(prepared) = prepared {
+            jobs.push(prepared.job(senders[packet.sender].rtp_cipher(), packet.buffer));
+        }
+    }
+    seal_all(&mut jobs);
+}
+
+fn open_pass<S>(
+    receivers: &mut S,
+    packets: &mut [ToOpen<'_>],
+    pass: &mut ArrayVec<Result<Candidate, Refusal>, BATCH_LEN>,
+) where
+    S: IndexMut<usize, Output = Receiver> + ?Sized,
+{
+    let mut jobs = ArrayVec::<OpenJob<'_>, BATCH_LEN>::new();
+    for (packet, candidate) in packets.iter_mut().zip(&*pass) {
+        if let Ok(candidate) = candidate {
+            let cipher = receivers[packet.receiver].rtp_cipher(candidate);
+            jobs.push(candidate.job(cipher, packet.packet));
+        }
+    }
+    open_all(&mut jobs);
+    let mut opened = ArrayVec::<_, BATCH_LEN>::new();
+    opened.extend(jobs.into_iter().map(|job| job.outcome));
+    let mut opened = opened.into_iter();
+    for (packet, candidate) in packets.iter_mut().zip(pass.drain(..)) {
+        packet.outcome = Some(candidate.and_then(|candidate| {
+            opened.next().unwrap_or(Err(Refusal::AuthenticationFailed))?;
+            receivers[packet.receiver].accept_again(candidate)
+        }));
+    }
+}
+
+/// Whether examining a packet for the receiver at `place` could give another result after one of
+/// `before`.
+fn depends(
+    examined: Result<Candidate, Refusal>,
+    place: usize,
+    packets: &[ToOpen<'_>],
+    before: &[Result<Candidate, Refusal>],
+) -> bool {
+    let earlier = packets.iter().zip(before).filter(|(packet, _)| packet.receiver == place);
+    let mut earlier = earlier.filter_map(|(_, earlier)| earlier.as_ref().ok());
+    match examined {
+        Ok(candidate) => earlier.any(|earlier| candidate.depends_on(earlier)),
+        // These are about the packet's bytes alone.
+        Err(Refusal::Malformed(_) | Refusal::UnknownMki) => false,
+        Err(_) => earlier.next().is_some(),
+    }
+}
+
+/// Which receivers a pass has packets of; may say yes where no would do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen(u64);
+
+impl Seen {
+    fn add(&mut self, place: usize) {
+        self.0 |= 1 << (place % 64);
+    }
+
+    fn may_have(self, place: usize) -> bool {
+        self.0 & 1 << (place % 64) != 0
+    }
+}
