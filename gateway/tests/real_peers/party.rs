@@ -8,7 +8,7 @@ use srtp::Profile;
 
 use crate::event::Described;
 use crate::ledger::Ledger;
-use crate::libsrtp::{Direction, Packet, Session};
+use crate::libsrtp::{Direction, Key, Packet, Session, Suite};
 use crate::packet::Origin;
 use crate::plan::{InlineKey, PartyPlan};
 
@@ -199,14 +199,14 @@ impl Kind {
 }
 
 fn session(suite: Profile, direction: Direction, key: &InlineKey) -> Result<Session> {
-    // The numbers that the suites have as DTLS-SRTP profiles, by which libsrtp knows them too.
-    let number = match suite {
-        Profile::AesCm128HmacSha1_80 => 1,
-        Profile::AesCm128HmacSha1_32 => 2,
-        Profile::AeadAes128Gcm => 7,
-        Profile::AeadAes256Gcm => 8,
+    let their_suite = match suite {
+        Profile::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        Profile::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        Profile::AeadAes128Gcm => Suite::AesGcm128,
+        Profile::AeadAes256Gcm => Suite::AesGcm256,
     };
-    Session::new(direction, number, key.bytes(), &[])
+    let key = Key { key: key.bytes().to_vec(), mki: Vec::new() };
+    Session::new(direction, their_suite, &[key])
         .map_err(|status| anyhow!("libsrtp takes no {suite} session: {status:?}"))
 }
 

@@ -1,8 +1,9 @@
 //! The C ABI of libsrtp 2.x: <https://github.com/cisco/libsrtp/blob/v2.5.0/include/srtp.h>.
 //!
-//! Only what an interop test needs: create, protect, unprotect, dispose of. The test links the
-//! installed library (Debian: `libsrtp2-dev`).
+//! Only what an interop test needs: create, protect, unprotect, the ROC, dispose of. The test
+//! links the installed library (Debian: `libsrtp2-dev`).
 #![allow(unsafe_code)]
+#![allow(dead_code, reason = "two tests are compiled with this file, and neither uses all of it")]
 
 use std::{
     ffi::{c_int, c_uchar, c_uint, c_ulong, c_void},
@@ -14,19 +15,53 @@ use std::{
 pub(crate) struct Session {
     context: NonNull<Context>,
     use_mki: c_uint,
+    /// The number of the master key that protects.
+    key: c_uint,
 }
 
-/// Which packets a session is for; the values are `srtp_ssrc_type_t`'s for "any SSRC".
+/// Which packets a session is for: `srtp_ssrc_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub(crate) enum Direction {
-    Inbound = 2,
-    Outbound = 3,
+    /// Incoming ones of any SSRC.
+    Inbound,
+    /// Outgoing ones of any SSRC.
+    Outbound,
+    /// Those of one SSRC, whose ROC can be set before the first.
+    Of(u32),
+}
+
+/// What libsrtp can do to packets, each by a function of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    AesCm128HmacSha1_80,
+    AesCm128HmacSha1_32,
+    AesCm192HmacSha1_80,
+    AesCm192HmacSha1_32,
+    AesCm256HmacSha1_80,
+    AesCm256HmacSha1_32,
+    AesGcm128,
+    AesGcm256,
+    NullHmacSha1_80,
+    /// No function makes this one: the one above with a short tag.
+    NullHmacSha1_32,
+}
+
+/// A master key with its salt behind it, and its MKI, if any.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) key: Vec<u8>,
+    pub(crate) mki: Vec<u8>,
 }
 
 /// The status that a call returned instead of `srtp_err_status_ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status(c_uint);
+
+impl Status {
+    pub(crate) const AUTH_FAIL: Self = Self(7);
+    pub(crate) const REPLAY_FAIL: Self = Self(9);
+    pub(crate) const REPLAY_OLD: Self = Self(10);
+}
 
 /// A packet with the alignment and the tailroom that libsrtp asks for.
 #[repr(align(8))]
@@ -51,46 +86,61 @@ impl Packet {
 }
 
 impl Session {
-    /// A session for any SSRC under `key` (key and salt) and profile number `profile`
-    /// (RFC 5764 section 4.1.2, RFC 7714 section 14.2). The key's length must be the profile's.
-    pub(crate) fn new(
-        direction: Direction,
-        profile: c_uint,
-        key: &[u8],
-        mki: &[u8],
-    ) -> Result<Self, Status> {
+    /// A session under `keys`, at least one, each of the suite's length. They all have an MKI, or
+    /// the only one has none.
+    pub(crate) fn new(direction: Direction, suite: Suite, keys: &[Key]) -> Result<Self, Status> {
         static INIT: OnceLock<Result<(), Status>> = OnceLock::new();
         // SAFETY: it has no arguments, and `OnceLock` has it run once, before any other call.
         (*INIT.get_or_init(|| ok(unsafe { srtp_init() })))?;
 
-        let (mut key, mut mki) = (key.to_vec(), mki.to_vec());
-        let use_mki = c_uint::from(!mki.is_empty());
-        let mki_size = mki.len() as c_uint;
-        let mut master = MasterKey { key: key.as_mut_ptr(), mki_id: mki.as_mut_ptr(), mki_size };
-        let mut masters = [&raw mut master];
-        let policy = Policy::new(direction, profile, &mut masters)?;
+        let mut keys = keys.to_vec();
+        let use_mki = c_uint::from(keys.iter().any(|key| !key.mki.is_empty()));
+        let mut masters: Vec<_> = keys.iter_mut().map(MasterKey::new).collect();
+        let mut masters: Vec<_> = masters.iter_mut().map(ptr::from_mut).collect();
+        let policy = Policy::new(direction, suite, &mut masters);
         let mut context = ptr::null_mut();
         // SAFETY: `context` is a valid place for the result. `policy` and all it points to
-        // (`masters`, `master`, `key`, `mki`) live past the call, and libsrtp copies key and
-        // MKI: it keeps no pointer of ours.
+        // (`masters`, what they point to, and the bytes in `keys`) live past the call, and libsrtp
+        // copies keys and MKIs: it keeps no pointer of ours.
         ok(unsafe { srtp_create(&mut context, &policy) })?;
         let context = NonNull::new(context).ok_or(Status(FAIL))?;
-        Ok(Self { context, use_mki })
+        Ok(Self { context, use_mki, key: 0 })
+    }
+
+    /// Protects under the key of this number from the next packet on.
+    pub(crate) fn switch_to(&mut self, key: usize) {
+        self.key = key as c_uint;
+    }
+
+    /// Sets the ROC of the next packet of `ssrc`, which the session must know.
+    pub(crate) fn set_roc(&mut self, ssrc: u32, roc: u32) -> Result<(), Status> {
+        // SAFETY: the context is this session's and live.
+        ok(unsafe { srtp_set_stream_roc(self.context.as_ptr(), ssrc, roc) })
+    }
+
+    /// The ROC of `ssrc`, which the session must know.
+    pub(crate) fn roc(&self, ssrc: u32) -> Result<u32, Status> {
+        let mut roc = 0;
+        // SAFETY: the context is this session's and live; `roc` is a valid place for the result.
+        ok(unsafe { srtp_get_stream_roc(self.context.as_ptr(), ssrc, &mut roc) })?;
+        Ok(roc)
     }
 
     /// Protects an RTP packet in place.
     pub(crate) fn protect_rtp(&mut self, packet: &mut Packet) -> Result<(), Status> {
         let (bytes, len) = (packet.bytes.as_mut_ptr().cast(), &raw mut packet.len);
         // SAFETY: the context is this session's and live; `bytes` is aligned and has `len` bytes
-        // of packet with the tailroom behind them, as `Packet` guarantees; the one key is key 0.
-        ok(unsafe { srtp_protect_mki(self.context.as_ptr(), bytes, len, self.use_mki, 0) })
+        // of packet with the tailroom behind them, as `Packet` guarantees; a number that no key
+        // has is answered with a status.
+        ok(unsafe { srtp_protect_mki(self.context.as_ptr(), bytes, len, self.use_mki, self.key) })
     }
 
     /// Protects an RTCP packet in place.
     pub(crate) fn protect_rtcp(&mut self, packet: &mut Packet) -> Result<(), Status> {
         let (bytes, len) = (packet.bytes.as_mut_ptr().cast(), &raw mut packet.len);
+        let context = self.context.as_ptr();
         // SAFETY: as in `protect_rtp`.
-        ok(unsafe { srtp_protect_rtcp_mki(self.context.as_ptr(), bytes, len, self.use_mki, 0) })
+        ok(unsafe { srtp_protect_rtcp_mki(context, bytes, len, self.use_mki, self.key) })
     }
 
     /// Opens an SRTP packet in place.
@@ -121,6 +171,49 @@ fn ok(status: c_uint) -> Result<(), Status> {
     if status == 0 { Ok(()) } else { Err(Status(status)) }
 }
 
+impl Suite {
+    fn rtp(self) -> CryptoPolicy {
+        match self {
+            Self::AesCm128HmacSha1_32 => filled(srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32),
+            Self::AesCm192HmacSha1_32 => filled(srtp_crypto_policy_set_aes_cm_192_hmac_sha1_32),
+            Self::AesCm256HmacSha1_32 => filled(srtp_crypto_policy_set_aes_cm_256_hmac_sha1_32),
+            Self::NullHmacSha1_32 => CryptoPolicy { auth_tag_len: 4, ..self.rtcp() },
+            _ => self.rtcp(),
+        }
+    }
+
+    /// As for RTP but for the tag, which is long in every suite.
+    fn rtcp(self) -> CryptoPolicy {
+        filled(match self {
+            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => {
+                srtp_crypto_policy_set_rtcp_default
+            }
+            Self::AesCm192HmacSha1_80 | Self::AesCm192HmacSha1_32 => {
+                srtp_crypto_policy_set_aes_cm_192_hmac_sha1_80
+            }
+            Self::AesCm256HmacSha1_80 | Self::AesCm256HmacSha1_32 => {
+                srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80
+            }
+            Self::AesGcm128 => srtp_crypto_policy_set_aes_gcm_128_16_auth,
+            Self::AesGcm256 => srtp_crypto_policy_set_aes_gcm_256_16_auth,
+            Self::NullHmacSha1_80 | Self::NullHmacSha1_32 => {
+                srtp_crypto_policy_set_null_cipher_hmac_sha1_80
+            }
+        })
+    }
+}
+
+/// The policy that `set` makes, one of the functions below that are only for that.
+fn filled(set: PolicySetter) -> CryptoPolicy {
+    let mut policy = CryptoPolicy::default();
+    // SAFETY: every such function writes each field of the policy it is given, and no more; this
+    // one is valid.
+    unsafe { set(&mut policy) };
+    policy
+}
+
+type PolicySetter = unsafe extern "C" fn(*mut CryptoPolicy);
+
 /// `srtp_ctx_t`, opaque.
 #[repr(C)]
 struct Context {
@@ -146,16 +239,17 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(
-        direction: Direction,
-        profile: c_uint,
-        masters: &mut [*mut MasterKey],
-    ) -> Result<Self, Status> {
-        let mut policy = Self {
-            ssrc_type: direction as c_uint,
-            ssrc_value: 0,
-            rtp: CryptoPolicy::default(),
-            rtcp: CryptoPolicy::default(),
+    fn new(direction: Direction, suite: Suite, masters: &mut [*mut MasterKey]) -> Self {
+        let (ssrc_type, ssrc_value) = match direction {
+            Direction::Of(ssrc) => (1, ssrc),
+            Direction::Inbound => (2, 0),
+            Direction::Outbound => (3, 0),
+        };
+        Self {
+            ssrc_type,
+            ssrc_value,
+            rtp: suite.rtp(),
+            rtcp: suite.rtcp(),
             key: ptr::null_mut(),
             keys: masters.as_mut_ptr(),
             num_master_keys: masters.len() as c_ulong,
@@ -165,12 +259,7 @@ impl Policy {
             enc_xtn_hdr: ptr::null_mut(),
             enc_xtn_hdr_count: 0,
             next: ptr::null_mut(),
-        };
-        // SAFETY: the policy to fill is valid; an unknown profile is answered with a status.
-        ok(unsafe { srtp_crypto_policy_set_from_profile_for_rtp(&mut policy.rtp, profile) })?;
-        // SAFETY: as above.
-        ok(unsafe { srtp_crypto_policy_set_from_profile_for_rtcp(&mut policy.rtcp, profile) })?;
-        Ok(policy)
+        }
     }
 }
 
@@ -194,6 +283,13 @@ struct MasterKey {
     mki_size: c_uint,
 }
 
+impl MasterKey {
+    fn new(key: &mut Key) -> Self {
+        let (mki_id, mki_size) = (key.mki.as_mut_ptr(), key.mki.len() as c_uint);
+        Self { key: key.key.as_mut_ptr(), mki_id, mki_size }
+    }
+}
+
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(size_of::<CryptoPolicy>() == 24);
@@ -212,14 +308,17 @@ unsafe extern "C" {
     fn srtp_init() -> c_uint;
     fn srtp_create(session: *mut *mut Context, policy: *const Policy) -> c_uint;
     fn srtp_dealloc(session: *mut Context) -> c_uint;
-    fn srtp_crypto_policy_set_from_profile_for_rtp(
-        policy: *mut CryptoPolicy,
-        profile: c_uint,
-    ) -> c_uint;
-    fn srtp_crypto_policy_set_from_profile_for_rtcp(
-        policy: *mut CryptoPolicy,
-        profile: c_uint,
-    ) -> c_uint;
+    fn srtp_set_stream_roc(session: *mut Context, ssrc: u32, roc: u32) -> c_uint;
+    fn srtp_get_stream_roc(session: *mut Context, ssrc: u32, roc: *mut u32) -> c_uint;
+    fn srtp_crypto_policy_set_rtcp_default(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_192_hmac_sha1_80(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_192_hmac_sha1_32(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_256_hmac_sha1_32(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_gcm_128_16_auth(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_gcm_256_16_auth(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_null_cipher_hmac_sha1_80(policy: *mut CryptoPolicy);
     fn srtp_protect_mki(
         session: *mut Context,
         packet: *mut c_void,
