@@ -104,6 +104,13 @@ where
     let mut done = 0;
     for at in 0..packets.len() {
         let place = packets[at].receiver;
+        if receivers[place].goes_alone() {
+            open_pass(receivers, &mut packets[done..at], &mut pass);
+            seen = Seen::default();
+            done = at + 1;
+            packets[at].outcome = Some(receivers[place].open_rtp(packets[at].packet));
+            continue;
+        }
         let mut examined = receivers[place].examine_rtp(packets[at].packet);
         let waits = seen.may_have(place) && depends(examined, place, &packets[done..at], &pass);
         if pass.is_full() || waits {

@@ -44,6 +44,7 @@ mod profile;
 mod receiver;
 mod refusal;
 mod replay;
+mod roc_guess;
 pub mod rtcp;
 pub mod rtp;
 mod sender;
@@ -51,6 +52,7 @@ mod session_keys;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod streams;
+mod succession;
 mod transform;
 mod unsuitable;
 
@@ -67,4 +69,5 @@ pub use receiver::{Opened, OpenedRtcp, Receiver};
 pub use refusal::{Malformed, Refusal};
 pub use sender::{Sealed, SealedRtcp, Sender};
 pub use session_keys::{PacketKind, SessionKeys};
+pub use succession::Succession;
 pub use unsuitable::{KeyNotFound, Unsuitable};

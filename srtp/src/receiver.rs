@@ -16,6 +16,7 @@ use crate::{
     index::Estimate,
     key_ring::{Key, KeyRing},
     replay::Stale,
+    roc_guess::{Guess, RocGuesses},
     rtcp, rtp,
     streams::{Slot, Streams},
     transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, OpenJob, PacketId, Trailer},
@@ -28,6 +29,7 @@ pub struct Receiver {
     rtcp: Streams,
     rtp_trailer: Trailer,
     rtcp_trailer: Trailer,
+    guesses: Option<Box<RocGuesses>>,
 }
 
 /// An SRTP packet, opened.
@@ -75,6 +77,7 @@ impl Receiver {
             keys: KeyRing::new(key),
             rtp: Streams::new(policy.max_streams, policy.window_bits()),
             rtcp: Streams::new(policy.max_streams, RTCP_WINDOW_BITS),
+            guesses: None,
         }
     }
 
@@ -94,12 +97,94 @@ impl Receiver {
         self.keys.status()
     }
 
+    /// The highest index heard of `ssrc`.
+    pub fn highest(&self, ssrc: u32) -> Option<PacketIndex> {
+        self.rtp.highest(ssrc).map(PacketIndex::from_value)
+    }
+
+    /// Every stream heard, with its highest index.
+    pub fn streams(&self) -> impl Iterator<Item = (u32, PacketIndex)> {
+        self.rtp.all().map(|(ssrc, highest)| (ssrc, PacketIndex::from_value(highest)))
+    }
+
+    /// The last packet of `ssrc` that somebody else saw was `last`: if this receiver has not heard
+    /// the stream, its first packet may go on from there instead of beginning with ROC 0. Up to
+    /// 64 streams are kept in mind.
+    pub fn expect(&mut self, ssrc: u32, last: PacketIndex) {
+        self.guesses.get_or_insert_with(|| Box::new(RocGuesses::new())).stood(ssrc, last);
+    }
+
+    /// The same where only the ROC is known: the first packet of `ssrc` may be in round `roc`.
+    pub fn expect_roc(&mut self, ssrc: u32, roc: u32) {
+        // From the middle of a round every sequence number is nearest in the same round.
+        self.expect(ssrc, PacketIndex::new(roc, 1 << 15));
+    }
+
+    /// Signalling has spoken: for its next 250 packets, each stream beyond its first round may
+    /// begin again at ROC 0 under the same key, as some peers do after a re-INVITE (RFC 3711 does
+    /// not allow it: they encrypt with keystream that they have used). Once per call of this.
+    ///
+    /// A stream that has begun again could be followed by packets of its own earlier rounds, sent
+    /// again by somebody else, when it comes to those rounds. Call this only where the peers are
+    /// known to need it.
+    pub fn expect_restarts(&mut self) {
+        let mut guesses = self.guesses.take();
+        for (ssrc, _) in self.streams().filter(|(_, highest)| highest.roc() > 0) {
+            guesses.get_or_insert_with(|| Box::new(RocGuesses::new())).may_restart(ssrc);
+        }
+        self.guesses = guesses;
+    }
+
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTP packet.
     ///
-    /// A stream begins with ROC 0, whatever its first sequence number.
+    /// A stream begins with ROC 0, whatever its first sequence number, or where
+    /// [`Self::expect`] said.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
+        if self.guesses.is_some() {
+            return self.open_guessing(packet);
+        }
+        self.open_as_estimated(packet)
+    }
+
+    fn open_as_estimated(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
         let candidate = self.examine_rtp(packet)?;
         candidate.job(self.rtp_cipher(&candidate), packet).open()?;
+        Ok(self.accept(candidate))
+    }
+
+    #[cold]
+    fn open_guessing(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
+        let Some(mut guesses) = self.guesses.take() else { return self.open_as_estimated(packet) };
+        guesses.kept.clear();
+        guesses.kept.extend_from_slice(packet);
+        let (mut opened, mut guessed) = (self.open_as_estimated(packet), None);
+        if opened.is_err() {
+            guessed = self.guess(&guesses);
+            if let Some(guess) = guessed {
+                packet.copy_from_slice(&guesses.kept);
+                opened = self.open_as_guessed(guess, packet).or(opened);
+            }
+        }
+        if let Ok(opened) = opened {
+            guesses.settle(opened.ssrc, guessed);
+        }
+        self.guesses = Some(guesses).filter(|guesses| !guesses.is_empty());
+        opened
+    }
+
+    fn guess(&self, guesses: &RocGuesses) -> Option<Guess> {
+        let (message, _) = self.split(&guesses.kept, self.rtp_trailer).ok()?;
+        let header = rtp::Header::new_checked(message).ok()?;
+        guesses.guess(header.ssrc(), self.highest(header.ssrc()), header.sequence())
+    }
+
+    fn open_as_guessed(&mut self, guess: Guess, packet: &mut [u8]) -> Result<Opened, Refusal> {
+        let (Guess::GoesOn(index) | Guess::Restarts(index)) = guess;
+        let candidate = self.candidate(packet, |_, _| Ok(index))?;
+        candidate.job(self.rtp_cipher(&candidate), packet).open()?;
+        if let Guess::Restarts(index) = guess {
+            self.rtp.restart(candidate.slot, index.value());
+        }
         Ok(self.accept(candidate))
     }
 
@@ -120,21 +205,37 @@ impl Receiver {
 
     /// What `packet` would be if it is genuine; changes nothing.
     pub(crate) fn examine_rtp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
+        self.candidate(packet, |slot, sequence| {
+            let index = match self.rtp.estimate(slot, sequence) {
+                Estimate::Index(index) => index,
+                // There is no ROC -1. What is left is a jump ahead within the first round; if it
+                // is something else, the tag will say so.
+                Estimate::BeforeFirstRound => PacketIndex::new(0, sequence),
+                Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
+            };
+            self.rtp.check(slot, index.value()).map_err(replay)?;
+            Ok(index)
+        })
+    }
+
+    /// What `packet` would be if it is genuine and has the index that `place` gives it.
+    fn candidate(
+        &self,
+        packet: &[u8],
+        place: impl FnOnce(Slot, u16) -> Result<PacketIndex, Refusal>,
+    ) -> Result<Candidate, Refusal> {
         let trailer = self.rtp_trailer;
         let (message, key) = self.split(packet, trailer)?;
         let header = rtp::Header::new_checked(message)?;
         let slot = self.rtp.slot(header.ssrc())?;
-        let index = match self.rtp.estimate(slot, header.sequence()) {
-            Estimate::Index(index) => index,
-            // There is no ROC -1. What is left is a jump ahead within the first round; if it is
-            // something else, the tag will say so.
-            Estimate::BeforeFirstRound => PacketIndex::new(0, header.sequence()),
-            Estimate::AfterLastRound => return Err(Refusal::KeyExhausted),
-        };
-        self.rtp.check(slot, index.value()).map_err(replay)?;
-        let id = PacketId::rtp(header.ssrc(), index);
+        let id = PacketId::rtp(header.ssrc(), place(slot, header.sequence())?);
         let header_len = header.payload_offset();
         Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+    }
+
+    /// Whether each packet is to be opened by itself.
+    pub(crate) fn goes_alone(&self) -> bool {
+        self.guesses.is_some()
     }
 
     /// The cipher of a candidate's key.

@@ -97,6 +97,18 @@ impl Sender {
         self.keys.status()
     }
 
+    /// Every stream sent, with its highest index.
+    pub fn streams(&self) -> impl Iterator<Item = (u32, PacketIndex)> {
+        self.streams.all().map(|(ssrc, highest)| (ssrc, PacketIndex::from_value(highest)))
+    }
+
+    /// Goes on with stream `ssrc` above `last`, as if all its packets up to that one had been
+    /// sent here: somebody else has, under this key (a takeover), or the receiver counts its
+    /// rounds on over a change of key. Never goes back.
+    pub fn resume(&mut self, ssrc: u32, last: PacketIndex) -> Result<(), Refusal> {
+        self.streams.resume(ssrc, last.value())
+    }
+
     /// Protects the RTP packet in `buffer[..len]` in place: afterwards the SRTP packet is
     /// `buffer[..sealed.len]`. The buffer needs tailroom of [`crate::Profile::rtp_overhead`]
     /// plus the MKI.

@@ -104,6 +104,37 @@ impl Streams {
         }
     }
 
+    /// The highest index of `ssrc`, if it has been heard.
+    pub(crate) fn highest(&self, ssrc: u32) -> Option<u64> {
+        self.all().find(|(known, _)| *known == ssrc).map(|(_, highest)| highest)
+    }
+
+    /// Every stream with its highest index.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, u64)> {
+        let busy = self.streams.iter().map(|stream| (stream.ssrc, stream.window.highest()));
+        busy.chain(self.retired.iter().map(|retired| (retired.ssrc, retired.highest)))
+    }
+
+    /// Takes all indexes of `ssrc` up to `highest` for used. Never goes back.
+    pub(crate) fn resume(&mut self, ssrc: u32, highest: u64) -> Result<(), Refusal> {
+        let slot = self.slot(ssrc)?;
+        if self.highest(ssrc).is_none_or(|known| known < highest) {
+            self.mark(slot, ssrc, highest);
+            self.streams[0].window.resume(highest, highest);
+        }
+        Ok(())
+    }
+
+    /// Lets the stream in `slot` begin again with `index`, which is to be marked next. What it
+    /// used before is forgotten.
+    pub(crate) fn restart(&mut self, slot: Slot, index: u64) {
+        match slot {
+            Slot::Known(at) => self.streams[at].window.restart(index),
+            Slot::Retired(at) => self.retired[at].highest = index.saturating_sub(1),
+            Slot::New => {}
+        }
+    }
+
     /// Puts a stream that begins with `index` first; the last retires if there is no room.
     fn begin(&mut self, ssrc: u32, index: u64) -> &mut Window {
         if self.streams.len() < self.capacity {

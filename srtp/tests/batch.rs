@@ -161,7 +161,7 @@ fn plain_packets(steps: &[Step]) -> Vec<(usize, Vec<u8>)> {
 
 /// Two keys each: the second takes over when the first is exhausted, or when it is told to.
 fn session(profile: Profile, lifetime: u64) -> (Sender, Receiver) {
-    let policy = Policy { max_streams: 3, replay_window: 64, ..Policy::default() };
+    let policy = Policy { max_streams: 3, replay_window: 64 };
     let masters = [1, 2].map(|byte| {
         let bytes = vec![byte; profile.key_len() + profile.salt_len()];
         MasterKey::from_concatenated(profile, &bytes).expect("the profile's length")
