@@ -2,7 +2,7 @@
 # `make help` lists the targets; docs/ says what each of them shows.
 
 DEMO_PACKAGES := build-essential
-TEST_PACKAGES := build-essential pkg-config libsrtp2-dev kamailio sip-tester rtpengine-daemon iproute2
+TEST_PACKAGES := build-essential pkg-config libsrtp2-dev ffmpeg kamailio sip-tester rtpengine-daemon iproute2
 BENCH_PACKAGES := build-essential rtpengine-daemon iproute2
 
 CARGO ?= cargo
