@@ -103,8 +103,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn profile(text: &str) -> Result<Profile, String> {
-    Profile::from_name(text).ok_or_else(|| {
-        let known: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+    let common = |suite: &Profile| Profile::COMMON.contains(suite);
+    Profile::from_name(text).filter(common).ok_or_else(|| {
+        let known: Vec<&str> = Profile::COMMON.iter().map(|profile| profile.name()).collect();
         format!("expected one of {}", known.join(", "))
     })
 }

@@ -55,6 +55,7 @@ mod streams;
 mod succession;
 mod transform;
 mod unsuitable;
+mod weakness;
 
 pub use backend::Backend;
 pub use batch::{BATCH_LEN, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch};
@@ -71,3 +72,4 @@ pub use sender::{Sealed, SealedRtcp, Sender};
 pub use session_keys::{PacketKind, SessionKeys};
 pub use succession::Succession;
 pub use unsuitable::{KeyNotFound, Unsuitable};
+pub use weakness::{Weakness, Weaknesses};

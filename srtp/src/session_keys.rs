@@ -1,20 +1,14 @@
 //! Session keys, and their derivation from the master key (RFC 3711 section 4.3).
 //!
 //! The key derivation rate is zero: keys are derived once per master key, as everybody does. The
-//! PRF is AES in counter mode under the master key, so with a 256-bit master key it is
-//! AES-256 (RFC 6188 section 3, RFC 7714 section 11).
+//! PRF is AES in counter mode under the master key, so with a 192-bit or 256-bit master key it is
+//! AES-192 or AES-256 (RFC 6188 section 3, RFC 7714 section 11).
 
 use std::fmt;
 
-use aes::{Aes128Enc, Aes256Enc, cipher::KeyInit};
-use ctr::{
-    CtrCore,
-    cipher::{BlockCipherEncrypt, BlockSizeUser, InnerIvInit, StreamCipherCore, consts::U16},
-    flavors::Ctr128BE,
-};
 use zeroize::Zeroize;
 
-use crate::{MasterKey, Profile};
+use crate::{MasterKey, Profile, transform::Aes};
 
 /// The cipher key, authentication key and salt of one kind of packet. Zeroized on drop, never
 /// printed.
@@ -108,27 +102,14 @@ impl Drop for SessionKeys {
 
 /// Fills `out` with the PRF of `label` (RFC 3711 section 4.3.3). The 12-byte salt of RFC 7714 is
 /// padded on the right to the 14 bytes that the PRF was made for.
-#[expect(clippy::expect_used, reason = "MasterKey holds a key of its profile's length")]
 fn prf(master: &MasterKey, label: u8, out: &mut [u8]) {
     let salt = master.salt().dangerous_bytes();
     let mut iv = [0; 16];
     iv[..salt.len()].copy_from_slice(salt);
     iv[LABEL_AT] ^= label;
-    let key = master.key().dangerous_bytes();
-    if key.len() == 32 {
-        keystream(&Aes256Enc::new_from_slice(key).expect("32 bytes"), iv, out);
-    } else {
-        keystream(&Aes128Enc::new_from_slice(key).expect("16 bytes"), iv, out);
-    }
-    iv.zeroize();
-}
-
-fn keystream<C>(cipher: &C, iv: [u8; 16], out: &mut [u8])
-where
-    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
-{
     out.fill(0);
-    CtrCore::<_, Ctr128BE>::inner_iv_init(cipher, &iv.into()).apply_keystream_partial(out.into());
+    Aes::new(master.key().dangerous_bytes()).apply_keystream(iv, out);
+    iv.zeroize();
 }
 
 /// `key_id = label || index` is 56 bits, right-aligned in the 112 bits of the salt.

@@ -88,6 +88,7 @@ fn their_profile(profile: Profile) -> Option<ProtectionProfile> {
         Profile::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        _ => return None,
     })
 }
 

@@ -9,7 +9,7 @@ use srtp::{
 
 #[test]
 fn a_rotation_loses_no_packet_in_any_order_of_arrival() {
-    for profile in Profile::ALL {
+    for profile in Profile::COMMON {
         for mki_len in [1, 4, 128] {
             let keys = [key(profile, 1), key(profile, 2)];
             let [old, new] = [0, 1].map(|at| parameters(&keys[at], at as u8, mki_len));

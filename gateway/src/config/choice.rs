@@ -75,8 +75,9 @@ impl FromStr for Suite {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Profile::from_name(text).map(Self).ok_or_else(|| {
-            let known: Vec<_> = Profile::ALL.into_iter().map(Profile::name).collect();
+        let common = |suite: &Profile| Profile::COMMON.contains(suite);
+        Profile::from_name(text).filter(common).map(Self).ok_or_else(|| {
+            let known: Vec<_> = Profile::COMMON.into_iter().map(Profile::name).collect();
             format!("\"{text}\" is not a suite that we have: use {}", known.join(", "))
         })
     }

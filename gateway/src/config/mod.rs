@@ -205,7 +205,7 @@ impl Default for Ng {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)),
             tcp: true,
             compat: Compat::Postern,
-            suites: Profile::ALL.into_iter().map(Suite).collect(),
+            suites: Profile::COMMON.into_iter().map(Suite).collect(),
         }
     }
 }

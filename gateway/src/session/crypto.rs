@@ -155,7 +155,7 @@ pub(super) fn offer(
 /// The suites to offer, in order. `only-` wins over `no-`, `nonew` over both; where a filter
 /// leaves nothing, SRTP is still wanted, so the filter gives way and not the encryption.
 fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> Vec<Profile> {
-    let mut offered: Vec<Profile> = Vec::with_capacity(Profile::ALL.len());
+    let mut offered: Vec<Profile> = Vec::with_capacity(Profile::COMMON.len());
     for peer in source {
         if !offered.contains(&peer.key.profile()) {
             offered.push(peer.key.profile());

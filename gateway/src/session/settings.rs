@@ -41,7 +41,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
-            suites: Profile::ALL.to_vec(),
+            suites: Profile::COMMON.to_vec(),
             compat: Compat::Secure,
             learning: EndpointLearning::Heuristic,
             strict_source: true,

@@ -204,6 +204,7 @@ fn session(suite: Profile, direction: Direction, key: &InlineKey) -> Result<Sess
         Profile::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         Profile::AeadAes128Gcm => Suite::AesGcm128,
         Profile::AeadAes256Gcm => Suite::AesGcm256,
+        _ => return Err(anyhow!("the agents have no {suite}")),
     };
     let key = Key { key: key.bytes().to_vec(), mki: Vec::new() };
     Session::new(direction, their_suite, &[key])

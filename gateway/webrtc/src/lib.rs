@@ -10,5 +10,6 @@ pub fn protection_profile(profile: Profile) -> Option<u16> {
         Profile::AesCm128HmacSha1_32 => Some(0x0002),
         Profile::AeadAes128Gcm => Some(0x0007),
         Profile::AeadAes256Gcm => Some(0x0008),
+        _ => None,
     }
 }

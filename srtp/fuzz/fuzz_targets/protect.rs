@@ -6,7 +6,7 @@ use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, plain)) = bytes.split_first() else { return };
-    let profile = Profile::ALL[usize::from(choice % 4)];
+    let profile = Profile::COMMON[usize::from(choice % 4)];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
     let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
     let mut sender = Sender::new(&key, &Policy::default()).unwrap();

@@ -1,65 +1,36 @@
-//! AES in counter mode with HMAC-SHA1 (RFC 3711 sections 4.1.1 and 4.2.1).
+//! The keystream of AES in counter mode (RFC 3711 section 4.1.1, RFC 6188 section 2).
 
-use aes::{Aes128Enc, cipher::KeyInit};
+use aes::{Aes128Enc, Aes192Enc, Aes256Enc, cipher::KeyInit};
 use ctr::{
     CtrCore,
-    cipher::{InnerIvInit, StreamCipherCore},
+    cipher::{BlockCipherEncrypt, BlockSizeUser, InnerIvInit, StreamCipherCore, consts::U16},
     flavors::Ctr128BE,
 };
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::{PacketId, Transform, hmac_sha1::HmacSha1};
-use crate::{Refusal, SessionKeys, session_keys::MAX_SALT_LEN};
+use super::{Keystream, PacketId};
+use crate::{SessionKeys, session_keys::MAX_SALT_LEN};
 
-/// Encrypts, then authenticates; opening, it authenticates first.
+/// AES in counter mode, of any key length.
 pub(crate) struct AesCm {
-    cipher: Aes128Enc,
-    hmac: HmacSha1,
+    cipher: Aes,
     salt: [u8; MAX_SALT_LEN],
-    tag_len: usize,
 }
 
 impl AesCm {
-    #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
-    pub(super) fn new(keys: &SessionKeys, tag_len: usize) -> Self {
-        let cipher = Aes128Enc::new_from_slice(keys.dangerous_cipher_key())
-            .expect("a key of its profile's length");
-        let hmac = HmacSha1::new(keys.dangerous_auth_key());
-        Self { cipher, hmac, salt: *keys.dangerous_salt(), tag_len }
+    pub(super) fn new(keys: &SessionKeys) -> Self {
+        Self { cipher: Aes::new(keys.dangerous_cipher_key()), salt: *keys.dangerous_salt() }
     }
+}
 
+impl Keystream for AesCm {
     /// `IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16)`; the last 16 bits count blocks.
-    fn apply_keystream(&self, id: PacketId, body: &mut [u8]) {
+    fn apply(&self, id: PacketId, _header: &[u8], body: &mut [u8]) {
         let mut iv = [0; 16];
         iv[..MAX_SALT_LEN].copy_from_slice(&self.salt);
         let id = u128::from(id.ssrc) << 64 | u128::from(id.index) << 16;
         let iv = (u128::from_be_bytes(iv) ^ id).to_be_bytes();
-        CtrCore::<_, Ctr128BE>::inner_iv_init(&self.cipher, &iv.into())
-            .apply_keystream_partial(body.into());
-    }
-}
-
-impl Transform for AesCm {
-    fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]) {
-        self.apply_keystream(id, &mut message[header_len..]);
-        let mac = self.hmac.mac(message, id.word());
-        tag.copy_from_slice(&mac[..self.tag_len]);
-    }
-
-    fn open(
-        &self,
-        id: PacketId,
-        message: &mut [u8],
-        header_len: usize,
-        tag: &[u8],
-    ) -> Result<(), Refusal> {
-        let mac = self.hmac.mac(message, id.word());
-        if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
-            return Err(Refusal::AuthenticationFailed);
-        }
-        self.apply_keystream(id, &mut message[header_len..]);
-        Ok(())
+        self.cipher.apply_keystream(iv, body);
     }
 }
 
@@ -67,4 +38,39 @@ impl Drop for AesCm {
     fn drop(&mut self) {
         self.salt.zeroize();
     }
+}
+
+/// AES of 128, 192 or 256 bits. Its round keys are zeroized on drop.
+pub(crate) enum Aes {
+    Aes128(Aes128Enc),
+    Aes192(Aes192Enc),
+    Aes256(Aes256Enc),
+}
+
+impl Aes {
+    /// The cipher of a key of 16, 24 or 32 bytes.
+    #[expect(clippy::expect_used, reason = "every profile has keys of one of these lengths")]
+    pub(crate) fn new(key: &[u8]) -> Self {
+        match key.len() {
+            16 => Self::Aes128(Aes128Enc::new_from_slice(key).expect("16 bytes")),
+            24 => Self::Aes192(Aes192Enc::new_from_slice(key).expect("24 bytes")),
+            _ => Self::Aes256(Aes256Enc::new_from_slice(key).expect("32 bytes")),
+        }
+    }
+
+    /// XORs `data` with the keystream that begins at `iv`.
+    pub(crate) fn apply_keystream(&self, iv: [u8; 16], data: &mut [u8]) {
+        match self {
+            Self::Aes128(aes) => apply_keystream(aes, iv, data),
+            Self::Aes192(aes) => apply_keystream(aes, iv, data),
+            Self::Aes256(aes) => apply_keystream(aes, iv, data),
+        }
+    }
+}
+
+fn apply_keystream<C>(cipher: &C, iv: [u8; 16], data: &mut [u8])
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
+    CtrCore::<_, Ctr128BE>::inner_iv_init(cipher, &iv.into()).apply_keystream_partial(data.into());
 }

@@ -5,18 +5,24 @@
 //! back, under a nonce that it is told.
 //!
 //! ```text
-//! AES-CM + HMAC:  header | ciphertext | [E‖index] | [MKI] | tag
+//! HMAC-SHA1:      header | ciphertext | [E‖index] | [MKI] | tag
 //! AEAD:           header | ciphertext | tag | [E‖index] | [MKI]
 //! ```
 
 mod aead;
 mod aes_cm;
+mod encrypt_then_mac;
+mod f8;
 mod hmac_sha1;
+mod null;
 
 pub(crate) use aead::Aead;
-pub(crate) use aes_cm::AesCm;
+pub(crate) use aes_cm::{Aes, AesCm};
+pub(crate) use encrypt_then_mac::{EncryptThenMac, Keystream};
+pub(crate) use f8::F8;
+pub(crate) use null::Null;
 
-use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys};
+use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys, profile::CipherKind};
 
 /// One cipher suite under one set of session keys.
 pub(crate) trait Transform {
@@ -35,26 +41,23 @@ pub(crate) trait Transform {
 }
 
 /// The transform of a profile. The only place that tells profiles apart.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxed, SRTCP's transform could not be made per packet without allocating"
-)]
 pub(crate) enum Cipher {
-    AesCm(AesCm),
+    AesCm(EncryptThenMac<AesCm>),
+    F8(EncryptThenMac<F8>),
+    Null(EncryptThenMac<Null>),
     Aead(Aead),
 }
 
 impl Cipher {
     pub(crate) fn new(keys: &SessionKeys, kind: PacketKind) -> Self {
-        if keys.profile().is_aead() {
-            return Self::Aead(Aead::new(keys));
+        match keys.profile().cipher_kind() {
+            CipherKind::CounterMode => {
+                Self::AesCm(EncryptThenMac::new(AesCm::new(keys), keys, kind))
+            }
+            CipherKind::F8 => Self::F8(EncryptThenMac::new(F8::new(keys), keys, kind)),
+            CipherKind::Null => Self::Null(EncryptThenMac::new(Null, keys, kind)),
+            CipherKind::Gcm => Self::Aead(Aead::new(keys)),
         }
-        let tag_len = match (keys.profile(), kind) {
-            // RFC 4568 section 6.2.2: the short tag is for SRTP alone.
-            (Profile::AesCm128HmacSha1_32, PacketKind::Rtp) => 4,
-            _ => 10,
-        };
-        Self::AesCm(AesCm::new(keys, tag_len))
     }
 }
 
@@ -119,6 +122,8 @@ macro_rules! with_transform {
     ($cipher:expr, $transform:ident => $body:expr) => {
         match $cipher {
             $crate::transform::Cipher::AesCm($transform) => $body,
+            $crate::transform::Cipher::F8($transform) => $body,
+            $crate::transform::Cipher::Null($transform) => $body,
             $crate::transform::Cipher::Aead($transform) => $body,
         }
     };
@@ -165,15 +170,19 @@ pub(crate) struct Trailer {
 
 impl Trailer {
     pub(crate) fn new(profile: Profile, kind: PacketKind, mki_len: usize) -> Self {
-        let (word_len, overhead) = match kind {
-            PacketKind::Rtp => (0, profile.rtp_overhead()),
-            PacketKind::Rtcp => (4, profile.rtcp_overhead()),
-        };
-        let tag_len = overhead - word_len;
+        let (word_len, tag_len) = (word_len(kind), profile.tag_len(kind));
         // AEADs have the tag right behind the ciphertext (RFC 7714 sections 8.2 and 9.2), the
         // others at the very end (RFC 3711 sections 3.1 and 3.4).
         let (word, tag) = if profile.is_aead() { (tag_len, 0) } else { (0, word_len + mki_len) };
-        Self { word, mki: word + word_len, tag, tag_len, len: overhead + mki_len }
+        Self { word, mki: word + word_len, tag, tag_len, len: tag_len + word_len + mki_len }
+    }
+}
+
+/// Bytes of E flag and index in a packet.
+const fn word_len(kind: PacketKind) -> usize {
+    match kind {
+        PacketKind::Rtp => 0,
+        PacketKind::Rtcp => 4,
     }
 }
 

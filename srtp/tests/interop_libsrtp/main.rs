@@ -72,6 +72,7 @@ fn suite(profile: Profile) -> Option<Suite> {
         Profile::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         Profile::AeadAes128Gcm => Suite::AesGcm128,
         Profile::AeadAes256Gcm => Suite::AesGcm256,
+        _ => return None,
     })
 }
 

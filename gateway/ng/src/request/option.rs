@@ -52,7 +52,7 @@ impl Sdes {
         let text = std::str::from_utf8(word).unwrap_or_default();
         if let Some(suite) = text.strip_prefix("no-") {
             // A suite that we do not have is left out anyway.
-            self.no.extend(Profile::from_name(suite).filter(|suite| !self.no.contains(suite)));
+            self.no.extend(common(suite).filter(|suite| !self.no.contains(suite)));
             Taken::Yes
         } else if let Some(suite) = text.strip_prefix("only-") {
             push_suite(&mut self.only, suite)
@@ -98,7 +98,7 @@ fn push_suites(list: &mut Vec<Profile>, names: &str) -> Taken {
 
 /// Adds a suite once: a list of suites is never longer than the suites there are.
 fn push_suite(list: &mut Vec<Profile>, name: &str) -> Taken {
-    match Profile::from_name(name) {
+    match common(name) {
         Some(profile) => {
             if !list.contains(&profile) {
                 list.push(profile);
@@ -107,6 +107,11 @@ fn push_suite(list: &mut Vec<Profile>, name: &str) -> Taken {
         }
         None => Taken::Unsupported,
     }
+}
+
+/// The suite of a name, if it is one that needs no policy to be used.
+fn common(name: &str) -> Option<Profile> {
+    Profile::from_name(name).filter(|suite| Profile::COMMON.contains(suite))
 }
 
 /// One element of `ICE`.

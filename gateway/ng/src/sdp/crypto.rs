@@ -33,7 +33,8 @@ impl CryptoAttribute {
     pub fn parse(value: &Bytes) -> Option<Self> {
         let mut fields = fields(value);
         let tag = parse_tag(fields.next()?)?;
-        let profile = Profile::from_name(str::from_utf8(fields.next()?).ok()?)?;
+        let profile = Profile::from_name(str::from_utf8(fields.next()?).ok()?)
+            .filter(|suite| Profile::COMMON.contains(suite))?;
         let first_key = fields.next()?.split(|byte| *byte == b';').next()?;
         let (key, lifetime, mki) = parse_key(profile, first_key)?;
         let parameters = fields.map(|field| value.slice_ref(field)).collect();

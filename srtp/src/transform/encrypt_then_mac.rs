@@ -1,0 +1,57 @@
+//! Encryption by a keystream, authenticated by HMAC-SHA1 (RFC 3711 sections 3.3 and 4.2.1).
+//!
+//! What makes the keystream is the only thing in which these profiles differ. Opening, the tag is
+//! checked before anything is decrypted.
+
+use subtle::ConstantTimeEq;
+
+use super::{PacketId, Transform, hmac_sha1::HmacSha1};
+use crate::{PacketKind, Refusal, SessionKeys};
+
+/// What encrypts: XORs a packet with a keystream, which makes it its own inverse.
+pub(crate) trait Keystream {
+    /// Applies the packet's keystream to `body`. `header` is what precedes it in the packet.
+    fn apply(&self, id: PacketId, header: &[u8], body: &mut [u8]);
+}
+
+/// A keystream with HMAC-SHA1 over what it has encrypted.
+pub(crate) struct EncryptThenMac<K> {
+    pub(super) keystream: K,
+    pub(super) hmac: HmacSha1,
+    tag_len: usize,
+}
+
+impl<K: Keystream> EncryptThenMac<K> {
+    pub(super) fn new(keystream: K, keys: &SessionKeys, kind: PacketKind) -> Self {
+        let tag_len = keys.profile().tag_len(kind);
+        Self { keystream, hmac: HmacSha1::new(keys.dangerous_auth_key()), tag_len }
+    }
+
+    fn apply_keystream(&self, id: PacketId, message: &mut [u8], header_len: usize) {
+        let (header, body) = message.split_at_mut(header_len);
+        self.keystream.apply(id, header, body);
+    }
+}
+
+impl<K: Keystream> Transform for EncryptThenMac<K> {
+    fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]) {
+        self.apply_keystream(id, message, header_len);
+        let mac = self.hmac.mac(message, id.word());
+        tag.copy_from_slice(&mac[..self.tag_len]);
+    }
+
+    fn open(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        header_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal> {
+        let mac = self.hmac.mac(message, id.word());
+        if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
+            return Err(Refusal::AuthenticationFailed);
+        }
+        self.apply_keystream(id, message, header_len);
+        Ok(())
+    }
+}
