@@ -8,6 +8,7 @@ use loadgen::machine::Machine;
 use serde::Serialize;
 
 use crate::relay_process::Relay;
+
 /// Minimum, median and maximum over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
@@ -36,6 +37,38 @@ impl Spread {
     /// Round by round, `ours[i] / theirs[i]`: both ran side by side, so drift cancels.
     pub fn ratio(ours: &[f64], theirs: &[f64]) -> Self {
         Self::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
+    }
+}
+
+/// Median and quartiles over the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quartiles {
+    /// A quarter is smaller.
+    pub lower: f64,
+    /// Half is smaller.
+    pub median: f64,
+    /// Three quarters are smaller.
+    pub upper: f64,
+}
+
+impl Quartiles {
+    /// Of at least one value; between two neighbours in proportion.
+    pub fn of(values: &[f64]) -> Self {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let place = share * (values.len() - 1) as f64;
+            let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+            below + place.fract() * (above - below)
+        };
+        Self { lower: at(0.25), median: at(0.5), upper: at(0.75) }
+    }
+
+    /// Round by round, `ours[i] / theirs[i]`: both ran side by side, so drift cancels.
+    pub fn ratio(ours: &[f64], theirs: &[f64]) -> Self {
+        let ratios: Vec<f64> =
+            ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        Self::of(&ratios)
     }
 }
 
@@ -121,7 +154,7 @@ impl Verdict {
     fn print(&self) {
         let (mark, relation) =
             (if self.met { "met   " } else { "MISSED" }, if self.at_least { "≥" } else { "≤" });
-        println!("  {mark} {:<58} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
+        println!("  {mark} {:<66} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
     }
 }
 
@@ -161,6 +194,12 @@ mod tests {
     fn the_median_of_an_even_count_lies_between_the_middle_two() {
         let spread = Spread::of([4.0, 1.0, 3.0, 2.0]);
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 4.0));
+    }
+
+    #[test]
+    fn a_quartile_lies_between_its_neighbours_in_proportion() {
+        let quartiles = Quartiles::of(&[4.0, 1.0, 3.0, 2.0]);
+        assert_eq!(quartiles, Quartiles { lower: 1.75, median: 2.5, upper: 3.25 });
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod control;
 pub mod idle;
 pub mod memory;
 pub mod relay;
+pub mod srtp;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,4 +27,15 @@ pub struct Plan {
     pub run: Duration,
     /// Where the JSON goes.
     pub results: PathBuf,
+    /// How tables are printed.
+    pub tables: Tables,
+}
+
+/// How tables are printed, where a figure has any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// For a terminal.
+    Plain,
+    /// For a document.
+    Markdown,
 }
