@@ -3,16 +3,23 @@
 
 DEMO_PACKAGES := build-essential
 TEST_PACKAGES := build-essential pkg-config libsrtp2-dev ffmpeg kamailio sip-tester rtpengine-daemon iproute2
-BENCH_PACKAGES := build-essential rtpengine-daemon iproute2
+SRTP_BENCH_PACKAGES := build-essential libsrtp2-dev
+# Peers of the SRTP figure; intel-ipsec-mb is for x86-64 alone.
+SRTP_BENCH_PEERS := aws-lc,libsrtp
+ifeq ($(shell uname -m),x86_64)
+SRTP_BENCH_PACKAGES += libipsec-mb-dev
+SRTP_BENCH_PEERS := $(SRTP_BENCH_PEERS),ipsec-mb
+endif
+BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test lint bench fuzz
+.PHONY: help setup demo test lint bench bench-srtp fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
 	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
@@ -33,7 +40,11 @@ lint: ## format, clippy, rustdoc, dependency table, licences and sources
 bench: ## figures against peers measured in the same run, as ratios
 	@scripts/install-packages $(BENCH_PACKAGES)
 	$(CARGO) build --release --locked -p gateway --bin gateway
-	$(CARGO) run --release --locked -p benches --bin figures
+	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures
+
+bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
+	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
+	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- srtp
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@scripts/install-packages $(DEMO_PACKAGES)

@@ -73,7 +73,7 @@ fn check(
                 .for_each(|packet| source.plain(packet, packet.session, packet.index));
         }
         let before = packets[BATCH - 1].clone();
-        let done = contestant.work(packets.as_mut_slice());
+        let done = contestant.work(&mut packets);
         ensure!(done == BATCH, "{peer} did {done} of {BATCH} packets: {case:?}");
         let (expected, packet) = (expected(case, before)?, &packets[BATCH - 1]);
         ensure!(contestant.result(packet) == expected, "{peer} makes other bytes: {case:?}");

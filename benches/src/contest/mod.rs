@@ -24,7 +24,7 @@ mod webrtc;
 use std::fmt;
 
 pub use entry::{Clock, Entry};
-use packets::{HEADER_LEN, Packet, Sessions};
+use packets::{BATCH, HEADER_LEN, Packet, Sessions};
 use serde::Serialize;
 use srtp::Profile;
 
@@ -114,6 +114,11 @@ impl Peer {
         }
     }
 
+    /// Whether it has anything like the profile: ring and aws-lc-rs are compared in GCM alone.
+    pub fn knows(self, profile: Profile) -> bool {
+        !matches!(self, Self::Ring | Self::AwsLc) || profile.is_aead()
+    }
+
     /// Whose packets its batches hold.
     pub fn sessions(self) -> Sessions {
         match self {
@@ -127,7 +132,7 @@ impl Peer {
         match self {
             Self::Ours => boxed(ours::OneByOne::new(case)),
             Self::WebrtcSrtp => boxed(webrtc::WebrtcSrtp::new(case)),
-            Self::OursBatch => Err(Absent("srtp has no batches yet")),
+            Self::OursBatch => boxed(ours::Batch::new(case)),
             #[cfg(feature = "libsrtp")]
             Self::Libsrtp => boxed(libsrtp::Libsrtp::new(case)),
             Self::RustCrypto => rustcrypto::new(case),
@@ -156,7 +161,7 @@ pub struct Absent(pub &'static str);
 /// Someone who can do the work of one case.
 pub trait Contestant {
     /// Does the work on each packet and sets its length; returns on how many it succeeded.
-    fn work(&mut self, packets: &mut [Packet]) -> usize;
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize;
 
     /// What the work made of `packet`, the last one of a batch: in place, if not said otherwise.
     fn result<'a>(&'a self, packet: &'a Packet) -> &'a [u8] {

@@ -1,8 +1,8 @@
-//! Ours, packet by packet.
+//! Ours: packet by packet, and a batch at once.
 
-use srtp::{Policy, Receiver, Sender};
+use srtp::{Policy, Receiver, Sender, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch};
 
-use super::packets::Packet;
+use super::packets::{BATCH, Packet};
 use super::{Absent, Case, Contestant, Work, keys};
 
 /// One session, both directions of it.
@@ -14,16 +14,13 @@ pub(super) struct OneByOne {
 
 impl OneByOne {
     pub(super) fn new(case: Case) -> Result<Self, Absent> {
-        let key = keys::master(case.profile, 0);
-        let absent = |_| Absent("our own session refuses its key");
-        let sender = Sender::new(&key, &Policy::default()).map_err(absent)?;
-        let receiver = Receiver::new(&key, &Policy::default()).map_err(absent)?;
+        let (sender, receiver) = session(case, 0)?;
         Ok(Self { sender, receiver, work: case.work })
     }
 }
 
 impl Contestant for OneByOne {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
             let len = match self.work {
@@ -40,4 +37,64 @@ impl Contestant for OneByOne {
         }
         done
     }
+}
+
+/// A session for each packet of a batch.
+pub(super) struct Batch {
+    senders: Vec<Sender>,
+    receivers: Vec<Receiver>,
+    work: Work,
+}
+
+impl Batch {
+    pub(super) fn new(case: Case) -> Result<Self, Absent> {
+        let sessions = (0..BATCH).map(|number| session(case, number));
+        let (senders, receivers) = sessions.collect::<Result<_, _>>()?;
+        Ok(Self { senders, receivers, work: case.work })
+    }
+
+    fn protect(&mut self, packets: &mut [Packet; BATCH]) -> usize {
+        let mut batch = packets
+            .each_mut()
+            .map(|packet| ToProtect::new(packet.session, &mut packet.bytes, packet.len));
+        protect_rtp_batch(&mut self.senders, &mut batch);
+        let lens = batch.map(|packet| packet.outcome?.ok().map(|sealed| sealed.len));
+        shorten_or_extend(packets, lens)
+    }
+
+    fn open(&mut self, packets: &mut [Packet; BATCH]) -> usize {
+        let mut batch = packets
+            .each_mut()
+            .map(|packet| ToOpen::new(packet.session, &mut packet.bytes[..packet.len]));
+        open_rtp_batch(&mut self.receivers, &mut batch);
+        let lens = batch.map(|packet| packet.outcome?.ok().map(|opened| opened.len));
+        shorten_or_extend(packets, lens)
+    }
+}
+
+impl Contestant for Batch {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
+        match self.work {
+            Work::Protect => self.protect(packets),
+            Work::Open => self.open(packets),
+        }
+    }
+}
+
+fn shorten_or_extend(packets: &mut [Packet; BATCH], lens: [Option<usize>; BATCH]) -> usize {
+    let mut done = 0;
+    for (packet, len) in packets.iter_mut().zip(lens) {
+        let Some(len) = len else { continue };
+        packet.len = len;
+        done += 1;
+    }
+    done
+}
+
+fn session(case: Case, number: usize) -> Result<(Sender, Receiver), Absent> {
+    let key = keys::master(case.profile, number);
+    let absent = |_| Absent("our own session refuses its key");
+    let sender = Sender::new(&key, &Policy::default()).map_err(absent)?;
+    let receiver = Receiver::new(&key, &Policy::default()).map_err(absent)?;
+    Ok((sender, receiver))
 }

@@ -12,7 +12,7 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use srtp::PacketKind;
 
-use super::packets::{HEADER_LEN, Packet};
+use super::packets::{BATCH, HEADER_LEN, Packet};
 use super::{Absent, Case, Contestant, Work, keys, nonce};
 
 /// The contestant for a case.
@@ -57,7 +57,7 @@ impl<C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Counter<C
 }
 
 impl<C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Contestant for Counter<C> {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
             match self.work {
@@ -100,7 +100,7 @@ impl<C: KeyInit + AeadInOut<NonceSize = U12, TagSize = U16>> Gcm<C> {
 }
 
 impl<C: KeyInit + AeadInOut<NonceSize = U12, TagSize = U16>> Contestant for Gcm<C> {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
             let nonce = nonce::gcm(&self.salt, packet.ssrc(), packet.index).into();

@@ -6,7 +6,7 @@ use webrtc_srtp::context::Context;
 use webrtc_srtp::option::srtp_replay_protection;
 use webrtc_srtp::protection_profile::ProtectionProfile;
 
-use super::packets::Packet;
+use super::packets::{BATCH, Packet};
 use super::{Absent, Case, Contestant, Work, keys};
 
 /// One session of it, with a replay window as large as ours.
@@ -36,7 +36,7 @@ impl WebrtcSrtp {
 }
 
 impl Contestant for WebrtcSrtp {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
             let result = match self.work {

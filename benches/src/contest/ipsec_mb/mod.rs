@@ -37,7 +37,7 @@ impl IpsecMb {
 }
 
 impl Contestant for IpsecMb {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         match self.work {
             Work::Protect => self.engine.protect(packets),
             Work::Open => self.engine.open(packets),

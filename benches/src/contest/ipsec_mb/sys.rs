@@ -2,7 +2,7 @@
 //! intel-ipsec-mb (Debian: `libipsec-mb-dev`).
 #![allow(unsafe_code)]
 
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use crate::contest::packets::{BATCH, HEADER_LEN, Packet, ROOM};
 
@@ -36,22 +36,22 @@ impl Engine {
         Some(Self { engine: NonNull::new(engine)?, sessions: keys.len(), tag_len })
     }
 
-    /// Protects up to a batch of packets in place; returns how many.
-    pub(super) fn protect(&mut self, packets: &mut [Packet]) -> usize {
+    /// Protects a batch of packets in place; returns how many.
+    pub(super) fn protect(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let raw = self.raw(packets, 0);
-        let count = packets.len() as u64;
-        // SAFETY: the engine is live and exclusively borrowed; `raw` holds `count` packets, at
-        // most a batch, and `raw()` checked sessions, lengths and room. The packets behind its
+        let count = BATCH as u64;
+        // SAFETY: the engine is live and exclusively borrowed; `raw` holds `count` packets,
+        // which is the shim's batch, and `raw()` checked sessions, lengths and room. The packets behind its
         // pointers are borrowed until the call returns, which keeps none of them.
         let done = unsafe { postern_protect(self.engine.as_ptr(), raw.as_ptr(), count) };
         packets.iter_mut().for_each(|packet| packet.len += self.tag_len);
         done as usize
     }
 
-    /// Opens up to a batch of packets in place; returns how many, 0 if any tag is wrong.
-    pub(super) fn open(&mut self, packets: &mut [Packet]) -> usize {
+    /// Opens a batch of packets in place; returns how many, 0 if any tag is wrong.
+    pub(super) fn open(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let raw = self.raw(packets, self.tag_len);
-        let count = packets.len() as u64;
+        let count = BATCH as u64;
         // SAFETY: as in `protect`.
         let done = unsafe { postern_open(self.engine.as_ptr(), raw.as_ptr(), count) };
         packets.iter_mut().for_each(|packet| packet.len -= self.tag_len);
@@ -59,24 +59,21 @@ impl Engine {
     }
 
     /// The batch as C sees it; `tail` bytes of each packet are its tag.
-    fn raw(&self, packets: &mut [Packet], tail: usize) -> [RawPacket; BATCH] {
-        assert!(packets.len() <= BATCH, "{} packets", packets.len());
-        let mut raw = [RawPacket::NONE; BATCH];
-        for (raw, packet) in raw.iter_mut().zip(packets) {
+    fn raw(&self, packets: &mut [Packet; BATCH], tail: usize) -> [RawPacket; BATCH] {
+        packets.each_mut().map(|packet| {
             let len = packet.len - tail;
             assert!(packet.session < self.sessions, "no session {}", packet.session);
             // Behind the message the shim writes the tag, or the ROC while it authenticates.
             assert!(HEADER_LEN <= len && len + 16 <= ROOM, "{len} bytes");
-            *raw = RawPacket {
+            RawPacket {
                 len: len as u64,
                 session: packet.session as u64,
                 index: packet.index,
                 ssrc: packet.ssrc(),
                 unused: 0,
                 bytes: packet.bytes.as_mut_ptr(),
-            };
-        }
-        raw
+            }
+        })
     }
 }
 
@@ -89,7 +86,6 @@ impl Drop for Engine {
 
 /// `struct postern_packet`.
 #[repr(C)]
-#[derive(Clone, Copy)]
 struct RawPacket {
     bytes: *mut u8,
     len: u64,
@@ -97,11 +93,6 @@ struct RawPacket {
     index: u64,
     ssrc: u32,
     unused: u32,
-}
-
-impl RawPacket {
-    const NONE: Self =
-        Self { bytes: ptr::null_mut(), len: 0, session: 0, index: 0, ssrc: 0, unused: 0 };
 }
 
 /// `struct postern_engine`, opaque.
@@ -113,6 +104,8 @@ struct RawEngine {
 const _: () = {
     assert!(size_of::<Keys>() == 72);
     assert!(size_of::<RawPacket>() == 40);
+    // The shim's BATCH.
+    assert!(BATCH == 32);
     assert!(std::mem::offset_of!(RawPacket, ssrc) == 32);
 };
 

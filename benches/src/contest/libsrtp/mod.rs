@@ -2,7 +2,7 @@
 
 mod sys;
 
-use super::packets::Packet;
+use super::packets::{BATCH, Packet};
 use super::{Absent, Case, Contestant, Work, keys};
 
 /// One session of it, with a replay window as large as ours.
@@ -33,7 +33,7 @@ impl Libsrtp {
 }
 
 impl Contestant for Libsrtp {
-    fn work(&mut self, packets: &mut [Packet]) -> usize {
+    fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
             let result = match self.work {

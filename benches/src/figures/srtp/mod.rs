@@ -143,7 +143,7 @@ fn contests(absent: &mut Vec<AbsentRow>) -> Result<Vec<Contest>> {
         for (work, payload) in WORKS.iter().flat_map(|work| iter::repeat(*work).zip(PAYLOADS)) {
             let case = Case { profile, work, payload };
             let mut entries = Vec::new();
-            for peer in Peer::ALL {
+            for peer in Peer::ALL.into_iter().filter(|peer| peer.knows(profile)) {
                 match Entry::new(peer, case)? {
                     Ok(entry) => entries.push(entry),
                     Err(reason) => absent.push(AbsentRow { profile: name, peer, reason }),

@@ -62,7 +62,15 @@ pub(super) struct Contest {
 
 impl Contest {
     pub(super) fn new() -> Result<Self> {
-        let memory = PROFILES.iter().map(|profile| memory(*profile)).collect::<Result<_>>()?;
+        let mut memory = Vec::new();
+        // Held until all are measured: memory given back would be counted as none.
+        let mut held = Vec::new();
+        for profile in PROFILES {
+            let (figures, senders) = measure_memory(profile)?;
+            memory.push(figures);
+            held.push(senders);
+        }
+        drop(held);
         let mut crowds = Vec::new();
         for profile in PROFILES {
             for count in COUNTS {
@@ -171,7 +179,7 @@ impl Crowd {
 }
 
 /// Memory as the process has it, over 10,000 directions and then 15 more streams in each.
-fn memory(profile: Profile) -> Result<Memory> {
+fn measure_memory(profile: Profile) -> Result<(Memory, Vec<Sender>)> {
     const DIRECTIONS: usize = 10_000;
     const FURTHER: usize = 15;
     let mut packet = Packet::empty();
@@ -192,9 +200,10 @@ fn memory(profile: Profile) -> Result<Memory> {
     }
     let streams = resident_kib(process::id())?;
     let bytes = |from: u64, to: u64| to.saturating_sub(from) as f64 * 1024.0 / DIRECTIONS as f64;
-    Ok(Memory {
+    let memory = Memory {
         profile: profile.name(),
         direction: bytes(start, directions),
         further_stream: bytes(directions, streams) / FURTHER as f64,
-    })
+    };
+    Ok((memory, senders))
 }

@@ -30,7 +30,7 @@ fn plain(figures: &Figures) {
                     })
                     .collect();
                 if !cells.is_empty() {
-                    println!("  {peer:<20}{}", cells.join(""));
+                    println!("  {peer:<26}{}", cells.join(""));
                 }
             }
         }
