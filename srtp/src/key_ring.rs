@@ -6,8 +6,8 @@
 //! nearly every packet is under it.
 
 use crate::{
-    KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile, SessionKeys,
-    Unsuitable, lifetime::Usage, transform::Cipher,
+    Backend, KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile,
+    SessionKeys, Unsuitable, lifetime::Usage, transform::Cipher,
 };
 
 /// The most keys that a direction holds at a time.
@@ -37,7 +37,8 @@ pub(crate) struct Key {
     pub(crate) rtp_cipher: Cipher,
     /// SRTCP comes every few seconds: its key schedule is expanded per packet (0.2 µs) rather
     /// than kept, which saves some 800 bytes per direction.
-    pub(crate) rtcp_keys: SessionKeys,
+    rtcp_keys: SessionKeys,
+    backend: Backend,
     pub(crate) mki: Mki,
     pub(crate) usage: Usage,
 }
@@ -50,7 +51,7 @@ impl KeyRing {
     /// Adds a key beside those that are there.
     pub(crate) fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
         self.check(key)?;
-        self.others.push(Key::derive(key));
+        self.others.push(Key::derive(key, self.current.backend));
         Ok(())
     }
 
@@ -140,19 +141,30 @@ impl KeyRing {
 }
 
 impl Key {
-    pub(crate) fn derive(key: &KeyParameters<'_>) -> Self {
+    pub(crate) fn derive(key: &KeyParameters<'_>, backend: Backend) -> Self {
         let derive = |kind| SessionKeys::derive(key.master, kind);
-        let derived = Self::from_session_keys(&derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
+        let (rtp, rtcp) = (derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
+        let derived = Self::from_session_keys(&rtp, rtcp, backend);
         Self { mki: key.mki.clone(), usage: Usage::new(key.lifetimes), ..derived }
     }
 
-    pub(crate) fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys) -> Self {
+    pub(crate) fn from_session_keys(
+        rtp: &SessionKeys,
+        rtcp: SessionKeys,
+        backend: Backend,
+    ) -> Self {
         Self {
-            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp),
+            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, backend),
             rtcp_keys: rtcp,
             mki: Mki::none(),
             usage: Usage::new(Lifetimes::MAX),
+            backend,
         }
+    }
+
+    /// The cipher of SRTCP, made for one packet.
+    pub(crate) fn rtcp_cipher(&self) -> Cipher {
+        Cipher::new(&self.rtcp_keys, PacketKind::Rtcp, self.backend)
     }
 
     pub(crate) fn profile(&self) -> Profile {

@@ -1,7 +1,9 @@
-//! What a session may choose beside its keys: window and table size.
+//! What a session may choose beside its keys: window, table size, what it puts up with.
 //!
-//! Fixed when a direction is built. Out-of-range values are brought into range rather than
+//! Fixed when a direction is built. Sizes out of range are brought into range rather than
 //! refused, because each has exactly one sensible nearest value.
+
+use crate::{Backend, Unsuitable, Weakness, Weaknesses};
 
 /// How one direction of a session behaves. `Policy::default()` is right for most calls.
 #[derive(Clone, Debug)]
@@ -13,15 +15,36 @@ pub struct Policy {
     /// silent retires: it may come back, above its highest index. 1,024 retire; after that new
     /// ones are refused, because forgetting a stream would forget which indexes it has used.
     pub max_streams: usize,
+    /// What this direction may lack. Anything else that has a [`Weakness`] is refused when the
+    /// direction is built; none by default.
+    pub accepted: Weaknesses,
+    /// What computes: the fastest that this CPU has, by default.
+    pub backend: Backend,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { replay_window: 1024, max_streams: 16 }
+        Self {
+            replay_window: 1024,
+            max_streams: 16,
+            accepted: Weaknesses::NONE,
+            backend: Backend::detect(),
+        }
     }
 }
 
 impl Policy {
+    /// Whether everything in `weaknesses` is accepted.
+    pub(crate) fn check(
+        &self,
+        weaknesses: impl IntoIterator<Item = Weakness>,
+    ) -> Result<(), Unsuitable> {
+        match weaknesses.into_iter().find(|weakness| !self.accepted.contains(*weakness)) {
+            Some(weakness) => Err(Unsuitable::NotAccepted(weakness)),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn window_bits(&self) -> usize {
         self.replay_window.clamp(64, 32_768).next_multiple_of(64)
     }

@@ -61,12 +61,14 @@ pub struct OpenedRtcp {
 impl Receiver {
     /// A receiver under `key`: a `&MasterKey`, or [`KeyParameters`] with MKI and lifetimes.
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
-        Ok(Self::with_key(Key::derive(&key.into()), policy))
+        let key = key.into();
+        policy.check(key.master.profile().weakness())?;
+        Ok(Self::with_key(Key::derive(&key, policy.backend), policy))
     }
 
-    /// A receiver with session keys as given, both of one profile.
+    /// A receiver with session keys as given, both of one profile; weaknesses are not asked about.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        Self::with_key(Key::from_session_keys(rtp, rtcp), policy)
+        Self::with_key(Key::from_session_keys(rtp, rtcp, policy.backend), policy)
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
@@ -191,7 +193,7 @@ impl Receiver {
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTCP packet.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<OpenedRtcp, Refusal> {
         let candidate = self.examine_rtcp(packet)?;
-        let cipher = Cipher::new(&self.key(candidate.key).rtcp_keys, PacketKind::Rtcp);
+        let cipher = self.key(candidate.key).rtcp_cipher();
         candidate.job(&cipher, packet).open()?;
         self.hear(candidate.key);
         self.rtcp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);

@@ -57,12 +57,14 @@ impl Sender {
     ///
     /// A key must have only one sender, once: a second one would begin with the same indexes.
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
-        Ok(Self::with_key(Key::derive(&key.into()), policy))
+        let key = key.into();
+        policy.check(key.master.profile().weakness())?;
+        Ok(Self::with_key(Key::derive(&key, policy.backend), policy))
     }
 
-    /// A sender with session keys as given, both of one profile.
+    /// A sender with session keys as given, both of one profile; weaknesses are not asked about.
     pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        Self::with_key(Key::from_session_keys(rtp, rtcp), policy)
+        Self::with_key(Key::from_session_keys(rtp, rtcp, policy.backend), policy)
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
@@ -126,7 +128,7 @@ impl Sender {
     /// [`crate::Profile::rtcp_overhead`] plus the MKI.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<SealedRtcp, Refusal> {
         let prepared = self.prepare_rtcp(buffer, len)?;
-        let cipher = Cipher::new(&self.keys.current.rtcp_keys, PacketKind::Rtcp);
+        let cipher = self.keys.current.rtcp_cipher();
         prepared.job(&cipher, buffer).seal();
         Ok(prepared.sealed_rtcp())
     }

@@ -142,7 +142,7 @@ const USUAL_PACKET: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MasterKey, PacketIndex, Policy, Profile, Sender};
+    use crate::{MasterKey, PacketIndex, Policy, Profile, Sender, Weaknesses};
 
     const OVERLAP: Duration = Duration::from_secs(5);
 
@@ -152,7 +152,8 @@ mod tests {
     }
 
     fn pair(profile: Profile, byte: u8) -> (Sender, Receiver) {
-        let (key, policy) = (key(profile, byte), Policy::default());
+        let policy = Policy { accepted: Weaknesses::ALL, ..Policy::default() };
+        let key = key(profile, byte);
         let sender = Sender::new(&key, &policy).expect("suitable");
         (sender, Receiver::new(&key, &policy).expect("suitable"))
     }

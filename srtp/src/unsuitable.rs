@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Lifetimes, MAX_KEYS, Mki, Profile};
+use crate::{Lifetimes, MAX_KEYS, Mki, Profile, Weakness};
 
 /// What is wrong with a key, said with the numbers. Never shows key material.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -61,6 +61,9 @@ pub enum Unsuitable {
         /// The profile of the key given.
         got: Profile,
     },
+    /// The policy does not accept what the profile lacks.
+    #[error("{0} is not accepted by the policy")]
+    NotAccepted(Weakness),
     /// More keys than a direction holds.
     #[error("a direction holds at most {MAX_KEYS} keys")]
     TooManyKeys,

@@ -32,6 +32,14 @@ impl Weaknesses {
     /// Not one.
     pub const NONE: Self = Self(0);
 
+    /// Every one.
+    pub const ALL: Self = Self::NONE
+        .with(Weakness::NullCipher)
+        .with(Weakness::F8)
+        .with(Weakness::UnencryptedRtp)
+        .with(Weakness::UnencryptedRtcp)
+        .with(Weakness::UnauthenticatedRtp);
+
     /// These and `weakness`.
     #[must_use]
     pub const fn with(self, weakness: Weakness) -> Self {

@@ -4,12 +4,13 @@
 use proptest::prelude::*;
 use srtp::{
     KeyParameters, KeyState, Lifetimes, Malformed, MasterKey, Opened, PacketIndex, PacketKind,
-    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys,
+    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys, Unsuitable, Weakness,
+    Weaknesses,
 };
 
 #[test]
 fn overhead_is_the_profiles() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let (mut sender, mut receiver) = pair(profile, &Policy::default());
         let sealed = sender.protect(1);
         assert_eq!(sealed.len(), PLAIN_LEN + profile.rtp_overhead(), "{profile}");
@@ -25,7 +26,7 @@ fn overhead_is_the_profiles() {
 
 #[test]
 fn a_replayed_packet_is_refused_also_after_the_wrap() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let (mut sender, mut receiver) = pair(profile, &Policy::default());
         let packets: Vec<_> =
             [65_534, 65_535, 0, 1].into_iter().map(|sequence| sender.protect(sequence)).collect();
@@ -42,7 +43,7 @@ fn a_replayed_packet_is_refused_also_after_the_wrap() {
 
 #[test]
 fn a_replayed_report_is_refused() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let (mut sender, mut receiver) = pair(profile, &Policy::default());
         let mut buffer = report();
         let sealed = sender.0.protect_rtcp(&mut buffer, REPORT_LEN).expect("protects");
@@ -68,8 +69,8 @@ fn the_replay_window_is_as_wide_as_the_policy_says() {
 
 #[test]
 fn a_forged_packet_moves_nothing() {
-    for profile in Profile::COMMON {
-        let policy = Policy { max_streams: 2, replay_window: 64 };
+    for profile in Profile::ALL {
+        let policy = Policy { max_streams: 2, replay_window: 64, ..Policy::default() };
         let (mut sender, mut receiver) = pair(profile, &policy);
         receiver.open(&sender.protect(65_500)).expect("opens");
         let genuine = sender.protect(65_501);
@@ -165,7 +166,7 @@ fn a_sender_refuses_what_lies_before_its_first_round() {
 
 #[test]
 fn a_refused_packet_spends_nothing() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let (mut sender, _) = limited_pair(profile, Lifetimes::new(1, 1).expect("in range"));
         let sender = &mut sender.0;
         let mut buffer = rtp(SSRC, 7);
@@ -181,7 +182,7 @@ fn a_refused_packet_spends_nothing() {
 
 #[test]
 fn a_key_ends_at_its_lifetime_and_says_so_before() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let lifetimes = Lifetimes::from_sdes(16).expect("in range");
         let (mut sender, mut receiver) = limited_pair(profile, lifetimes);
         for sequence in 0..16 {
@@ -214,7 +215,7 @@ fn the_rtcp_lifetime_ends_the_key_too() {
 
 #[test]
 fn debug_output_shows_the_profile_alone() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let (sender, receiver) = pair(profile, &Policy::default());
         let keys = SessionKeys::derive(&key(profile), PacketKind::Rtp);
         assert_eq!(format!("{:?}", sender.0), format!("Sender {{ profile: {profile:?}, .. }}"));
@@ -227,8 +228,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn any_changed_bit_is_refused(profile in 0usize..4, bit in 0usize..8 * PLAIN_LEN) {
-        let profile = Profile::COMMON[profile];
+    fn any_changed_bit_is_refused(profile in 0usize..12, bit in 0usize..8 * PLAIN_LEN) {
+        let profile = Profile::ALL[profile];
         let (mut sender, mut receiver) = pair(profile, &Policy::default());
         let sealed = sender.protect(1);
         let mut changed = sealed.clone();
@@ -239,8 +240,8 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_or_open(profile in 0usize..4, mut bytes: Vec<u8>, valid_version: bool) {
-        let profile = Profile::COMMON[profile];
+    fn no_bytes_panic_or_open(profile in 0usize..12, mut bytes: Vec<u8>, valid_version: bool) {
+        let profile = Profile::ALL[profile];
         let (_, mut receiver) = pair(profile, &Policy::default());
         if let (Some(first), true) = (bytes.first_mut(), valid_version) {
             *first = *first & 0x3f | 0x80;
@@ -251,11 +252,11 @@ proptest! {
 
     #[test]
     fn whatever_is_sent_is_used_once_and_opens(
-        profile in 0usize..4,
+        profile in 0usize..12,
         start: u16,
         steps in proptest::collection::vec(-80i32..120, 1..150)
     ) {
-        let profile = Profile::COMMON[profile];
+        let profile = Profile::ALL[profile];
         let (mut sender, mut receiver) = pair(profile, &Policy::default());
         let mut used = std::collections::BTreeSet::new();
         let mut sequence = start;
@@ -304,8 +305,31 @@ impl To {
     }
 }
 
+#[test]
+fn a_weak_profile_needs_a_policy_that_accepts_it() {
+    for profile in Profile::ALL {
+        let key = key(profile);
+        let built = || Receiver::new(&key, &Policy::default()).map(|_| ());
+        let Some(weakness) = profile.weakness() else {
+            assert_eq!(built(), Ok(()), "{profile}");
+            continue;
+        };
+        assert_eq!(built(), Err(Unsuitable::NotAccepted(weakness)), "{profile}");
+        let other = match weakness {
+            Weakness::F8 => Weakness::NullCipher,
+            _ => Weakness::F8,
+        };
+        for (accepted, is_fit) in [(other, false), (weakness, true)] {
+            let accepted = Weaknesses::NONE.with(accepted);
+            let policy = Policy { accepted, ..Policy::default() };
+            assert_eq!(Sender::new(&key, &policy).is_ok(), is_fit, "{profile}");
+        }
+    }
+}
+
 fn pair(profile: Profile, policy: &Policy) -> (From, To) {
     let key = key(profile);
+    let policy = &Policy { accepted: Weaknesses::ALL, ..policy.clone() };
     let sender = Sender::new(&key, policy).expect("suitable");
     (From(sender), To(Receiver::new(&key, policy).expect("suitable")))
 }
@@ -313,8 +337,9 @@ fn pair(profile: Profile, policy: &Policy) -> (From, To) {
 fn limited_pair(profile: Profile, lifetimes: Lifetimes) -> (From, To) {
     let key = key(profile);
     let key = KeyParameters { lifetimes, ..(&key).into() };
-    let sender = Sender::new(key.clone(), &Policy::default()).expect("suitable");
-    (From(sender), To(Receiver::new(key, &Policy::default()).expect("suitable")))
+    let policy = Policy { accepted: Weaknesses::ALL, ..Policy::default() };
+    let sender = Sender::new(key.clone(), &policy).expect("suitable");
+    (From(sender), To(Receiver::new(key, &policy).expect("suitable")))
 }
 
 fn key(profile: Profile) -> MasterKey {

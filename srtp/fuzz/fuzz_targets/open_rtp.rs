@@ -2,17 +2,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use srtp::{MasterKey, Policy, Profile, Receiver, rtp};
+use srtp::{MasterKey, Policy, Profile, Receiver, Weaknesses, rtp};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, packet)) = bytes.split_first() else { return };
-    let profile = Profile::COMMON[usize::from(choice % 4)];
+    let profile = Profile::ALL[usize::from(*choice) % Profile::ALL.len()];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
+    let policy = Policy { accepted: Weaknesses::ALL, ..Policy::default() };
     let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
     if let Ok(header) = rtp::Header::new_checked(packet) {
         assert_eq!(header.payload_offset() + header.payload().len(), packet.len());
         assert_eq!(header.csrcs().count(), header.csrc_count());
     }
-    let mut receiver = Receiver::new(&key, &Policy::default()).unwrap();
+    let mut receiver = Receiver::new(&key, &policy).unwrap();
     assert!(receiver.open_rtp(&mut packet.to_vec()).is_err());
 });

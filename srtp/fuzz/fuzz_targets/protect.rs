@@ -2,15 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
+use srtp::{MasterKey, Policy, Profile, Receiver, Sender, Weaknesses};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, plain)) = bytes.split_first() else { return };
-    let profile = Profile::COMMON[usize::from(choice % 4)];
+    let profile = Profile::ALL[usize::from(*choice) % Profile::ALL.len()];
     let key = vec![0x42; profile.key_len() + profile.salt_len()];
+    let policy = Policy { accepted: Weaknesses::ALL, ..Policy::default() };
     let Ok(key) = MasterKey::from_concatenated(profile, &key) else { return };
-    let mut sender = Sender::new(&key, &Policy::default()).unwrap();
-    let mut receiver = Receiver::new(&key, &Policy::default()).unwrap();
+    let mut sender = Sender::new(&key, &policy).unwrap();
+    let mut receiver = Receiver::new(&key, &policy).unwrap();
 
     let mut buffer = [plain, &[0; 20]].concat();
     if let Ok(sealed) = sender.protect_rtp(&mut buffer, plain.len()) {

@@ -22,7 +22,7 @@ pub(crate) use encrypt_then_mac::{EncryptThenMac, Keystream};
 pub(crate) use f8::F8;
 pub(crate) use null::Null;
 
-use crate::{PacketIndex, PacketKind, Profile, Refusal, SessionKeys, profile::CipherKind};
+use crate::{Backend, PacketIndex, PacketKind, Profile, Refusal, SessionKeys, profile::CipherKind};
 
 /// One cipher suite under one set of session keys.
 pub(crate) trait Transform {
@@ -49,7 +49,7 @@ pub(crate) enum Cipher {
 }
 
 impl Cipher {
-    pub(crate) fn new(keys: &SessionKeys, kind: PacketKind) -> Self {
+    pub(crate) fn new(keys: &SessionKeys, kind: PacketKind, _backend: Backend) -> Self {
         match keys.profile().cipher_kind() {
             CipherKind::CounterMode => {
                 Self::AesCm(EncryptThenMac::new(AesCm::new(keys), keys, kind))
