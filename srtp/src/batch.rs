@@ -162,6 +162,7 @@ fn open_pass<S>(
     for (packet, candidate) in packets.iter_mut().zip(pass.drain(..)) {
         packet.outcome = Some(candidate.and_then(|candidate| {
             opened.next().unwrap_or(Err(Refusal::AuthenticationFailed))?;
+            receivers[packet.receiver].reveal_header(&candidate, packet.packet);
             receivers[packet.receiver].accept_again(candidate)
         }));
     }

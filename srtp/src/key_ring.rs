@@ -6,8 +6,9 @@
 //! nearly every packet is under it.
 
 use crate::{
-    Backend, KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile,
-    SessionKeys, Unsuitable, lifetime::Usage, transform::Cipher,
+    Backend, HeaderExtensions, KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind,
+    Profile, SessionKeys, Unsuitable, header_extension::HeaderProtection, lifetime::Usage,
+    transform::Cipher,
 };
 
 /// The most keys that a direction holds at a time.
@@ -35,6 +36,8 @@ pub(crate) struct KeyRing {
 /// One master key, ready for use.
 pub(crate) struct Key {
     pub(crate) rtp_cipher: Cipher,
+    /// Absent where header extensions are clear, which is nearly everywhere.
+    pub(crate) header_protection: Option<Box<HeaderProtection>>,
     /// SRTCP comes every few seconds: its key schedule is expanded per packet (0.2 µs) rather
     /// than kept, which saves some 800 bytes per direction.
     rtcp_keys: SessionKeys,
@@ -51,7 +54,8 @@ impl KeyRing {
     /// Adds a key beside those that are there.
     pub(crate) fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
         self.check(key)?;
-        self.others.push(Key::derive(key, self.current.backend));
+        let (backend, extensions) = (self.current.backend, self.current.header_extensions());
+        self.others.push(Key::derive(key, backend, extensions));
         Ok(())
     }
 
@@ -141,10 +145,15 @@ impl KeyRing {
 }
 
 impl Key {
-    pub(crate) fn derive(key: &KeyParameters<'_>, backend: Backend) -> Self {
+    pub(crate) fn derive(
+        key: &KeyParameters<'_>,
+        backend: Backend,
+        extensions: HeaderExtensions,
+    ) -> Self {
         let derive = |kind| SessionKeys::derive(key.master, kind);
         let (rtp, rtcp) = (derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
-        let derived = Self::from_session_keys(&rtp, rtcp, backend);
+        let protection = HeaderProtection::derive(extensions, key.master);
+        let derived = Self::from_session_keys(&rtp, rtcp, backend, protection);
         Self { mki: key.mki.clone(), usage: Usage::new(key.lifetimes), ..derived }
     }
 
@@ -152,9 +161,11 @@ impl Key {
         rtp: &SessionKeys,
         rtcp: SessionKeys,
         backend: Backend,
+        header_protection: Option<Box<HeaderProtection>>,
     ) -> Self {
         Self {
             rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, backend),
+            header_protection,
             rtcp_keys: rtcp,
             mki: Mki::none(),
             usage: Usage::new(Lifetimes::MAX),
@@ -169,6 +180,11 @@ impl Key {
 
     pub(crate) fn profile(&self) -> Profile {
         self.rtcp_keys.profile()
+    }
+
+    fn header_extensions(&self) -> HeaderExtensions {
+        let protection = self.header_protection.as_ref();
+        protection.map_or(HeaderExtensions::Clear, |protection| protection.extensions())
     }
 
     fn status(&self) -> KeyStatus<'_> {

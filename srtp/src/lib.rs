@@ -34,6 +34,7 @@
 
 mod backend;
 mod batch;
+mod header_extension;
 mod index;
 mod key_ring;
 mod lifetime;
@@ -59,6 +60,7 @@ mod weakness;
 
 pub use backend::Backend;
 pub use batch::{BATCH_LEN, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch};
+pub use header_extension::{Cryptex, ExtensionIds, HeaderExtensions};
 pub use index::PacketIndex;
 pub use key_ring::{KeyStatus, MAX_KEYS};
 pub use lifetime::{KeyState, Lifetimes};

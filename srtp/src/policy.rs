@@ -1,9 +1,10 @@
-//! What a session may choose beside its keys: window, table size, what it puts up with.
+//! What a session may choose beside its keys: window, table size, what it puts up with, who can
+//! read its header extensions.
 //!
 //! Fixed when a direction is built. Sizes out of range are brought into range rather than
 //! refused, because each has exactly one sensible nearest value.
 
-use crate::{Backend, Unsuitable, Weakness, Weaknesses};
+use crate::{Backend, HeaderExtensions, Unsuitable, Weakness, Weaknesses};
 
 /// How one direction of a session behaves. `Policy::default()` is right for most calls.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Policy {
     pub accepted: Weaknesses,
     /// What computes: the fastest that this CPU has, by default.
     pub backend: Backend,
+    /// Who can read RTP header extensions: by default everyone. Both sides must agree.
+    pub header_extensions: HeaderExtensions,
 }
 
 impl Default for Policy {
@@ -29,6 +32,7 @@ impl Default for Policy {
             max_streams: 16,
             accepted: Weaknesses::NONE,
             backend: Backend::detect(),
+            header_extensions: HeaderExtensions::Clear,
         }
     }
 }

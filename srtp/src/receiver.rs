@@ -13,6 +13,7 @@ use std::fmt;
 use crate::{
     KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
     Policy, Refusal, SessionKeys, Unsuitable,
+    header_extension::{Framing, HeaderProtection},
     index::Estimate,
     key_ring::{Key, KeyRing},
     replay::Stale,
@@ -63,12 +64,19 @@ impl Receiver {
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
         let key = key.into();
         policy.check(key.master.profile().weakness())?;
-        Ok(Self::with_key(Key::derive(&key, policy.backend), policy))
+        Ok(Self::with_key(Key::derive(&key, policy.backend, policy.header_extensions), policy))
     }
 
     /// A receiver with session keys as given, both of one profile; weaknesses are not asked about.
-    pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        Self::with_key(Key::from_session_keys(rtp, rtcp, policy.backend), policy)
+    /// Refused if header extensions need the master key.
+    pub fn from_session_keys(
+        rtp: &SessionKeys,
+        rtcp: SessionKeys,
+        policy: &Policy,
+    ) -> Result<Self, Unsuitable> {
+        let protection = HeaderProtection::without_master(policy.header_extensions)?;
+        let key = Key::from_session_keys(rtp, rtcp, policy.backend, protection);
+        Ok(Self::with_key(key, policy))
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
@@ -150,7 +158,7 @@ impl Receiver {
 
     fn open_as_estimated(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
         let candidate = self.examine_rtp(packet)?;
-        candidate.job(self.rtp_cipher(&candidate), packet).open()?;
+        self.decrypt(&candidate, packet)?;
         Ok(self.accept(candidate))
     }
 
@@ -183,7 +191,7 @@ impl Receiver {
     fn open_as_guessed(&mut self, guess: Guess, packet: &mut [u8]) -> Result<Opened, Refusal> {
         let (Guess::GoesOn(index) | Guess::Restarts(index)) = guess;
         let candidate = self.candidate(packet, |_, _| Ok(index))?;
-        candidate.job(self.rtp_cipher(&candidate), packet).open()?;
+        self.decrypt(&candidate, packet)?;
         if let Guess::Restarts(index) = guess {
             self.rtp.restart(candidate.slot, index.value());
         }
@@ -231,8 +239,11 @@ impl Receiver {
         let header = rtp::Header::new_checked(message)?;
         let slot = self.rtp.slot(header.ssrc())?;
         let id = PacketId::rtp(header.ssrc(), place(slot, header.sequence())?);
-        let header_len = header.payload_offset();
-        Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+        let Framing { header_len, csrc_len, .. } = match &self.key(key).header_protection {
+            None => Framing::plain(&header),
+            Some(protection) => protection.examine(&header)?,
+        };
+        Ok(Candidate { id, slot, header_len, csrc_len, len: message.len(), trailer, key })
     }
 
     /// Whether each packet is to be opened by itself.
@@ -243,6 +254,19 @@ impl Receiver {
     /// The cipher of a candidate's key.
     pub(crate) fn rtp_cipher(&self, candidate: &Candidate) -> &Cipher {
         &self.key(candidate.key).rtp_cipher
+    }
+
+    fn decrypt(&self, candidate: &Candidate, packet: &mut [u8]) -> Result<(), Refusal> {
+        candidate.job(self.rtp_cipher(candidate), packet).open()?;
+        self.reveal_header(candidate, packet);
+        Ok(())
+    }
+
+    /// Decrypts what of a genuine packet's header is encrypted apart from the payload.
+    pub(crate) fn reveal_header(&self, candidate: &Candidate, packet: &mut [u8]) {
+        if let Some(protection) = &self.key(candidate.key).header_protection {
+            protection.reveal(candidate.id, &mut packet[..candidate.len]);
+        }
     }
 
     /// Takes note of a packet that was genuine.
@@ -276,7 +300,7 @@ impl Receiver {
         let slot = self.rtcp.slot(ssrc)?;
         self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
         let (id, header_len) = (PacketId::rtcp(ssrc, index), rtcp::FIXED_LEN);
-        Ok(Candidate { id, slot, header_len, len: message.len(), trailer, key })
+        Ok(Candidate { id, slot, header_len, csrc_len: 0, len: message.len(), trailer, key })
     }
 
     /// The part of `packet` before its trailer, and the key that its MKI names, which must not
@@ -329,6 +353,8 @@ pub(crate) struct Candidate {
     id: PacketId,
     slot: Slot,
     header_len: usize,
+    /// Of the CSRCs, if they are encrypted.
+    csrc_len: usize,
     /// Of the packet without its trailer.
     len: usize,
     trailer: Trailer,
@@ -347,8 +373,8 @@ impl Candidate {
     pub(crate) fn job<'a>(&self, cipher: &'a Cipher, packet: &'a mut [u8]) -> OpenJob<'a> {
         let (message, trailer) = packet.split_at_mut(self.len);
         let tag = &trailer[self.trailer.tag..][..self.trailer.tag_len];
-        let outcome = Ok(());
-        OpenJob { cipher, id: self.id, message, header_len: self.header_len, tag, outcome }
+        let (header_len, csrc_len) = (self.header_len, self.csrc_len);
+        OpenJob { cipher, id: self.id, message, header_len, csrc_len, tag, outcome: Ok(()) }
     }
 
     /// Whether this packet could be another candidate once `earlier`, of the same receiver, has

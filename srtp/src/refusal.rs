@@ -56,4 +56,8 @@ pub enum Malformed {
     /// SRTCP whose E flag says other than what was agreed.
     #[error("the E flag is not as agreed")]
     EncryptionFlag,
+    /// A header extension, or CSRCs without one, whose encryption is not as agreed, or which cannot
+    /// be encrypted as agreed (RFC 9335 sections 5.1 and 5.2).
+    #[error("the header extension's profile is not as agreed")]
+    ExtensionProfile,
 }

@@ -52,7 +52,7 @@ impl<'a> Header<'a> {
 
     /// The extension bit.
     pub fn has_extension(&self) -> bool {
-        self.fixed[0] & 0x10 != 0
+        self.fixed[0] & EXTENSION_BIT != 0
     }
 
     /// Number of contributing sources, 0 to 15.
@@ -115,6 +115,8 @@ fn word(bytes: &[u8]) -> u32 {
 
 /// The header up to and including the SSRC.
 pub const FIXED_LEN: usize = 12;
+/// The extension bit, in the first byte.
+pub(crate) const EXTENSION_BIT: u8 = 0x10;
 
 #[cfg(test)]
 mod tests {

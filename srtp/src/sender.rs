@@ -11,6 +11,7 @@ use std::fmt;
 use crate::{
     KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
     Policy, Refusal, SessionKeys, Unsuitable,
+    header_extension::{Framing, HeaderProtection},
     index::Estimate,
     key_ring::{Key, KeyRing},
     replay::Stale,
@@ -59,12 +60,19 @@ impl Sender {
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
         let key = key.into();
         policy.check(key.master.profile().weakness())?;
-        Ok(Self::with_key(Key::derive(&key, policy.backend), policy))
+        Ok(Self::with_key(Key::derive(&key, policy.backend, policy.header_extensions), policy))
     }
 
     /// A sender with session keys as given, both of one profile; weaknesses are not asked about.
-    pub fn from_session_keys(rtp: &SessionKeys, rtcp: SessionKeys, policy: &Policy) -> Self {
-        Self::with_key(Key::from_session_keys(rtp, rtcp, policy.backend), policy)
+    /// Refused if header extensions need the master key.
+    pub fn from_session_keys(
+        rtp: &SessionKeys,
+        rtcp: SessionKeys,
+        policy: &Policy,
+    ) -> Result<Self, Unsuitable> {
+        let protection = HeaderProtection::without_master(policy.header_extensions)?;
+        let key = Key::from_session_keys(rtp, rtcp, policy.backend, protection);
+        Ok(Self::with_key(key, policy))
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
@@ -113,7 +121,8 @@ impl Sender {
 
     /// Protects the RTP packet in `buffer[..len]` in place: afterwards the SRTP packet is
     /// `buffer[..sealed.len]`. The buffer needs tailroom of [`crate::Profile::rtp_overhead`]
-    /// plus the MKI.
+    /// plus the MKI, and with [`HeaderExtensions::Cryptex`](crate::HeaderExtensions::Cryptex)
+    /// 4 bytes more for a packet with CSRCs and no extension.
     ///
     /// A stream begins with ROC 0 and its first packet's sequence number; a packet from before
     /// that one which would lie before index 0 is [`Refusal::TooOld`].
@@ -142,15 +151,24 @@ impl Sender {
         self.ready()?;
         let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
         let header = rtp::Header::new_checked(plain)?;
-        let (ssrc, header_len) = (header.ssrc(), header.payload_offset());
+        let ssrc = header.ssrc();
+        let framing = match &self.keys.current.header_protection {
+            None => Framing::plain(&header),
+            Some(protection) => protection.frame(&header)?,
+        };
         let (slot, index) = self.unused_index(ssrc, header.sequence())?;
-        let trailer = self.rtp_trailer;
+        let (len, trailer) = (len + framing.added, self.rtp_trailer);
         check_room(buffer, len, trailer)?;
         self.streams.mark(slot, ssrc, index.value());
+        let id = PacketId::rtp(ssrc, index);
+        if let Some(protection) = &self.keys.current.header_protection {
+            protection.conceal(id, framing, &mut buffer[..len]);
+        }
         self.write_mki(&mut buffer[len..], trailer);
         Ok(Prepared {
-            id: PacketId::rtp(ssrc, index),
-            header_len,
+            id,
+            header_len: framing.header_len,
+            csrc_len: framing.csrc_len,
             len: len + trailer.len,
             trailer,
             key: self.keys.current.usage.count_rtp(index),
@@ -172,6 +190,7 @@ impl Sender {
         Ok(Prepared {
             id: PacketId::rtcp(ssrc, index),
             header_len: rtcp::FIXED_LEN,
+            csrc_len: 0,
             len: len + trailer.len,
             trailer,
             key: self.keys.current.usage.count_rtcp(),
@@ -229,6 +248,8 @@ impl fmt::Debug for Sender {
 pub(crate) struct Prepared {
     id: PacketId,
     header_len: usize,
+    /// Of the CSRCs, if they are encrypted.
+    csrc_len: usize,
     /// Of the packet with its trailer.
     len: usize,
     trailer: Trailer,
@@ -240,7 +261,8 @@ impl Prepared {
     pub(crate) fn job<'a>(&self, cipher: &'a Cipher, buffer: &'a mut [u8]) -> SealJob<'a> {
         let (message, trailer) = buffer[..self.len].split_at_mut(self.len - self.trailer.len);
         let tag = &mut trailer[self.trailer.tag..][..self.trailer.tag_len];
-        SealJob { cipher, id: self.id, message, header_len: self.header_len, tag }
+        let (header_len, csrc_len) = (self.header_len, self.csrc_len);
+        SealJob { cipher, id: self.id, message, header_len, csrc_len, tag }
     }
 
     pub(crate) fn sealed_rtp(&self) -> Sealed {
@@ -258,7 +280,7 @@ fn check_room(buffer: &[u8], len: usize, trailer: Trailer) -> Result<(), Refusal
     if len > MAX_MESSAGE_LEN {
         return Err(Malformed::TooLong.into());
     }
-    if buffer.len() - len < trailer.len {
+    if buffer.len() < len + trailer.len {
         return Err(Refusal::NoRoom);
     }
     Ok(())

@@ -44,6 +44,15 @@ impl SessionKeys {
         keys
     }
 
+    /// Derives RFC 6904's keys for header extensions, k_he and k_hs (its section 3): as long as
+    /// SRTP's, labels 6 and 7. There is no authentication key.
+    pub(crate) fn derive_for_header_extensions(master: &MasterKey) -> Self {
+        let mut keys = Self::zero(master.profile());
+        prf(master, 6, &mut keys.cipher[..keys.profile.key_len()]);
+        prf(master, 7, &mut keys.salt[..keys.profile.salt_len()]);
+        keys
+    }
+
     /// Session keys as given, or `None` when a length is not the profile's. `auth` is empty for
     /// an AEAD profile and 20 bytes otherwise.
     pub fn from_parts(profile: Profile, cipher: &[u8], auth: &[u8], salt: &[u8]) -> Option<Self> {
@@ -121,3 +130,22 @@ const MAX_KEY_LEN: usize = 32;
 pub(crate) const AUTH_KEY_LEN: usize = 20;
 /// The longest salt of any profile.
 pub(crate) const MAX_SALT_LEN: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6904 appendix A.
+    #[test]
+    fn rfc_6904_appendix_a_key_derivation() {
+        let master = 0xe1f9_7a0d_3e01_8be0_d64f_a32c_06de_4139_u128.to_be_bytes();
+        let salt = &0x0ec6_75ad_498a_feeb_b696_0b3a_abe6_u128.to_be_bytes()[2..];
+        let master = [&master[..], salt].concat();
+        let master = MasterKey::from_concatenated(Profile::AesCm128HmacSha1_80, &master);
+        let keys = SessionKeys::derive_for_header_extensions(&master.expect("30 bytes"));
+        let key = 0x5497_5205_4d6f_b708_622c_4a2e_596a_1b93_u128.to_be_bytes();
+        assert_eq!(keys.dangerous_cipher_key(), key);
+        let salt = 0xab01_8181_74c4_0d39_a378_1f7c_2d27_u128.to_be_bytes();
+        assert_eq!(keys.dangerous_salt()[..], salt[2..]);
+    }
+}

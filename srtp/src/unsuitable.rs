@@ -67,6 +67,12 @@ pub enum Unsuitable {
     /// More keys than a direction holds.
     #[error("a direction holds at most {MAX_KEYS} keys")]
     TooManyKeys,
+    /// Zero is padding between header extension elements (RFC 8285 section 4.1.1).
+    #[error("a header extension id is 1 to 255, not 0")]
+    ExtensionIdZero,
+    /// Session keys are given, but RFC 6904 derives its own from the master key.
+    #[error("encrypted header extensions need the master key, not session keys")]
+    NoMasterKey,
 }
 
 /// No key has this MKI, or it is the one in use and cannot go.

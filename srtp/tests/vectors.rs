@@ -19,7 +19,8 @@ fn rfc_3711_b2_keystream() {
         SessionKeys::from_parts(Profile::AesCm128HmacSha1_80, &cipher, &[0; 20], &salt)
             .expect("lengths of the profile")
     };
-    let mut sender = Sender::from_session_keys(&keys(), keys(), &Policy::default());
+    let sender = Sender::from_session_keys(&keys(), keys(), &Policy::default());
+    let mut sender = sender.expect("suitable");
     let mut packet = vec![0; HEADER_LEN + B2_LEN + 10];
     packet[0] = 0x80;
     sender.protect_rtp(&mut packet, HEADER_LEN + B2_LEN).expect("protects");
@@ -135,8 +136,8 @@ fn rfc_7714_pair(profile: Profile) -> (Sender, Receiver) {
     let keys = || SessionKeys::from_parts(profile, &key, &[], b"Quid pro quo").expect("lengths");
     let policy = Policy::default();
     (
-        Sender::from_session_keys(&keys(), keys(), &policy),
-        Receiver::from_session_keys(&keys(), keys(), &policy),
+        Sender::from_session_keys(&keys(), keys(), &policy).expect("suitable"),
+        Receiver::from_session_keys(&keys(), keys(), &policy).expect("suitable"),
     )
 }
 

@@ -4,7 +4,10 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, Unbound
 use zeroize::Zeroize;
 
 use super::{PacketId, Transform};
-use crate::{Malformed, PacketKind, Profile, Refusal, SessionKeys};
+use crate::{
+    Malformed, PacketKind, Profile, Refusal, SessionKeys,
+    header_extension::{CLEAR_LEN, gathered},
+};
 
 /// AES-GCM with a 16-byte tag, of either key length.
 pub(crate) struct Aead {
@@ -64,6 +67,20 @@ impl Transform for Aead {
             .open_in_place_separate_tag(self.nonce(id), Aad::from(&aad), tag, body, 0..)
             .map(|_| ())
             .map_err(|_| Refusal::AuthenticationFailed)
+    }
+
+    fn seal_with_csrcs(&self, id: PacketId, message: &mut [u8], csrc_len: usize, tag: &mut [u8]) {
+        gathered(message, csrc_len, |message| self.seal(id, message, CLEAR_LEN, tag));
+    }
+
+    fn open_with_csrcs(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        csrc_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal> {
+        gathered(message, csrc_len, |message| self.open(id, message, CLEAR_LEN, tag))
     }
 }
 

@@ -18,19 +18,31 @@ pub(crate) struct AesCm {
 }
 
 impl AesCm {
-    pub(super) fn new(keys: &SessionKeys) -> Self {
+    pub(crate) fn new(keys: &SessionKeys) -> Self {
         Self { cipher: Aes::new(keys.dangerous_cipher_key()), salt: *keys.dangerous_salt() }
+    }
+
+    /// `IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16)`; the last 16 bits count blocks.
+    fn iv(&self, id: PacketId) -> u128 {
+        let mut iv = [0; 16];
+        iv[..MAX_SALT_LEN].copy_from_slice(&self.salt);
+        u128::from_be_bytes(iv) ^ u128::from(id.ssrc) << 64 ^ u128::from(id.index) << 16
     }
 }
 
 impl Keystream for AesCm {
-    /// `IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16)`; the last 16 bits count blocks.
     fn apply(&self, id: PacketId, _header: &[u8], body: &mut [u8]) {
-        let mut iv = [0; 16];
-        iv[..MAX_SALT_LEN].copy_from_slice(&self.salt);
-        let id = u128::from(id.ssrc) << 64 | u128::from(id.index) << 16;
-        let iv = (u128::from_be_bytes(iv) ^ id).to_be_bytes();
-        self.cipher.apply_keystream(iv, body);
+        self.cipher.apply_keystream(self.iv(id).to_be_bytes(), body);
+    }
+
+    fn blocks(&self, id: PacketId, _header: &[u8]) -> impl FnMut() -> [u8; 16] {
+        let mut counter = self.iv(id);
+        move || {
+            let mut block = [0; 16];
+            self.cipher.apply_keystream(counter.to_be_bytes(), &mut block);
+            counter += 1;
+            block
+        }
     }
 }
 

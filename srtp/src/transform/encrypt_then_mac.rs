@@ -6,12 +6,18 @@
 use subtle::ConstantTimeEq;
 
 use super::{PacketId, Transform, hmac_sha1::HmacSha1};
-use crate::{PacketKind, Refusal, SessionKeys};
+use crate::{
+    PacketKind, Refusal, SessionKeys,
+    header_extension::{CLEAR_LEN, gathered},
+};
 
 /// What encrypts: XORs a packet with a keystream, which makes it its own inverse.
 pub(crate) trait Keystream {
     /// Applies the packet's keystream to `body`. `header` is what precedes it in the packet.
     fn apply(&self, id: PacketId, header: &[u8], body: &mut [u8]);
+
+    /// The same keystream block by block, for those who need only parts of it.
+    fn blocks(&self, id: PacketId, header: &[u8]) -> impl FnMut() -> [u8; 16];
 }
 
 /// A keystream with HMAC-SHA1 over what it has encrypted.
@@ -31,13 +37,25 @@ impl<K: Keystream> EncryptThenMac<K> {
         let (header, body) = message.split_at_mut(header_len);
         self.keystream.apply(id, header, body);
     }
+
+    fn write_tag(&self, id: PacketId, message: &[u8], tag: &mut [u8]) {
+        let mac = self.hmac.mac(message, id.word());
+        tag.copy_from_slice(&mac[..self.tag_len]);
+    }
+
+    fn check_tag(&self, id: PacketId, message: &[u8], tag: &[u8]) -> Result<(), Refusal> {
+        let mac = self.hmac.mac(message, id.word());
+        if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
+            return Err(Refusal::AuthenticationFailed);
+        }
+        Ok(())
+    }
 }
 
 impl<K: Keystream> Transform for EncryptThenMac<K> {
     fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]) {
         self.apply_keystream(id, message, header_len);
-        let mac = self.hmac.mac(message, id.word());
-        tag.copy_from_slice(&mac[..self.tag_len]);
+        self.write_tag(id, message, tag);
     }
 
     fn open(
@@ -47,11 +65,25 @@ impl<K: Keystream> Transform for EncryptThenMac<K> {
         header_len: usize,
         tag: &[u8],
     ) -> Result<(), Refusal> {
-        let mac = self.hmac.mac(message, id.word());
-        if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
-            return Err(Refusal::AuthenticationFailed);
-        }
+        self.check_tag(id, message, tag)?;
         self.apply_keystream(id, message, header_len);
+        Ok(())
+    }
+
+    fn seal_with_csrcs(&self, id: PacketId, message: &mut [u8], csrc_len: usize, tag: &mut [u8]) {
+        gathered(message, csrc_len, |message| self.apply_keystream(id, message, CLEAR_LEN));
+        self.write_tag(id, message, tag);
+    }
+
+    fn open_with_csrcs(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        csrc_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal> {
+        self.check_tag(id, message, tag)?;
+        gathered(message, csrc_len, |message| self.apply_keystream(id, message, CLEAR_LEN));
         Ok(())
     }
 }

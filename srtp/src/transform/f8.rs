@@ -22,7 +22,7 @@ pub(crate) struct F8 {
 
 impl F8 {
     #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
-    pub(super) fn new(keys: &SessionKeys) -> Self {
+    pub(crate) fn new(keys: &SessionKeys) -> Self {
         let key = keys.dangerous_cipher_key();
         // `m = k_s || 0x555..5`, as long as the key.
         let mut masked = [0x55; BLOCK_LEN];
@@ -41,18 +41,26 @@ impl F8 {
 
 impl Keystream for F8 {
     /// `S(j) = E(k_e, IV' XOR j XOR S(j - 1))`, with `S(-1) = 0`.
-    fn apply(&self, id: PacketId, header: &[u8], body: &mut [u8]) {
+    fn blocks(&self, id: PacketId, header: &[u8]) -> impl FnMut() -> [u8; BLOCK_LEN] {
         let mut start = iv(id, header).into();
         self.masked.encrypt_block(&mut start);
         let start = u128::from_be_bytes(start.into());
-        let mut keystream = 0;
-        for (j, bytes) in (0_u128..).zip(body.chunks_mut(BLOCK_LEN)) {
+        let (mut j, mut keystream) = (0_u128, 0);
+        move || {
             let mut block = (start ^ j ^ keystream).to_be_bytes().into();
             self.cipher.encrypt_block(&mut block);
-            for (byte, key) in bytes.iter_mut().zip(&block) {
+            keystream = u128::from_be_bytes(block.into());
+            j += 1;
+            block.into()
+        }
+    }
+
+    fn apply(&self, id: PacketId, header: &[u8], body: &mut [u8]) {
+        let mut next_block = self.blocks(id, header);
+        for bytes in body.chunks_mut(BLOCK_LEN) {
+            for (byte, key) in bytes.iter_mut().zip(next_block()) {
                 *byte ^= key;
             }
-            keystream = u128::from_be_bytes(block.into());
         }
     }
 }

@@ -38,6 +38,19 @@ pub(crate) trait Transform {
         header_len: usize,
         tag: &[u8],
     ) -> Result<(), Refusal>;
+
+    /// [`Self::seal`] for a Cryptex packet with `csrc_len` bytes of CSRCs, which are encrypted as
+    /// well, before the extension (RFC 9335 section 6.2).
+    fn seal_with_csrcs(&self, id: PacketId, message: &mut [u8], csrc_len: usize, tag: &mut [u8]);
+
+    /// [`Self::open`] for such a packet.
+    fn open_with_csrcs(
+        &self,
+        id: PacketId,
+        message: &mut [u8],
+        csrc_len: usize,
+        tag: &[u8],
+    ) -> Result<(), Refusal>;
 }
 
 /// The transform of a profile. The only place that tells profiles apart.
@@ -67,6 +80,8 @@ pub(crate) struct SealJob<'a> {
     pub(crate) id: PacketId,
     pub(crate) message: &'a mut [u8],
     pub(crate) header_len: usize,
+    /// Bytes of CSRCs that are encrypted too; zero but for Cryptex (RFC 9335).
+    pub(crate) csrc_len: usize,
     pub(crate) tag: &'a mut [u8],
 }
 
@@ -76,6 +91,8 @@ pub(crate) struct OpenJob<'a> {
     pub(crate) id: PacketId,
     pub(crate) message: &'a mut [u8],
     pub(crate) header_len: usize,
+    /// As in [`SealJob`].
+    pub(crate) csrc_len: usize,
     pub(crate) tag: &'a [u8],
     /// What came of it.
     pub(crate) outcome: Result<(), Refusal>,
@@ -83,8 +100,9 @@ pub(crate) struct OpenJob<'a> {
 
 impl SealJob<'_> {
     pub(crate) fn seal(&mut self) {
-        with_transform!(self.cipher, transform => {
-            transform.seal(self.id, self.message, self.header_len, self.tag)
+        with_transform!(self.cipher, transform => match self.csrc_len {
+            0 => transform.seal(self.id, self.message, self.header_len, self.tag),
+            csrc_len => transform.seal_with_csrcs(self.id, self.message, csrc_len, self.tag),
         });
     }
 }
@@ -96,8 +114,9 @@ impl OpenJob<'_> {
     }
 
     fn open_in_place(&mut self) {
-        self.outcome = with_transform!(self.cipher, transform => {
-            transform.open(self.id, self.message, self.header_len, self.tag)
+        self.outcome = with_transform!(self.cipher, transform => match self.csrc_len {
+            0 => transform.open(self.id, self.message, self.header_len, self.tag),
+            csrc_len => transform.open_with_csrcs(self.id, self.message, csrc_len, self.tag),
         });
     }
 }

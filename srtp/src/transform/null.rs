@@ -7,4 +7,8 @@ pub(crate) struct Null;
 
 impl Keystream for Null {
     fn apply(&self, _id: PacketId, _header: &[u8], _body: &mut [u8]) {}
+
+    fn blocks(&self, _id: PacketId, _header: &[u8]) -> impl FnMut() -> [u8; 16] {
+        || [0; 16]
+    }
 }
