@@ -70,8 +70,8 @@ fn set_up_one(
         secure: v4(secure)?,
         plain_sequence: Sequence::default(),
         secure_sequence: Sequence::default(),
-        to_relay: srtp::Sender::new(&ours.key, &Policy::default())?,
-        from_relay: srtp::Receiver::new(&theirs.key, &Policy::default())?,
+        to_relay: srtp::Sender::new(&ours.key.master, &Policy::default())?,
+        from_relay: srtp::Receiver::new(&theirs.key.master, &Policy::default())?,
     })
 }
 

@@ -9,7 +9,8 @@ mod relay_support;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use gateway::relay::command::{Command, KeyPlan, StreamPlan};
+use gateway::relay::command::{Command, StreamPlan};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
 use packet_io::Choice;
 use relay_support::sys::Counting;
@@ -45,16 +46,16 @@ impl Load {
             StreamPlan {
                 sockets: Some(ports_a),
                 remote: muxed(&plain),
-                receive_key: KeyPlan::Clear,
-                send_key: KeyPlan::Clear,
+                receive_key: ReceivePlan::Clear,
+                send_key: SendPlan::Clear,
                 rtcp_mux: true,
                 ..unchanged(1)
             },
             StreamPlan {
                 sockets: Some(ports_b),
                 remote: muxed(&secure),
-                receive_key: set_key(profile, 1),
-                send_key: set_key(profile, 2),
+                receive_key: set_receive(profile, 1),
+                send_key: set_send(profile, 2),
                 rtcp_mux: true,
                 ..unchanged(0)
             },

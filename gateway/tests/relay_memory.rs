@@ -11,7 +11,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use gateway::relay::command::{CallKey, CallPlan, KeyPlan, PortPair, StreamPlan};
+use gateway::relay::command::{CallKey, CallPlan, PortPair, StreamPlan};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 use gateway::relay::table::Table;
 use packet_io::{Driver, Received, Token, Turn, Verdict};
 use relay_support::sys::Counting;
@@ -87,8 +88,8 @@ fn plan(key: CallKey) -> CallPlan {
     };
     let profile = Profile::AesCm128HmacSha1_80;
     let streams = vec![
-        stream(1, KeyPlan::Clear, KeyPlan::Clear),
-        stream(0, set_key(profile, 1), set_key(profile, 2)),
+        stream(1, ReceivePlan::Clear, SendPlan::Clear),
+        stream(0, set_receive(profile, 1), set_send(profile, 2)),
     ];
     CallPlan { call: key, streams }
 }

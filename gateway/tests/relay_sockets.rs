@@ -8,8 +8,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use gateway::relay::command::{
-    CallKey, CallPlan, CallReport, Command, KeyPlan, StreamPlan, WorkerEvent, WorkerSnapshot,
+    CallKey, CallPlan, CallReport, Command, StreamPlan, WorkerEvent, WorkerSnapshot,
 };
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
 use packet_io::Choice;
 use relay_support::*;
@@ -80,16 +81,16 @@ impl Call {
             StreamPlan {
                 sockets: Some(ports_a),
                 remote: remote(plain.addresses()),
-                receive_key: KeyPlan::Clear,
-                send_key: KeyPlan::Clear,
+                receive_key: ReceivePlan::Clear,
+                send_key: SendPlan::Clear,
                 tos: Some(0xb8),
                 ..unchanged(1)
             },
             StreamPlan {
                 sockets: Some(ports_b),
                 remote: remote(secure.addresses()),
-                receive_key: set_key(PROFILE, 1),
-                send_key: set_key(PROFILE, 2),
+                receive_key: set_receive(PROFILE, 1),
+                send_key: set_send(PROFILE, 2),
                 ..unchanged(0)
             },
         ];

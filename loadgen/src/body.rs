@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 /// Where the relay listens for the answerer, and its key for the suite we want.
 pub fn chosen(offered: &Bytes, profile: Profile) -> Result<(SocketAddr, CryptoAttribute)> {
     let (media, address) = audio(offered)?;
-    let names: Vec<&str> = media.crypto.iter().map(|c| c.key.profile().name()).collect();
+    let names: Vec<&str> = media.crypto.iter().map(|c| c.profile().name()).collect();
     let offered = format!("the relay offers {}", names.join(", "));
-    let wanted = media.crypto.into_iter().find(|c| c.key.profile() == profile);
+    let wanted = media.crypto.into_iter().find(|c| c.profile() == profile);
     let wanted = wanted.with_context(|| format!("no {profile} in its SDP: {offered}"))?;
     Ok((address, wanted))
 }
@@ -28,7 +28,7 @@ pub fn fresh_key(random: &SystemRandom, profile: Profile, tag: u32) -> Result<Cr
     }
     let key = MasterKey::from_concatenated(profile, bytes);
     let key = key.context("a key of the profile's own length")?;
-    Ok(CryptoAttribute { tag, key, lifetime: None, mki: None, parameters: Vec::new() })
+    Ok(CryptoAttribute { tag, key: key.into(), further: Vec::new(), parameters: Vec::new() })
 }
 
 /// The first media section and the address it receives at.

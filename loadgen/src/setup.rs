@@ -75,8 +75,8 @@ impl<'a> CallSetup<'a> {
             answerer: Leg {
                 socket: answerer,
                 relay: facing_answerer,
-                protect: Some(srtp::Sender::new(&own_key.key, &policy)?),
-                open: Some(srtp::Receiver::new(&crypto.key, &policy)?),
+                protect: Some(srtp::Sender::new(&own_key.key.master, &policy)?),
+                open: Some(srtp::Receiver::new(&crypto.key.master, &policy)?),
             },
         });
         Ok(())

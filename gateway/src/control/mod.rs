@@ -36,7 +36,7 @@ use crate::events::{Events, Occurrence};
 use crate::metrics::ledger::Ledger;
 use crate::observer::Inquiry;
 use crate::ports::Ports;
-use crate::relay::command::{CallKey, Command, WorkerEvent};
+use crate::relay::command::{CallKey, Command, KeyLimit, KeyOwner, StreamIndex, WorkerEvent};
 use crate::session::Calls;
 use crate::settings;
 use crate::throttle::Throttle;
@@ -255,14 +255,9 @@ impl Control {
                     self.end(expired);
                 }
             }
-            WorkerEvent::SoftLimit { call, stream } => self.events.record(Occurrence {
-                kind: EventKind::SrtpRekeyDue,
-                object: &format!("call {} stream {}", call.0, stream.0),
-                from: "",
-                to: "",
-                reason: "the SRTP key's soft limit is reached; a re-INVITE brings a new one",
-                owner: "gateway",
-            }),
+            WorkerEvent::KeyLimit { call, stream, owner, limit } => {
+                self.key_limit(call, stream, owner, limit);
+            }
             WorkerEvent::SocketRefused { call, stream, error } => {
                 tracing::error!(
                     worker, call = call.0, stream = stream.0, %error,
@@ -270,6 +265,31 @@ impl Control {
                 );
             }
         }
+    }
+
+    fn key_limit(&self, call: CallKey, stream: StreamIndex, owner: KeyOwner, limit: KeyLimit) {
+        let (kind, reason) = match limit {
+            KeyLimit::Soft => (
+                EventKind::SrtpRekeyDue,
+                "the SRTP key's soft limit is reached; a re-INVITE brings a new one",
+            ),
+            KeyLimit::Hard => (
+                EventKind::LimitReached,
+                "the SRTP key has protected all the packets that it may; they are dropped as \
+                 key_exhausted until a re-INVITE brings a new one",
+            ),
+        };
+        self.events.record(Occurrence {
+            kind,
+            object: &format!("call {} stream {}", call.0, stream.0),
+            from: "",
+            to: "",
+            reason,
+            owner: match owner {
+                KeyOwner::Party => "signalling",
+                KeyOwner::Ours => "gateway",
+            },
+        });
     }
 
     /// To the call's worker, in order.

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use ng::request::EndpointLearning;
-use srtp::MasterKey;
 use tokio::sync::oneshot;
 
 use super::drop_reason::DropReason;
+use super::key_plan::{ReceivePlan, SendPlan};
 
 /// A call's name between control and worker; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +70,10 @@ pub struct StreamPlan {
     pub learning: EndpointLearning,
     /// After learning, drop packets from elsewhere.
     pub strict_source: bool,
-    /// The key the party protects with (what we open with).
-    pub receive_key: KeyPlan,
+    /// The keys the party protects with (what we open with).
+    pub receive_key: ReceivePlan,
     /// The key we protect with towards the party.
-    pub send_key: KeyPlan,
+    pub send_key: SendPlan,
     /// RTCP arrives and leaves on the RTP socket.
     pub rtcp_mux: bool,
     /// Relay what the party sends (false: inactive, recvonly, blocked).
@@ -102,28 +102,6 @@ pub struct Remote {
     pub rtp: Option<SocketAddr>,
     /// RTCP.
     pub rtcp: Option<SocketAddr>,
-}
-
-/// One direction's key.
-#[derive(Debug)]
-pub enum KeyPlan {
-    /// As it is, with its index and replay state.
-    Keep,
-    /// Plain RTP.
-    Clear,
-    /// SRTP under this key from now on.
-    Set(Box<SrtpKey>),
-}
-
-/// A key with what was negotiated around it.
-#[derive(Debug)]
-pub struct SrtpKey {
-    /// Suite, master key and salt.
-    pub master: MasterKey,
-    /// MKI value carried in every packet, empty for none.
-    pub mki: Vec<u8>,
-    /// Most packets under this key, where the peer limited it.
-    pub lifetime: Option<u64>,
 }
 
 /// Packets and bytes of one component in one direction.
@@ -246,12 +224,16 @@ pub enum WorkerEvent {
         /// When its last packet came, or when it was made.
         since: Instant,
     },
-    /// A key's soft limit is reached: ask for a rekey.
-    SoftLimit {
+    /// A key has protected nearly, or all of, what it may.
+    KeyLimit {
         /// The call.
         call: CallKey,
         /// The stream.
         stream: StreamIndex,
+        /// Whose key.
+        owner: KeyOwner,
+        /// Which limit.
+        limit: KeyLimit,
     },
     /// A plan's socket was not taken: the stream stands without it.
     SocketRefused {
@@ -262,4 +244,23 @@ pub enum WorkerEvent {
         /// What the kernel said.
         error: io::Error,
     },
+}
+
+/// Which of a stream's two directions a key is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum KeyOwner {
+    /// The party protects with it.
+    Party,
+    /// We do.
+    Ours,
+}
+
+/// How far a key has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLimit {
+    /// It should be replaced soon: ask for a rekey.
+    Soft,
+    /// It has protected all that it may: its packets are refused.
+    Hard,
 }

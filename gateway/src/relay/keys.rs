@@ -1,18 +1,22 @@
 //! A stream's SRTP contexts, boxed because most legs of a gateway are plain.
 //!
-//! [`Opener`] survives a change of key: until the party's first packet under the new key, and a
-//! little longer for what the network reordered, what the new key refuses is tried with the old
-//! one. [`Sealer`] changes at once, and carries the sequence offsets of its sources
+//! [`Opener`] survives a change of keys: until the party's first packet under a key that stays,
+//! and a little longer for what the network reordered, the old ones are still taken
+//! ([`srtp::Succession`], or by MKI beside those that stay). [`Sealer`] changes at once, and carries the sequence offsets of its sources
 //! ([`super::sequence::Offset`]) over, so that receivers see numbers that only grow.
+//!
+//! Keys are derived here, on the worker, between two batches: 2 µs a direction, less than adding
+//! a socket to the driver. So indexes and replay windows exist in one place only, and signalling
+//! never holds what could seal. A key that `srtp` refuses leaves the direction without any, which
+//! drops its packets: nothing falls back to clear.
 
 use std::time::{Duration, Instant};
 
-use packet_io::Received;
-use srtp::{KeyParameters, KeyState, Lifetimes, Mki, Policy, Receiver, Refusal, Sender};
+use srtp::{KeyState, Mki, Policy, Receiver, Refusal, Sender, Succession, Unsuitable};
 
-use super::command::SrtpKey;
 use super::demultiplex::Media;
 use super::drop_reason::DropReason;
+use super::key_plan::{KeyChange, SrtpKey, SrtpKeys};
 use super::sequence::Offset;
 
 /// What the party sends.
@@ -35,39 +39,64 @@ pub(super) enum Outbound {
     Srtp(Box<Sealer>),
 }
 
-/// Room for one packet while it is tried with two keys: opening spoils what it refuses.
-pub(super) type Scratch = [u8; Received::MAX_PACKET];
-
 /// Opens what a party sends.
 pub(super) struct Opener {
-    receiver: Receiver,
-    before: Option<Box<Before>>,
+    receivers: Succession,
+    withdrawn: Option<Box<Withdrawn>>,
 }
 
-/// The key before the current one.
-struct Before {
-    receiver: Receiver,
-    /// When it goes; not before the new key has been heard.
+/// Keys of the newest receiver that the party has withdrawn.
+struct Withdrawn {
+    mkis: Vec<Mki>,
+    /// When they go; not before a key that stays has been heard.
     until: Option<Instant>,
 }
 
-/// How long packets under the old key are still taken after the first under the new one: far
+/// How long packets under an old key are still taken after the first under one that stays: far
 /// longer than any network reorders, far shorter than a key change is worth attacking.
 const OVERLAP: Duration = Duration::from_secs(5);
 
 impl Opener {
-    /// A context for `key` that remembers the one it follows.
-    #[expect(clippy::expect_used, reason = "the session refuses what a receiver would")]
-    pub(super) fn new(key: &SrtpKey, replay_window: usize, follows: Inbound) -> Box<Self> {
-        let before = match follows {
-            Inbound::Srtp(opener) => {
-                Some(Box::new(Before { receiver: opener.receiver, until: None }))
+    /// A context for `keys` that remembers the one it follows.
+    pub(super) fn new(
+        keys: &SrtpKeys,
+        replay_window: usize,
+        follows: Inbound,
+    ) -> Result<Box<Self>, Unsuitable> {
+        let mut receiver = Receiver::new(keys.first.parameters(), &policy(replay_window))?;
+        for key in &keys.further {
+            receiver.install(&key.parameters())?;
+        }
+        Ok(match follows {
+            Inbound::Srtp(mut opener) => {
+                opener.receivers.follow(receiver);
+                opener.withdrawn = None;
+                opener
             }
-            Inbound::Unset | Inbound::Clear => None,
-        };
-        let receiver = Receiver::new(parameters(key), &policy(replay_window))
-            .expect("the session hands on only what it has checked");
-        Box::new(Self { receiver, before })
+            Inbound::Unset | Inbound::Clear => {
+                let receivers = Succession::new(receiver, OVERLAP);
+                Box::new(Self { receivers, withdrawn: None })
+            }
+        })
+    }
+
+    /// Goes on with other keys beside those that stay. What an earlier change withdrew goes now,
+    /// so that there is always room.
+    pub(super) fn change(&mut self, change: KeyChange) -> Result<(), Unsuitable> {
+        self.retire_withdrawn();
+        for key in &change.install {
+            self.receivers.newest_mut().install(&key.parameters())?;
+        }
+        if !change.retire.is_empty() {
+            let withdrawn = Withdrawn { mkis: change.retire, until: None };
+            self.withdrawn = Some(Box::new(withdrawn));
+        }
+        Ok(())
+    }
+
+    /// Whether the key last heard should be replaced soon.
+    pub(super) fn key_state(&self) -> KeyState {
+        self.receivers.newest().keys().next().map_or(KeyState::Fresh, |key| key.state)
     }
 
     /// Opens `packet` in place; its first bytes, as many as returned, are then in clear.
@@ -75,38 +104,38 @@ impl Opener {
         &mut self,
         media: Media,
         packet: &mut [u8],
-        scratch: &mut Scratch,
         now: Instant,
     ) -> Result<(usize, KeyState), DropReason> {
-        if self.before.is_some() {
-            return self.open_with_either(media, packet, scratch, now);
+        let opened = match media {
+            Media::Rtp => self.receivers.open_rtp(packet, now).map(|o| (o.len, o.key)),
+            Media::Rtcp => self.receivers.open_rtcp(packet, now).map(|o| (o.len, o.key)),
+        }?;
+        if self.withdrawn.is_some() {
+            self.heard(now);
         }
-        Ok(open(&mut self.receiver, media, packet)?)
+        Ok(opened)
     }
 
+    /// The party was heard while some of its keys are on their way out.
     #[cold]
-    fn open_with_either(
-        &mut self,
-        media: Media,
-        packet: &mut [u8],
-        scratch: &mut Scratch,
-        now: Instant,
-    ) -> Result<(usize, KeyState), DropReason> {
-        let kept = scratch.get_mut(..packet.len()).ok_or(DropReason::Oversize)?;
-        kept.copy_from_slice(packet);
-        let mut opened = open(&mut self.receiver, media, packet);
-        if let Some(before) = &mut self.before {
-            match opened {
-                Ok(_) if before.until.is_none() => before.until = Some(now + OVERLAP),
-                Err(Refusal::AuthenticationFailed | Refusal::TooOld | Refusal::Replayed) => {
-                    packet.copy_from_slice(kept);
-                    opened = open(&mut before.receiver, media, packet);
-                }
-                _ => {}
-            }
+    fn heard(&mut self, now: Instant) {
+        let Some(withdrawn) = &mut self.withdrawn else { return };
+        let heard = self.receivers.newest().keys().next();
+        let stays = heard.is_some_and(|key| !withdrawn.mkis.contains(key.mki));
+        // Else it may have been heard under a key from before all of these.
+        if stays && self.receivers.older() == 0 {
+            withdrawn.until.get_or_insert(now + OVERLAP);
         }
-        self.before.take_if(|before| before.until.is_some_and(|until| now >= until));
-        Ok(opened?)
+        if withdrawn.until.is_some_and(|until| now >= until) {
+            self.retire_withdrawn();
+        }
+    }
+
+    fn retire_withdrawn(&mut self) {
+        for mki in self.withdrawn.take().iter().flat_map(|withdrawn| &withdrawn.mkis) {
+            // A key that stays is always there beside it; one that is gone already is gone.
+            let _ = self.receivers.newest_mut().retire(mki);
+        }
     }
 }
 
@@ -123,15 +152,22 @@ impl Sealer {
     const OFFSETS: usize = 16;
 
     /// A context for `key` that goes on in the numbers of the one it follows.
-    #[expect(clippy::expect_used, reason = "the session refuses what a sender would")]
-    pub(super) fn new(key: &SrtpKey, replay_window: usize, follows: Outbound) -> Box<Self> {
+    pub(super) fn new(
+        key: &SrtpKey,
+        replay_window: usize,
+        follows: Outbound,
+    ) -> Result<Box<Self>, Unsuitable> {
         let offsets = match follows {
             Outbound::Srtp(sealer) => sealer.offsets,
             Outbound::Unset | Outbound::Clear => Vec::new(),
         };
-        let sender = Sender::new(parameters(key), &policy(replay_window))
-            .expect("the session hands on only what it has checked");
-        Box::new(Self { sender, offsets })
+        let sender = Sender::new(key.parameters(), &policy(replay_window))?;
+        Ok(Box::new(Self { sender, offsets }))
+    }
+
+    /// Whether the key should be replaced soon.
+    pub(super) fn key_state(&self) -> KeyState {
+        self.sender.keys().next().map_or(KeyState::Fresh, |key| key.state)
     }
 
     /// Protects the first `length` bytes of `buffer` in place; the rest is tailroom. Returns the
@@ -212,29 +248,6 @@ impl From<Refusal> for DropReason {
             Refusal::TooManyStreams => Self::TooManySources,
             Refusal::NoRoom => Self::Oversize,
         }
-    }
-}
-
-fn open(
-    receiver: &mut Receiver,
-    media: Media,
-    packet: &mut [u8],
-) -> Result<(usize, KeyState), Refusal> {
-    match media {
-        Media::Rtp => receiver.open_rtp(packet).map(|opened| (opened.len, opened.key)),
-        Media::Rtcp => receiver.open_rtcp(packet).map(|opened| (opened.len, opened.key)),
-    }
-}
-
-fn parameters(key: &SrtpKey) -> KeyParameters<'_> {
-    KeyParameters {
-        master: &key.master,
-        // A longer MKI or lifetime than SDES allows does not get through the session.
-        mki: Mki::new(&key.mki).unwrap_or_default(),
-        lifetimes: key
-            .lifetime
-            .and_then(|packets| Lifetimes::from_sdes(packets).ok())
-            .unwrap_or_default(),
     }
 }
 

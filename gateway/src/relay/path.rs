@@ -19,14 +19,15 @@ use packet_io::{Received, Token, Verdict};
 use slab::Slab;
 use srtp::KeyState;
 
+use super::command::KeyOwner;
 use super::demultiplex::{Carriage, Component, Media, classify};
 use super::drop_reason::DropReason;
 use super::feedback;
-use super::keys::{Inbound, Outbound, Scratch};
+use super::keys::{Inbound, Outbound};
 use super::learning::Proof;
 use super::source::Stamp;
 use super::stats::Tally;
-use super::stream::{Flow, Slot, SoftLimit, Stream};
+use super::stream::{Flow, Slot, Stream};
 
 /// A packet handed to the kernel whose residence is told after the batch.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,6 @@ pub(super) struct Batch<'a> {
     pub(super) tally: &'a mut Tally,
     /// Never grows: it holds as many as a batch has packets.
     pub(super) sent: &'a mut Vec<Sent>,
-    pub(super) scratch: &'a mut Scratch,
     /// The batch's time.
     pub(super) now: Instant,
 }
@@ -96,7 +96,7 @@ impl Batch<'_> {
         let media = classify(component, stream.carriage, &buffer[range.clone()])?;
         let stamp = Stamp::parse(media, &buffer[range.clone()])?;
         stream.check_source(component, source, self.now)?;
-        let length = stream.open(media, &mut buffer[range], self.scratch, self.now)?;
+        let length = stream.open(media, &mut buffer[range], self.now)?;
 
         stream.learn(component, source, self.now);
         stream.check_stranger(component, source, stamp, self.now)?;
@@ -143,19 +143,13 @@ impl Stream {
         }
     }
 
-    fn open(
-        &mut self,
-        media: Media,
-        packet: &mut [u8],
-        scratch: &mut Scratch,
-        now: Instant,
-    ) -> Result<usize, DropReason> {
+    fn open(&mut self, media: Media, packet: &mut [u8], now: Instant) -> Result<usize, DropReason> {
         match &mut self.inbound {
             Inbound::Clear => Ok(packet.len()),
             Inbound::Srtp(opener) => {
-                let (length, state) = opener.open(media, packet, scratch, now)?;
-                self.note_key(state);
-                Ok(length)
+                let opened = opener.open(media, packet, now);
+                self.note_key(KeyOwner::Party, &opened);
+                Ok(opened?.0)
             }
             Inbound::Unset => Err(DropReason::NoKey),
         }
@@ -243,17 +237,18 @@ impl Stream {
         match &mut self.outbound {
             Outbound::Clear => Ok(length),
             Outbound::Srtp(sealer) => {
-                let (length, state) = sealer.seal(media, buffer, length)?;
-                self.note_key(state);
-                Ok(length)
+                let sealed = sealer.seal(media, buffer, length);
+                self.note_key(KeyOwner::Ours, &sealed);
+                Ok(sealed?.0)
             }
             Outbound::Unset => Err(DropReason::NoKey),
         }
     }
 
-    fn note_key(&mut self, state: KeyState) {
-        if state == KeyState::SoftLimit && self.cold.soft_limit == SoftLimit::Below {
-            self.cold.soft_limit = SoftLimit::Reached;
+    /// Nearly every key is fresh: what is cold stays untouched.
+    fn note_key(&mut self, owner: KeyOwner, outcome: &Result<(usize, KeyState), DropReason>) {
+        if !matches!(outcome, Ok((_, KeyState::Fresh))) {
+            self.cold.limits[owner as usize].note(outcome);
         }
     }
 

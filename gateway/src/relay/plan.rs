@@ -7,12 +7,15 @@ use std::io;
 use std::net::UdpSocket;
 
 use packet_io::Driver;
+use srtp::Unsuitable;
 
-use super::command::{KeyPlan, PortPair, Remote, StreamPlan};
+use super::command::{KeyOwner, PortPair, Remote, StreamPlan};
 use super::demultiplex::{Carriage, Component};
+use super::key_plan::{ReceivePlan, SendPlan};
 use super::keys::{Inbound, Opener, Outbound, Sealer};
 use super::learning::Elsewhere;
-use super::stream::{Flow, Slot, SoftLimit, Stream};
+use super::limits::Notice;
+use super::stream::{Flow, Slot, Stream};
 
 impl Stream {
     /// Makes the stream at `slot` be what the plan says. A refused socket leaves the rest applied.
@@ -64,25 +67,51 @@ impl Stream {
         }
     }
 
-    fn set_keys(&mut self, receive: KeyPlan, send: KeyPlan, replay_window: usize) {
-        match receive {
-            KeyPlan::Keep => {}
-            KeyPlan::Clear => self.inbound = Inbound::Clear,
-            KeyPlan::Set(key) => {
-                let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
-                self.inbound = Inbound::Srtp(Opener::new(&key, replay_window, before));
-                self.cold.soft_limit = SoftLimit::Below;
-            }
-        }
+    fn set_keys(&mut self, receive: ReceivePlan, send: SendPlan, replay_window: usize) {
+        self.set_receive_keys(receive, replay_window);
         match send {
-            KeyPlan::Keep => {}
-            KeyPlan::Clear => self.outbound = Outbound::Clear,
-            KeyPlan::Set(key) => {
+            SendPlan::Keep => {}
+            SendPlan::Clear => self.outbound = Outbound::Clear,
+            SendPlan::Set(key) => {
                 let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
-                self.outbound = Outbound::Srtp(Sealer::new(&key, replay_window, before));
-                self.cold.soft_limit = SoftLimit::Below;
+                match Sealer::new(&key, replay_window, before) {
+                    Ok(sealer) => self.outbound = Outbound::Srtp(sealer),
+                    Err(error) => self.refuse_key(KeyOwner::Ours, error),
+                }
+                self.cold.limits[KeyOwner::Ours as usize] = Notice::Below;
             }
         }
+    }
+
+    fn set_receive_keys(&mut self, plan: ReceivePlan, replay_window: usize) {
+        let outcome = match plan {
+            ReceivePlan::Keep => return,
+            ReceivePlan::Clear => {
+                self.inbound = Inbound::Clear;
+                return;
+            }
+            ReceivePlan::Set(keys) => {
+                self.cold.limits[KeyOwner::Party as usize] = Notice::Below;
+                let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
+                Opener::new(&keys, replay_window, before)
+                    .map(|opener| self.inbound = Inbound::Srtp(opener))
+            }
+            ReceivePlan::Change(change) => match &mut self.inbound {
+                Inbound::Srtp(opener) => opener.change(*change),
+                // Its set was refused: these keys alone are not the whole of them.
+                Inbound::Unset | Inbound::Clear => Ok(()),
+            },
+        };
+        if let Err(error) = outcome {
+            self.refuse_key(KeyOwner::Party, error);
+        }
+    }
+
+    /// What signalling hands on was checked when it was parsed, so this is a mistake of ours. The
+    /// direction is without the key, and what would need it is dropped.
+    fn refuse_key(&self, owner: KeyOwner, error: Unsuitable) {
+        let (call, stream) = (self.cold.call.0, self.cold.index.0);
+        tracing::error!(call, stream, ?owner, %error, "an SRTP key was refused");
     }
 
     fn open_sockets(

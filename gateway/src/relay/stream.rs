@@ -14,6 +14,7 @@ use super::demultiplex::{Carriage, Component, Media};
 use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
 use super::learning::{Endpoint, Learner};
+use super::limits::Notice;
 use super::residence::Buckets;
 use super::source::{Pace, Sources, Strangers};
 
@@ -91,20 +92,10 @@ pub(super) struct Cold {
     /// By [`DropReason`]; 32 bits, for there are thousands of these.
     pub(super) drops: [u32; DropReason::COUNT],
     pub(super) residence: Buckets,
-    pub(super) soft_limit: SoftLimit,
+    /// Of the keys, by [`KeyOwner`](super::command::KeyOwner).
+    pub(super) limits: [Notice; 2],
     /// Lets SSRCs in from sources nobody vouches for.
     pub(super) strangers: Strangers,
-}
-
-/// Whether a key's soft limit was reached, and control told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SoftLimit {
-    /// Not yet.
-    Below,
-    /// Reached; the next scan tells control.
-    Reached,
-    /// Control knows.
-    Told,
 }
 
 // Six cache lines for what packets touch: more and 8,000 streams no longer fit a 4 MiB cache.
@@ -134,7 +125,7 @@ impl Stream {
                 local: [None; 2],
                 drops: [0; DropReason::COUNT],
                 residence: Buckets::new(),
-                soft_limit: SoftLimit::Below,
+                limits: [Notice::Below; 2],
                 strangers: Strangers::default(),
             }),
         }

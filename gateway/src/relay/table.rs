@@ -7,16 +7,19 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use packet_io::{Driver, Received, Turn};
+use packet_io::{Driver, Turn};
 use slab::Slab;
 
-use super::command::{CallKey, CallPlan, CallReport, StreamIndex, WorkerEvent, WorkerSnapshot};
+use super::command::{
+    CallKey, CallPlan, CallReport, KeyOwner, StreamIndex, WorkerEvent, WorkerSnapshot,
+};
 use super::drop_reason::DropReason;
-use super::keys::{Outbound, Scratch};
+use super::keys::{Inbound, Outbound};
+use super::limits::Notice;
 use super::path::{Batch, Sent};
 use super::residence;
 use super::stats::{Identity, Tally};
-use super::stream::{Slot, SoftLimit, Stream};
+use super::stream::{Slot, Stream};
 
 /// Most packets of one turn: what the driver is asked for, and what `sent` has room for.
 pub const BATCH: usize = 256;
@@ -38,7 +41,6 @@ pub struct Table {
     streams: Slab<Stream>,
     tally: Tally,
     sent: Vec<Sent>,
-    scratch: Box<Scratch>,
     replay_window: usize,
     /// Where the next scan begins.
     scan_from: usize,
@@ -70,7 +72,6 @@ impl Table {
             streams: Slab::new(),
             tally: Tally::new(),
             sent: Vec::with_capacity(BATCH),
-            scratch: Box::new([0; Received::MAX_PACKET]),
             replay_window,
             scan_from: 0,
         }
@@ -136,13 +137,8 @@ impl Table {
         realtime_ns: impl FnOnce() -> u64,
     ) -> io::Result<Turn> {
         self.sent.clear();
-        let mut batch = Batch {
-            streams: &mut self.streams,
-            tally: &mut self.tally,
-            sent: &mut self.sent,
-            scratch: &mut self.scratch,
-            now,
-        };
+        let mut batch =
+            Batch { streams: &mut self.streams, tally: &mut self.tally, sent: &mut self.sent, now };
         let turn = driver.turn(BATCH, |packet| batch.relay(packet))?;
         self.tally.packets_out += turn.sent as u64;
         self.tally.drops[DropReason::SendFailed as usize] += turn.send_errors as u64;
@@ -169,7 +165,7 @@ impl Table {
             let Some(call) = self.calls.get_mut(at) else { continue };
             call.tell_idle(&self.streams, threshold, now, &mut tell);
             for slot in &call.streams {
-                self.streams[slot.key()].tell_soft_limit(&mut tell);
+                self.streams[slot.key()].tell_limits(&mut tell);
             }
         }
     }
@@ -211,11 +207,22 @@ impl Table {
 }
 
 impl Stream {
-    fn tell_soft_limit(&mut self, tell: &mut impl FnMut(WorkerEvent) -> Told) {
-        if self.cold.soft_limit == SoftLimit::Reached {
-            let (call, stream) = (self.cold.call, self.cold.index);
-            if tell(WorkerEvent::SoftLimit { call, stream }) == Told::Yes {
-                self.cold.soft_limit = SoftLimit::Told;
+    fn tell_limits(&mut self, tell: &mut impl FnMut(WorkerEvent) -> Told) {
+        let (call, stream) = (self.cold.call, self.cold.index);
+        for owner in [KeyOwner::Party, KeyOwner::Ours] {
+            if self.cold.limits[owner as usize] == Notice::Below {
+                continue;
+            }
+            let state = match (owner, &self.inbound, &self.outbound) {
+                (KeyOwner::Party, Inbound::Srtp(opener), _) => opener.key_state(),
+                (KeyOwner::Ours, _, Outbound::Srtp(sealer)) => sealer.key_state(),
+                _ => continue,
+            };
+            let notice = &mut self.cold.limits[owner as usize];
+            notice.look_again(state);
+            let Some(limit) = notice.news() else { continue };
+            if tell(WorkerEvent::KeyLimit { call, stream, owner, limit }) == Told::Yes {
+                notice.told();
             }
         }
     }

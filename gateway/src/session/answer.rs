@@ -203,10 +203,8 @@ impl Weighing<'_> {
             return Ok(None);
         };
         let key = match in_force {
-            Some(local) if local.key.profile() == peer.key.profile() => {
-                local.key.dangerous_duplicate()
-            }
-            _ => crypto::generate(peer.key.profile(), self.context.random)?,
+            Some(local) if local.key.profile() == peer.profile() => local.key.dangerous_duplicate(),
+            _ => crypto::generate(peer.profile(), self.context.random)?,
         };
         let local = LocalCrypto { tag: peer.tag, key, used: true, shared: false };
         Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
@@ -227,9 +225,9 @@ impl Weighing<'_> {
 /// answerer's. None where a later offer took that key back, or where the answerer's packets carry
 /// an MKI, which we do not print.
 fn shared_keys(offered: &[PeerCrypto], answerer: &SdesKeys) -> Option<SdesKeys> {
-    let own = |peer: &&PeerCrypto| peer.key == answerer.local.key && peer.mki.is_empty();
-    let peer = offered.iter().find(own).filter(|_| answerer.peer.mki.is_empty())?;
-    let key = answerer.peer.key.dangerous_duplicate();
+    let own = |peer: &&PeerCrypto| peer.unnamed() == Some(&answerer.local.key);
+    let peer = offered.iter().find(own)?;
+    let key = answerer.peer.unnamed()?.dangerous_duplicate();
     let local = LocalCrypto { tag: peer.tag, key, used: true, shared: true };
     Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
 }

@@ -7,10 +7,12 @@
 //! as long as the peer goes on choosing their suite.
 
 use ng::request::Sdes;
-use ng::sdp::CryptoAttribute;
+use ng::sdp::{CryptoAttribute, InlineKey};
 use ring::rand::{SecureRandom, SystemRandom};
-use srtp::{MasterKey, Profile};
+use srtp::{Lifetimes, MasterKey, Profile};
 use zeroize::Zeroizing;
+
+use crate::relay::key_plan::{SrtpKey, SrtpKeys};
 
 use super::Refused;
 use super::settings::{Compat, Settings};
@@ -48,17 +50,13 @@ pub(super) struct Shown<'a> {
     pub(super) offered: &'a [LocalCrypto],
 }
 
-/// A peer's key.
+/// A peer's keys.
 #[derive(Debug)]
 pub(super) struct PeerCrypto {
     /// The tag in `a=crypto`.
     pub(super) tag: u32,
-    /// Suite, key and salt.
-    pub(super) key: MasterKey,
-    /// The MKI in every packet, empty for none.
-    pub(super) mki: Vec<u8>,
-    /// Most packets under it.
-    pub(super) lifetime: Option<u64>,
+    /// All that it may protect with.
+    pub(super) keys: SrtpKeys,
 }
 
 impl PeerCrypto {
@@ -67,28 +65,29 @@ impl PeerCrypto {
         attributes.iter().filter(|a| acceptable(a)).map(Self::of).collect()
     }
 
-    /// Whether the worker could go on with the other's receive state.
-    pub(super) fn same_key(&self, other: &Self) -> bool {
-        self.key == other.key && self.mki == other.mki
+    /// The suite.
+    pub(super) fn profile(&self) -> Profile {
+        self.keys.profile()
+    }
+
+    /// Its key, where it has only that and no packet names it.
+    pub(super) fn unnamed(&self) -> Option<&MasterKey> {
+        self.keys.first.mki.is_empty().then_some(&self.keys.first.master)
     }
 
     /// A second owner: one belongs to what was said, the other to what is in force.
     pub(super) fn dangerous_duplicate(&self) -> Self {
-        Self {
-            tag: self.tag,
-            key: self.key.dangerous_duplicate(),
-            mki: self.mki.clone(),
-            lifetime: self.lifetime,
-        }
+        Self { tag: self.tag, keys: self.keys.dangerous_duplicate() }
     }
 
     fn of(attribute: &CryptoAttribute) -> Self {
-        Self {
-            tag: attribute.tag,
-            key: attribute.key.dangerous_duplicate(),
-            mki: attribute.mki.map(|mki| mki.to_packet_bytes()).unwrap_or_default(),
-            lifetime: attribute.lifetime,
-        }
+        let key = |inline: &InlineKey| SrtpKey {
+            master: inline.master.dangerous_duplicate(),
+            mki: inline.mki.clone(),
+            lifetimes: inline.lifetimes.unwrap_or_default(),
+        };
+        let further = attribute.further.iter().map(key).collect();
+        Self { tag: attribute.tag, keys: SrtpKeys { first: key(&attribute.key), further } }
     }
 }
 
@@ -101,11 +100,14 @@ impl LocalCrypto {
 
     /// As it is written into SDP.
     pub(super) fn attribute(&self, sdes: &Sdes) -> CryptoAttribute {
+        let printed = sdes.lifetime.then_some(PRINTED_LIFETIME);
         CryptoAttribute {
             tag: self.tag,
-            key: self.key.dangerous_duplicate(),
-            lifetime: sdes.lifetime.then_some(PRINTED_LIFETIME),
-            mki: None,
+            key: InlineKey {
+                lifetimes: printed.and_then(|packets| Lifetimes::from_sdes(packets).ok()),
+                ..self.key.dangerous_duplicate().into()
+            },
+            further: Vec::new(),
             parameters: Vec::new(),
         }
     }
@@ -134,16 +136,17 @@ pub(super) fn offer(
         }
         let before = shown.offered.iter().find(|local| local.key.profile() == profile);
         let before = before.filter(|local| !local.used && !local.shared);
-        let theirs = source.iter().find(|peer| peer.key.profile() == profile);
+        let theirs = source.iter().find(|peer| peer.profile() == profile);
         let wanted = theirs.map(|peer| peer.tag);
         let is_free = |tag: &u32| list.iter().all(|local| local.tag != *tag);
         let seen = wanted.into_iter().chain(before.map(|local| local.tag)).find(is_free);
         let tag = seen.unwrap_or(unseen);
         unseen += u32::from(seen.is_none());
         // We print no MKI, so packets that carry one cannot pass as they are.
-        let handed_on = theirs.filter(|p| sharing == Sharing::OfferersKeys && p.mki.is_empty());
+        let theirs = theirs.filter(|_| sharing == Sharing::OfferersKeys);
+        let handed_on = theirs.and_then(PeerCrypto::unnamed);
         let key = match (handed_on, before) {
-            (Some(peer), _) => peer.key.dangerous_duplicate(),
+            (Some(key), _) => key.dangerous_duplicate(),
             (None, Some(local)) => local.key.dangerous_duplicate(),
             (None, None) => generate(profile, random)?,
         };
@@ -157,8 +160,8 @@ pub(super) fn offer(
 fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> Vec<Profile> {
     let mut offered: Vec<Profile> = Vec::with_capacity(Profile::COMMON.len());
     for peer in source {
-        if !offered.contains(&peer.key.profile()) {
-            offered.push(peer.key.profile());
+        if !offered.contains(&peer.profile()) {
+            offered.push(peer.profile());
         }
     }
     let mut suites = offered;
@@ -195,7 +198,7 @@ pub(super) fn choose<'a>(
     other_leg: Option<Profile>,
 ) -> Option<&'a PeerCrypto> {
     let candidate = |profile: Profile| {
-        offered.iter().find(|peer| peer.key.profile() == profile && allowed(sdes, profile))
+        offered.iter().find(|peer| peer.profile() == profile && allowed(sdes, profile))
     };
     let mut preferred = in_force
         .into_iter()
@@ -204,10 +207,10 @@ pub(super) fn choose<'a>(
     if let Some(peer) = preferred.find_map(candidate) {
         return Some(peer);
     }
-    let mut rest = offered.iter().filter(|peer| allowed(sdes, peer.key.profile()));
+    let mut rest = offered.iter().filter(|peer| allowed(sdes, peer.profile()));
     match settings.compat {
         Compat::Rtpengine => rest.next(),
-        Compat::Secure => rest.min_by_key(|peer| short_tag(peer.key.profile())),
+        Compat::Secure => rest.min_by_key(|peer| short_tag(peer.profile())),
     }
 }
 
@@ -220,9 +223,8 @@ pub(super) fn accepted<'a>(
 ) -> Option<(&'a LocalCrypto, &'a PeerCrypto)> {
     let is_fit = |local: &LocalCrypto| !local.used || in_force.is_some_and(|i| i.key == local.key);
     answer.iter().find_map(|peer| {
-        let same = |local: &&LocalCrypto| {
-            local.tag == peer.tag && local.key.profile() == peer.key.profile()
-        };
+        let same =
+            |local: &&LocalCrypto| local.tag == peer.tag && local.key.profile() == peer.profile();
         Some((offered.iter().find(same).filter(|local| is_fit(local))?, peer))
     })
 }
@@ -246,12 +248,13 @@ fn allowed(sdes: &Sdes, profile: Profile) -> bool {
 /// We always encrypt and authenticate, and derive keys once: an attribute that asks otherwise is
 /// one we cannot honour, so it is as if it was not offered.
 fn acceptable(attribute: &CryptoAttribute) -> bool {
-    attribute.parameters.iter().all(|parameter| {
-        let upper = parameter.to_ascii_uppercase();
-        !upper.starts_with(b"UNENCRYPTED_")
-            && !upper.starts_with(b"UNAUTHENTICATED_")
-            && (!upper.starts_with(b"KDR=") || upper == b"KDR=0")
-    })
+    attribute.profile().weakness().is_none()
+        && attribute.parameters.iter().all(|parameter| {
+            let upper = parameter.to_ascii_uppercase();
+            !upper.starts_with(b"UNENCRYPTED_")
+                && !upper.starts_with(b"UNAUTHENTICATED_")
+                && (!upper.starts_with(b"KDR=") || upper == b"KDR=0")
+        })
 }
 
 /// Suites whose 4-byte tag lets one forgery in 2^32 through.

@@ -7,7 +7,8 @@
 use ng::request::EndpointLearning;
 use srtp::Profile;
 
-use crate::relay::command::{KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan};
+use crate::relay::command::{PortPair, Remote, StreamIndex, StreamPlan};
+use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Transition};
 
 use super::crypto::{LocalCrypto, PeerCrypto};
 use super::mux::Settled;
@@ -52,7 +53,7 @@ enum Protection {
 /// Both directions' keys of an SRTP leg.
 #[derive(Debug)]
 pub(super) struct SdesKeys {
-    /// The key the party protects with.
+    /// The keys the party protects with.
     pub(super) peer: PeerCrypto,
     /// Our own.
     pub(super) local: LocalCrypto,
@@ -63,8 +64,8 @@ pub(super) struct SdesKeys {
 struct News {
     sockets: Option<PortPair>,
     remote: Option<Remote>,
-    receive_key: Option<KeyPlan>,
-    send_key: Option<KeyPlan>,
+    receive_key: Option<ReceivePlan>,
+    send_key: Option<SendPlan>,
     tos: Option<u8>,
 }
 
@@ -150,8 +151,8 @@ impl Stream {
 
     fn pass_as_is(&mut self) {
         if !matches!(self.protection, Protection::Clear | Protection::Shared(_)) {
-            self.news.receive_key = Some(KeyPlan::Clear);
-            self.news.send_key = Some(KeyPlan::Clear);
+            self.news.receive_key = Some(ReceivePlan::Clear);
+            self.news.send_key = Some(SendPlan::Clear);
         }
     }
 
@@ -161,22 +162,37 @@ impl Stream {
     pub(super) fn mirrors(&self, other: &Self) -> bool {
         match (&self.protection, &other.protection) {
             (Protection::Shared(here), Protection::Shared(there)) => {
-                here.local.key == there.peer.key && there.local.key == here.peer.key
+                there.peer.unnamed() == Some(&here.local.key)
+                    && here.peer.unnamed() == Some(&there.local.key)
             }
             (Protection::Shared(_), _) | (_, Protection::Shared(_)) => false,
             _ => true,
         }
     }
 
-    /// Makes the leg SRTP under these keys. A key that stays the same keeps its index and replay
-    /// state at the worker.
+    /// Makes the leg SRTP under these keys. What stays the same keeps its index and replay state at
+    /// the worker.
     pub(super) fn protect(&mut self, keys: SdesKeys) {
         let old = match &self.protection {
             Protection::Srtp(old) => Some(old),
             Protection::Clear | Protection::Unsettled | Protection::Shared(_) => None,
         };
-        if old.is_none_or(|old| !old.peer.same_key(&keys.peer)) {
-            self.news.receive_key = Some(keys.peer.plan());
+        let transition = match &self.news.receive_key {
+            None => {
+                old.map_or(Transition::Replaced, |old| old.peer.keys.transition(&keys.peer.keys))
+            }
+            // The worker does not know those in force yet.
+            Some(_) => Transition::Replaced,
+        };
+        match transition {
+            Transition::Same => {}
+            Transition::Changed(change) => {
+                self.news.receive_key = Some(ReceivePlan::Change(Box::new(change)));
+            }
+            Transition::Replaced => {
+                let keys = Box::new(keys.peer.keys.dangerous_duplicate());
+                self.news.receive_key = Some(ReceivePlan::Set(keys));
+            }
         }
         if old.is_none_or(|old| old.local.key != keys.local.key) {
             self.news.send_key = Some(keys.local.plan());
@@ -200,7 +216,7 @@ impl Stream {
     /// The suite the party protects with, where it is SRTP.
     pub(super) fn suite(&self) -> Option<Profile> {
         match &self.protection {
-            Protection::Srtp(keys) | Protection::Shared(keys) => Some(keys.peer.key.profile()),
+            Protection::Srtp(keys) | Protection::Shared(keys) => Some(keys.peer.profile()),
             Protection::Unsettled | Protection::Clear => None,
         }
     }
@@ -220,8 +236,8 @@ impl Stream {
             remote: news.remote,
             learning: self.learning,
             strict_source: self.strict_source,
-            receive_key: news.receive_key.unwrap_or(KeyPlan::Keep),
-            send_key: news.send_key.unwrap_or(KeyPlan::Keep),
+            receive_key: news.receive_key.unwrap_or(ReceivePlan::Keep),
+            send_key: news.send_key.unwrap_or(SendPlan::Keep),
             rtcp_mux: self.mux == Settled::OnePort,
             // Like the incumbent we relay whatever a party sends, held or not: directions are a
             // matter between the parties, and music on hold is sent where they say otherwise.
@@ -233,22 +249,8 @@ impl Stream {
     }
 }
 
-impl PeerCrypto {
-    fn plan(&self) -> KeyPlan {
-        KeyPlan::Set(Box::new(SrtpKey {
-            master: self.key.dangerous_duplicate(),
-            mki: self.mki.clone(),
-            lifetime: self.lifetime,
-        }))
-    }
-}
-
 impl LocalCrypto {
-    fn plan(&self) -> KeyPlan {
-        KeyPlan::Set(Box::new(SrtpKey {
-            master: self.key.dangerous_duplicate(),
-            mki: Vec::new(),
-            lifetime: None,
-        }))
+    fn plan(&self) -> SendPlan {
+        SendPlan::Set(Box::new(SrtpKey::unnamed(self.key.dangerous_duplicate())))
     }
 }

@@ -120,13 +120,12 @@ pub(crate) fn secure_call(
         "transport-protocol": "RTP/SAVP",
     }));
     let offered = told(&offer);
-    let ours = offered.crypto.iter().find(|line| line.key.profile() == profile).unwrap();
+    let ours = offered.crypto.iter().find(|line| line.profile() == profile).unwrap();
     let theirs = callee_key(profile);
     let line = CryptoAttribute {
         tag: ours.tag,
-        key: theirs.dangerous_duplicate(),
-        lifetime: None,
-        mki: None,
+        key: theirs.dangerous_duplicate().into(),
+        further: Vec::new(),
         parameters: Vec::new(),
     };
     let mut crypto = BytesMut::new();
@@ -140,7 +139,7 @@ pub(crate) fn secure_call(
     let policy = Policy::default();
     let protection = Protection {
         sender: Sender::new(&theirs, &policy).unwrap(),
-        receiver: Receiver::new(&ours.key, &policy).unwrap(),
+        receiver: Receiver::new(&ours.key.master, &policy).unwrap(),
     };
     ([told(&answer).rtp, offered.rtp], protection)
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use gateway::relay::command::{KeyPlan, WorkerEvent};
+use gateway::relay::command::{KeyLimit, KeyOwner, WorkerEvent};
 use gateway::relay::drop_reason::DropReason;
+use gateway::relay::key_plan::SendPlan;
 use gateway::relay::table::Told;
+use srtp::Lifetimes;
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -80,20 +82,15 @@ fn idle_calls_are_told_of_once_per_threshold_and_busy_ones_never() {
 #[test]
 fn a_soft_limit_is_told_until_there_is_room_for_it() {
     let mut call = Call::planned(PROFILE, |plans| {
-        if let KeyPlan::Set(key) = &mut plans[SECURE].send_key {
-            key.lifetime = Some(16);
+        if let SendPlan::Set(key) = &mut plans[SECURE].send_key {
+            key.lifetimes = Lifetimes::from_sdes(16).unwrap();
         }
     });
     let scan = |call: &mut Call, told| {
-        let mut limits = 0;
-        for _ in 0..10 {
-            call.table.scan(10, Duration::MAX, call.now, |event| {
-                assert!(matches!(event, WorkerEvent::SoftLimit { call: CALL, .. }));
-                limits += 1;
-                told
-            });
-        }
-        limits
+        limits(call, told)
+            .into_iter()
+            .filter(|met| *met == (KeyOwner::Ours, KeyLimit::Soft))
+            .count()
     };
     for sequence in 0..13 {
         call.secured(&rtp(SSRC, sequence)).unwrap();
@@ -108,4 +105,6 @@ fn a_soft_limit_is_told_until_there_is_room_for_it() {
     }
     assert_eq!(call.sends(PLAIN, &rtp(SSRC, 16)), None);
     call.assert_only_drops(PLAIN, &[(DropReason::KeyExhausted, 1)]);
+    assert_eq!(limits(&mut call, Told::Yes), [(KeyOwner::Ours, KeyLimit::Hard)]);
+    assert_eq!(limits(&mut call, Told::Yes), []);
 }

@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gateway::relay::command::{CallReport, KeyPlan, StreamPlan};
+use gateway::relay::command::{CallReport, KeyLimit, KeyOwner, StreamPlan, WorkerEvent};
 use gateway::relay::drop_reason::DropReason;
-use gateway::relay::table::Table;
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
+use gateway::relay::table::{Table, Told};
 use srtp::Profile;
 
 use crate::relay_support::*;
@@ -59,15 +60,15 @@ impl Call {
             StreamPlan {
                 sockets: Some(ports_a),
                 remote: remote(party[PLAIN]),
-                receive_key: KeyPlan::Clear,
-                send_key: KeyPlan::Clear,
+                receive_key: ReceivePlan::Clear,
+                send_key: SendPlan::Clear,
                 ..unchanged(1)
             },
             StreamPlan {
                 sockets: Some(ports_b),
                 remote: remote(party[SECURE]),
-                receive_key: set_key(profile, 1),
-                send_key: set_key(profile, 2),
+                receive_key: set_receive(profile, 1),
+                send_key: set_send(profile, 2),
                 ..unchanged(0)
             },
         ];
@@ -152,6 +153,21 @@ impl Call {
             .collect();
         assert_eq!(counted, expected);
     }
+}
+
+/// What ten scans, which is all of the calls, tell of keys.
+pub(crate) fn limits(call: &mut Call, told: Told) -> Vec<(KeyOwner, KeyLimit)> {
+    let mut met = Vec::new();
+    for _ in 0..10 {
+        call.table.scan(10, Duration::MAX, call.now, |event| {
+            let WorkerEvent::KeyLimit { call: CALL, owner, limit, .. } = event else {
+                panic!("{event:?}");
+            };
+            met.push((owner, limit));
+            told
+        });
+    }
+    met
 }
 
 pub(crate) fn hijacker() -> SocketAddr {

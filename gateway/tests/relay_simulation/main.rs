@@ -9,6 +9,7 @@ mod accounts;
 mod call;
 mod crossing;
 mod numbers;
+mod rotation;
 mod signalling;
 mod strangers;
 mod untouched;

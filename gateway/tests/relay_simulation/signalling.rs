@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use gateway::relay::command::{KeyPlan, Remote, StreamPlan};
+use gateway::relay::command::{Remote, StreamPlan};
 use gateway::relay::drop_reason::DropReason;
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -53,8 +54,8 @@ fn without_an_answer_packets_have_no_peer() {
 #[test]
 fn a_leg_whose_key_is_not_known_yet_neither_takes_nor_sends_anything() {
     let mut call = Call::planned(PROFILE, |plans| {
-        plans[SECURE].receive_key = KeyPlan::Keep;
-        plans[SECURE].send_key = KeyPlan::Keep;
+        plans[SECURE].receive_key = ReceivePlan::Keep;
+        plans[SECURE].send_key = SendPlan::Keep;
     });
     assert_eq!(call.sends(PLAIN, &rtp(SSRC, 1)), None, "never in clear");
     assert_eq!(call.sends(SECURE, &rtp(SSRC, 1)), None);
@@ -73,7 +74,10 @@ fn a_new_receive_key_leaves_the_old_one_a_moment() {
     };
     let packet = old.protect(&next());
     assert!(call.sends(SECURE, &packet).is_some());
-    call.apply([unchanged(1), StreamPlan { receive_key: set_key(PROFILE, 11), ..unchanged(0) }]);
+    call.apply([
+        unchanged(1),
+        StreamPlan { receive_key: set_receive(PROFILE, 11), ..unchanged(0) },
+    ]);
 
     call.passes(Duration::from_secs(60));
     let packet = old.protect(&next());
@@ -97,7 +101,7 @@ fn a_new_send_key_goes_on_in_the_numbers_of_the_old_one() {
     for sequence in (100..110).chain(50_000..50_010) {
         call.secured(&rtp(SSRC, sequence)).unwrap();
     }
-    call.apply([unchanged(1), StreamPlan { send_key: set_key(PROFILE, 22), ..unchanged(0) }]);
+    call.apply([unchanged(1), StreamPlan { send_key: set_send(PROFILE, 22), ..unchanged(0) }]);
     call.crypto = Crypto::new(PROFILE, 1, 22);
     let packet = rtp(SSRC, 50_010);
     assert_eq!(call.secured(&packet).unwrap(), renumbered(packet, 120));

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use gateway::relay::command::{KeyPlan, StreamPlan};
+use gateway::relay::command::StreamPlan;
 use gateway::relay::drop_reason::DropReason;
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -95,8 +96,8 @@ fn a_packet_that_goes_round_between_two_legs_is_dropped_before_a_second_is_over(
     let [a, b] = call.local;
     let plain = |to, peer| StreamPlan {
         remote: remote(to),
-        receive_key: KeyPlan::Clear,
-        send_key: KeyPlan::Clear,
+        receive_key: ReceivePlan::Clear,
+        send_key: SendPlan::Clear,
         ..unchanged(peer)
     };
     call.apply([plain(b, 1), plain(a, 0)]);

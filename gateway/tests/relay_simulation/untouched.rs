@@ -1,6 +1,6 @@
 //! SRTP between parties that share keys: both legs are planned as plain, and not a byte changes.
 
-use gateway::relay::command::KeyPlan;
+use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 use srtp::Profile;
 
 use crate::call::*;
@@ -10,8 +10,8 @@ use crate::relay_support::*;
 fn srtp_and_srtcp_of_every_suite_pass_byte_for_byte_both_ways() {
     for profile in Profile::COMMON {
         let mut call = Call::planned(profile, |plans| {
-            plans[SECURE].receive_key = KeyPlan::Clear;
-            plans[SECURE].send_key = KeyPlan::Clear;
+            plans[SECURE].receive_key = ReceivePlan::Clear;
+            plans[SECURE].send_key = SendPlan::Clear;
         });
         for (at, to) in [(PLAIN, SECURE), (SECURE, PLAIN)] {
             let mut party = Crypto::new(profile, at as u8 + 3, 0);

@@ -8,9 +8,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use gateway::relay::command::{
-    CallKey, CallPlan, KeyPlan, PortPair, Remote, SrtpKey, StreamIndex, StreamPlan,
-};
+use gateway::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamIndex, StreamPlan};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use ng::request::EndpointLearning;
 use packet_io::{Driver, Received, Token, Turn, Verdict};
 use srtp::{MasterKey, Policy, Profile};
@@ -156,8 +155,8 @@ pub(crate) fn unchanged(peer: u16) -> StreamPlan {
         remote: None,
         learning: EndpointLearning::Heuristic,
         strict_source: true,
-        receive_key: KeyPlan::Keep,
-        send_key: KeyPlan::Keep,
+        receive_key: ReceivePlan::Keep,
+        send_key: SendPlan::Keep,
         rtcp_mux: false,
         receive: true,
         send: true,
@@ -182,10 +181,14 @@ pub(crate) fn master_key(profile: Profile, byte: u8) -> MasterKey {
     MasterKey::from_concatenated(profile, &bytes).unwrap()
 }
 
-/// That key for a plan.
-pub(crate) fn set_key(profile: Profile, byte: u8) -> KeyPlan {
-    let master = master_key(profile, byte);
-    KeyPlan::Set(Box::new(SrtpKey { master, mki: Vec::new(), lifetime: None }))
+/// That key for a plan, as the party's.
+pub(crate) fn set_receive(profile: Profile, byte: u8) -> ReceivePlan {
+    ReceivePlan::Set(Box::new(SrtpKey::unnamed(master_key(profile, byte)).into()))
+}
+
+/// That key for a plan, as ours.
+pub(crate) fn set_send(profile: Profile, byte: u8) -> SendPlan {
+    SendPlan::Set(Box::new(SrtpKey::unnamed(master_key(profile, byte))))
 }
 
 /// Both directions of a party's SRTP.

@@ -52,7 +52,7 @@ impl Sdes {
         let text = std::str::from_utf8(word).unwrap_or_default();
         if let Some(suite) = text.strip_prefix("no-") {
             // A suite that we do not have is left out anyway.
-            self.no.extend(common(suite).filter(|suite| !self.no.contains(suite)));
+            self.no.extend(Profile::from_name(suite).filter(|suite| !self.no.contains(suite)));
             Taken::Yes
         } else if let Some(suite) = text.strip_prefix("only-") {
             push_suite(&mut self.only, suite)
@@ -98,7 +98,7 @@ fn push_suites(list: &mut Vec<Profile>, names: &str) -> Taken {
 
 /// Adds a suite once: a list of suites is never longer than the suites there are.
 fn push_suite(list: &mut Vec<Profile>, name: &str) -> Taken {
-    match common(name) {
+    match Profile::from_name(name) {
         Some(profile) => {
             if !list.contains(&profile) {
                 list.push(profile);
@@ -107,11 +107,6 @@ fn push_suite(list: &mut Vec<Profile>, name: &str) -> Taken {
         }
         None => Taken::Unsupported,
     }
-}
-
-/// The suite of a name, if it is one that needs no policy to be used.
-fn common(name: &str) -> Option<Profile> {
-    Profile::from_name(name).filter(|suite| Profile::COMMON.contains(suite))
 }
 
 /// One element of `ICE`.
@@ -186,8 +181,8 @@ mod tests {
 
     #[test]
     fn leaving_out_a_suite_we_lack_is_no_news() {
-        assert_eq!(sdes(&["no-NULL_HMAC_SHA1_80"]), Sdes::default());
-        assert_eq!(Sdes::default().element(b"only-NULL_HMAC_SHA1_80"), Taken::Unsupported);
+        assert_eq!(sdes(&["no-NULL_HMAC_SHA1_96"]), Sdes::default());
+        assert_eq!(Sdes::default().element(b"only-NULL_HMAC_SHA1_96"), Taken::Unsupported);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `a=crypto` (RFC 4568): reading what peers write, which is laxer than the RFC, and writing ours.
 //!
-//! Of several `;`-separated keys the first is taken: a peer that sends under another one says so
-//! by its MKI, which such lines must carry, and gets counted as unknown MKI. Lines that we can't
-//! use (unknown suite, key of the wrong length, bad lifetime or MKI) are as if they weren't
-//! there, as RFC 4568 wants. Key bytes pass only through buffers that are wiped.
+//! Every one of the `;`-separated keys is read: a peer may send under any of them, and says which
+//! by its MKI. Lines that we can't use (unknown suite, a key of the wrong length, a bad lifetime
+//! or MKI, several keys that could not be told apart) are as if they weren't there, as RFC 4568
+//! section 5.1.2 wants. Key bytes pass only through buffers that are wiped.
 
 use std::fmt;
 use std::str;
@@ -12,11 +12,11 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{BufMut, Bytes, BytesMut};
-use srtp::{MasterKey, Profile};
+use srtp::{KeyParameters, Lifetimes, MAX_KEYS, MasterKey, Mki, Profile};
 use zeroize::Zeroizing;
 
 use super::line::{fields, split_once};
-use super::{CryptoAttribute, Mki};
+use super::{CryptoAttribute, InlineKey, mki};
 
 /// Base64 padding (`=`) of the keys we write: the incumbent leaves it out, some phones need it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,28 +33,22 @@ impl CryptoAttribute {
     pub fn parse(value: &Bytes) -> Option<Self> {
         let mut fields = fields(value);
         let tag = parse_tag(fields.next()?)?;
-        let profile = Profile::from_name(str::from_utf8(fields.next()?).ok()?)
-            .filter(|suite| Profile::COMMON.contains(suite))?;
-        let first_key = fields.next()?.split(|byte| *byte == b';').next()?;
-        let (key, lifetime, mki) = parse_key(profile, first_key)?;
+        let profile = Profile::from_name(str::from_utf8(fields.next()?).ok()?)?;
+        let (key, further) = parse_keys(profile, fields.next()?)?;
         let parameters = fields.map(|field| value.slice_ref(field)).collect();
-        Some(Self { tag, key, lifetime, mki, parameters })
+        Some(Self { tag, key, further, parameters })
     }
 
     /// Appends the line `a=crypto:…` without a line end.
     pub fn print(&self, padding: KeyPadding, out: &mut BytesMut) {
         use fmt::Write as _;
         // Writing to a BytesMut can't fail: it grows.
-        let _ = write!(out, "a=crypto:{} {} inline:", self.tag, self.key.profile().name());
-        print_key(&self.key, padding, out);
-        if let Some(lifetime) = self.lifetime {
-            let _ = match lifetime.is_power_of_two() {
-                true => write!(out, "|2^{}", lifetime.trailing_zeros()),
-                false => write!(out, "|{lifetime}"),
-            };
-        }
-        if let Some(mki) = self.mki {
-            let _ = write!(out, "|{}:{}", mki.value, mki.len);
+        let _ = write!(out, "a=crypto:{} {} ", self.tag, self.profile().name());
+        for (place, key) in self.keys().enumerate() {
+            if place > 0 {
+                out.put_u8(b';');
+            }
+            key.print(padding, out);
         }
         for parameter in &self.parameters {
             out.put_u8(b' ');
@@ -62,15 +56,82 @@ impl CryptoAttribute {
         }
     }
 
+    /// The suite.
+    pub fn profile(&self) -> Profile {
+        self.key.master.profile()
+    }
+
+    /// Every key, the first one first.
+    pub fn keys(&self) -> impl Iterator<Item = &InlineKey> {
+        std::iter::once(&self.key).chain(&self.further)
+    }
+
     /// The same line for a second owner.
     pub fn dangerous_duplicate(&self) -> Self {
         Self {
             tag: self.tag,
             key: self.key.dangerous_duplicate(),
-            lifetime: self.lifetime,
-            mki: self.mki,
+            further: self.further.iter().map(InlineKey::dangerous_duplicate).collect(),
             parameters: self.parameters.clone(),
         }
+    }
+}
+
+impl InlineKey {
+    /// As one direction of a session uses it.
+    pub fn parameters(&self) -> KeyParameters<'_> {
+        let lifetimes = self.lifetimes.unwrap_or_default();
+        KeyParameters { master: &self.master, mki: self.mki.clone(), lifetimes }
+    }
+
+    /// The same key for a second owner.
+    pub fn dangerous_duplicate(&self) -> Self {
+        let master = self.master.dangerous_duplicate();
+        Self { master, lifetimes: self.lifetimes, mki: self.mki.clone() }
+    }
+
+    /// Reads `inline:<base64>[|lifetime][|mki:len]`; some phones write an empty part between two
+    /// bars.
+    fn parse(profile: Profile, text: &[u8]) -> Option<Self> {
+        let (method, info) = split_once(text, b':')?;
+        method.eq_ignore_ascii_case(b"inline").then_some(())?;
+        let mut parts = info.split(|byte| *byte == b'|');
+        let master = parse_inline(profile, parts.next()?)?;
+        let (mut lifetimes, mut mki) = (None, Mki::none());
+        for part in parts.filter(|part| !part.is_empty()) {
+            if part.contains(&b':') && mki.is_empty() {
+                mki = mki::parse(part)?;
+            } else if lifetimes.is_none() && mki.is_empty() {
+                lifetimes = Some(parse_lifetime(part)?);
+            } else {
+                return None;
+            }
+        }
+        Some(Self { master, lifetimes, mki })
+    }
+
+    fn print(&self, padding: KeyPadding, out: &mut BytesMut) {
+        use fmt::Write as _;
+        out.put_slice(b"inline:");
+        print_key(&self.master, padding, out);
+        if let Some(lifetimes) = self.lifetimes {
+            let packets = lifetimes.rtp();
+            let _ = match packets.is_power_of_two() {
+                true => write!(out, "|2^{}", packets.trailing_zeros()),
+                false => write!(out, "|{packets}"),
+            };
+        }
+        if !self.mki.is_empty() {
+            out.put_u8(b'|');
+            mki::print(&self.mki, out);
+        }
+    }
+}
+
+impl From<MasterKey> for InlineKey {
+    /// Without MKI and lifetime.
+    fn from(master: MasterKey) -> Self {
+        Self { master, lifetimes: None, mki: Mki::none() }
     }
 }
 
@@ -82,30 +143,9 @@ impl fmt::Debug for CryptoAttribute {
         f.debug_struct("CryptoAttribute")
             .field("tag", &self.tag)
             .field("key", &self.key)
-            .field("lifetime", &self.lifetime)
-            .field("mki", &self.mki)
+            .field("further", &self.further)
             .field("parameters", &parameters)
             .finish()
-    }
-}
-
-impl Mki {
-    /// As it stands in each packet: big-endian, `len` bytes.
-    pub fn to_packet_bytes(self) -> Vec<u8> {
-        let value = self.value.to_be_bytes();
-        let len = usize::from(self.len);
-        let mut bytes = vec![0; len.saturating_sub(value.len())];
-        bytes.extend_from_slice(&value[value.len().saturating_sub(len)..]);
-        bytes
-    }
-
-    /// `value:len`. A value beyond 128 bits is refused: none was ever seen.
-    fn parse(text: &[u8]) -> Option<Self> {
-        let (value, len) = split_once(text, b':')?;
-        let (value, len) = (parse_decimal(value)?, parse_decimal(len)?);
-        let len = u8::try_from(len).ok().filter(|len| (1..=MKI_MAX).contains(len))?;
-        let bits = 128 - value.leading_zeros();
-        (bits <= u32::from(len) * 8).then_some(Self { value, len })
     }
 }
 
@@ -115,39 +155,33 @@ fn parse_tag(text: &[u8]) -> Option<u32> {
     u32::try_from(parse_decimal(text)?).ok()
 }
 
-/// `inline:<base64>[|lifetime][|mki:len]`; some phones write an empty part between two bars.
-fn parse_key(profile: Profile, text: &[u8]) -> Option<(MasterKey, Option<u64>, Option<Mki>)> {
-    let (method, info) = split_once(text, b':')?;
-    method.eq_ignore_ascii_case(b"inline").then_some(())?;
-    let mut parts = info.split(|byte| *byte == b'|');
-    let key = parse_inline(profile, parts.next()?)?;
-    let (mut lifetime, mut mki) = (None, None);
-    for part in parts.filter(|part| !part.is_empty()) {
-        if part.contains(&b':') && mki.is_none() {
-            mki = Some(Mki::parse(part)?);
-        } else if lifetime.is_none() && mki.is_none() {
-            lifetime = Some(parse_lifetime(part)?);
-        } else {
-            return None;
-        }
+/// The `;`-separated keys. Packets must tell which of several they are under: RFC 4568 section
+/// 6.1 wants an MKI for each and one length for all.
+fn parse_keys(profile: Profile, text: &[u8]) -> Option<(InlineKey, Vec<InlineKey>)> {
+    let mut texts = text.split(|byte| *byte == b';');
+    let first = InlineKey::parse(profile, texts.next()?)?;
+    let mut further: Vec<InlineKey> = Vec::new();
+    for text in texts {
+        let key = InlineKey::parse(profile, text)?;
+        let fits = !key.mki.is_empty() && key.mki.len() == first.mki.len();
+        let is_new = std::iter::once(&first).chain(&further).all(|known| known.mki != key.mki);
+        (fits && is_new && further.len() + 1 < MAX_KEYS).then_some(())?;
+        further.push(key);
     }
-    Some((key, lifetime, mki))
+    Some((first, further))
 }
 
-/// `2^n` or decimal. Beyond the suite's limit (2^48 for all of ours) the attribute is invalid.
-fn parse_lifetime(text: &[u8]) -> Option<u64> {
-    let lifetime = match text.strip_prefix(b"2^") {
-        Some(exponent) => {
-            let exponent = u32::try_from(parse_decimal(exponent)?).ok()?;
-            1u64.checked_shl(exponent)?
-        }
-        None => u64::try_from(parse_decimal(text)?).ok()?,
+/// `2^n` or decimal. RFC 4568 section 6.1: zero, or beyond the suite's limit, is invalid.
+fn parse_lifetime(text: &[u8]) -> Option<Lifetimes> {
+    let packets = match text.strip_prefix(b"2^") {
+        Some(exponent) => 1_u64.checked_shl(parse_decimal(exponent)?.try_into().ok()?)?,
+        None => parse_decimal(text)?,
     };
-    (1..=LIFETIME_MAX).contains(&lifetime).then_some(lifetime)
+    Lifetimes::from_sdes(packets).ok()
 }
 
 /// Digits only: `str::parse` would also take a sign.
-fn parse_decimal(text: &[u8]) -> Option<u128> {
+fn parse_decimal(text: &[u8]) -> Option<u64> {
     text.iter().all(u8::is_ascii_digit).then_some(())?;
     str::from_utf8(text).ok()?.parse().ok()
 }
@@ -178,12 +212,6 @@ fn print_key(key: &MasterKey, padding: KeyPadding, out: &mut BytesMut) {
 
 /// Characters of the longest `inline:` key of any suite of RFC 4568, 6188 and 7714, padded.
 const BASE64_MAX: usize = 64;
-
-/// RFC 4568 section 9.2: `mki-length = 1*3DIGIT ; range 1..128`.
-const MKI_MAX: u8 = 128;
-
-/// Packets under one key, RFC 3711 section 9.2.
-const LIFETIME_MAX: u64 = 1 << 48;
 
 const BASE64_LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,

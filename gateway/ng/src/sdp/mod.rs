@@ -9,6 +9,7 @@ mod codec;
 mod crypto;
 mod error;
 mod line;
+mod mki;
 mod model;
 mod parse;
 mod protocol;

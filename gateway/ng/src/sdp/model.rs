@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use srtp::MasterKey;
+use srtp::{Lifetimes, MasterKey, Mki};
 
 use super::{KeyPadding, Line};
 
@@ -89,28 +89,30 @@ pub struct MediaSection {
     pub lines: Vec<Line>,
 }
 
-/// One `a=crypto` (RFC 4568): a suite with its key, or the first of several keys.
+/// One `a=crypto` (RFC 4568): a suite with its key, or several told apart by their MKIs.
 #[derive(PartialEq, Eq)]
 pub struct CryptoAttribute {
     /// The tag: 1 to 9 digits.
     pub tag: u32,
     /// The first `inline:` key, with its suite.
-    pub key: MasterKey,
-    /// The key lifetime in packets, from `|2^n` or decimal: 1 to 2^48. Written when there.
-    pub lifetime: Option<u64>,
-    /// The MKI that names the key in each packet.
-    pub mki: Option<Mki>,
+    pub key: InlineKey,
+    /// Further keys of the same suite. Where there are any, every key has an MKI, all of one
+    /// length and no two alike, and there are at most [`srtp::MAX_KEYS`] keys together.
+    pub further: Vec<InlineKey>,
     /// Session parameters as written (`UNENCRYPTED_SRTP`, …).
     pub parameters: Vec<Bytes>,
 }
 
-/// A master key identifier as SDES writes it: `value:len`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mki {
-    /// The identifier; it fits into `len` bytes.
-    pub value: u128,
-    /// Its length in each packet in bytes: 1 to 128.
-    pub len: u8,
+/// One `inline:` key with what the line says of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InlineKey {
+    /// Suite, key and salt.
+    pub master: MasterKey,
+    /// How many packets it may protect, from `|2^n` or decimal; where there is none, the suite's
+    /// own limits hold. Written when there.
+    pub lifetimes: Option<Lifetimes>,
+    /// The MKI that names the key in each packet, if any.
+    pub mki: Mki,
 }
 
 /// How to write the session part.

@@ -2,7 +2,7 @@
 
 use ng::request::{Sdes, Signal};
 use ng::sdp::{Protocol, Sdp};
-use srtp::Profile;
+use srtp::{Lifetimes, Mki, Profile};
 
 use super::world::{
     A, B, Key, World, audio, crypto, read, section, settings, signal, text, towards,
@@ -15,7 +15,7 @@ const CM_80: Profile = Profile::AesCm128HmacSha1_80;
 const CM_32: Profile = Profile::AesCm128HmacSha1_32;
 
 fn suites(sdp: &Sdp) -> Vec<(u32, Profile)> {
-    sdp.media[0].crypto.iter().map(|crypto| (crypto.tag, crypto.key.profile())).collect()
+    sdp.media[0].crypto.iter().map(|crypto| (crypto.tag, crypto.profile())).collect()
 }
 
 fn plain_offer() -> Signal {
@@ -54,9 +54,9 @@ fn the_callees_choice_sets_both_keys_and_the_caller_gets_its_transport_back() {
     assert!(answered.crypto.is_empty());
     let [a, b] = world.streams() else { panic!("two streams") };
     assert_eq!((&a.receive_key, &a.send_key), (&Key::Clear, &Key::Clear));
-    let ours = read(&offered).media.remove(0).crypto.remove(2).key;
+    let ours = read(&offered).media.remove(0).crypto.remove(2).key.master;
     assert_eq!(b.send_key, Key::Srtp(ours));
-    let theirs = section_of(&answer).crypto.remove(0).key;
+    let theirs = section_of(&answer).crypto.remove(0).key.master;
     assert_eq!(b.receive_key, Key::Srtp(theirs));
 }
 
@@ -78,7 +78,7 @@ fn an_srtp_caller_is_answered_under_its_tag_with_a_key_of_our_own() {
     assert_ne!(answered.crypto[0].key, section_of(&offer).crypto[1].key);
     assert_eq!(
         world.streams()[0].send_key,
-        Key::Srtp(answered.crypto.into_iter().next().unwrap().key)
+        Key::Srtp(answered.crypto.into_iter().next().unwrap().key.master)
     );
 }
 
@@ -203,7 +203,7 @@ fn an_offer_made_again_shows_the_keys_that_an_answer_to_the_first_may_choose() {
 fn a_key_that_another_has_replaced_is_never_in_force_again() {
     let mut world = World::new();
     let offered = read(&world.offer(&towards(plain_offer(), Protocol::RtpSavp)).unwrap());
-    let ours = |at: usize| Key::Srtp(offered.media[0].crypto[at].key.dangerous_duplicate());
+    let ours = |at: usize| Key::Srtp(offered.media[0].crypto[at].key.master.dangerous_duplicate());
     world.answer(&srtp("a", Some("b"), B, &[&crypto(3, 'B')])).unwrap();
     assert_eq!(world.streams()[1].send_key, ours(2));
     world.answer(&srtp("a", Some("c"), B, &[&short(4)])).unwrap();
@@ -211,7 +211,7 @@ fn a_key_that_another_has_replaced_is_never_in_force_again() {
 
     let reoffer = towards(signal("a", Some("c"), &plain_offer_body()), Protocol::RtpSavp);
     let reoffered = read(&world.offer(&reoffer).unwrap());
-    let again = reoffered.media[0].crypto.iter().find(|crypto| crypto.key.profile() == CM_80);
+    let again = reoffered.media[0].crypto.iter().find(|crypto| crypto.profile() == CM_80);
     assert_ne!(again.unwrap().key, offered.media[0].crypto[2].key);
 
     let mut world = World::new();
@@ -229,9 +229,47 @@ fn an_mki_is_expected_of_the_peer_and_not_carried_by_us() {
     world.offer(&towards(plain_offer(), Protocol::RtpSavp)).unwrap();
     let line = format!("{}|2^20|7:2", crypto(3, 'B'));
     world.answer(&srtp("a", Some("b"), B, &[&line])).unwrap();
-    let plan = &world.streams()[1].plan;
-    assert!(plan.contains("mki: [0, 7], lifetime: Some(1048576)"), "{plan}");
-    assert!(plan.contains("mki: [], lifetime: None"), "{plan}");
+    let theirs = &world.streams()[1].receive_keys.as_ref().unwrap().first;
+    assert_eq!(theirs.mki.as_bytes(), [0, 7]);
+    assert_eq!(Ok(theirs.lifetimes), Lifetimes::from_sdes(1 << 20));
+    assert_eq!(world.streams()[1].send_mki, Mki::none());
+}
+
+/// A phone's line with a key of one letter for each MKI.
+fn rotating(tag: u32, keys: &[(u8, char)]) -> String {
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|(mki, letter)| format!("inline:{}|{mki}:2", letter.to_string().repeat(40)))
+        .collect();
+    format!("crypto:{tag} AES_CM_128_HMAC_SHA1_80 {}", keys.join(";"))
+}
+
+fn received_mkis(world: &World, stream: usize) -> Vec<u8> {
+    let keys = world.streams()[stream].receive_keys.as_ref().unwrap();
+    keys.iter().map(|key| key.mki.as_bytes()[1]).collect()
+}
+
+#[test]
+fn every_key_that_a_peer_names_reaches_the_worker_and_a_reinvite_tells_only_what_changed() {
+    let mut world = World::new();
+    let line = rotating(1, &[(1, 'A'), (2, 'C'), (3, 'D')]);
+    world.offer(&towards(srtp("a", None, A, &[&line]), Protocol::RtpAvp)).unwrap();
+    let answer = signal("a", Some("b"), &audio(B, 5000, "RTP/AVP", &[]));
+    let first = section(&world.answer(&answer).unwrap());
+    assert_eq!(received_mkis(&world, 0), [1, 2, 3]);
+
+    let changed = rotating(1, &[(2, 'C'), (3, 'D'), (4, 'E')]);
+    world.offer(&towards(srtp("a", Some("b"), A, &[&changed]), Protocol::RtpAvp)).unwrap();
+    assert_eq!(world.streams()[0].keyed, (1, 1), "the old keys hold until the answer");
+    let second = section(&world.answer(&answer).unwrap());
+    assert_eq!(first.crypto, second.crypto);
+    assert_eq!(received_mkis(&world, 0), [2, 3, 4]);
+    let [a, _] = world.streams() else { panic!("two streams") };
+    assert_eq!(a.keyed, (2, 1));
+    assert!(a.plan.contains("Change"), "{}", a.plan);
+
+    world.answer(&answer).unwrap();
+    assert_eq!(world.streams()[0].keyed, (2, 1), "a repeated answer changes nothing");
 }
 
 #[test]
@@ -297,7 +335,7 @@ fn secure_profiles_with_and_without_feedback_bridge_both_ways() {
         let offer = towards(signal("a", None, &audio(A, 4000, name, own)), to.clone());
         let offered = section(&world.offer(&offer).unwrap());
         assert_eq!(offered.protocol, to);
-        let tag = offered.crypto.iter().find(|c| c.key.profile() == CM_80).map(|c| c.tag);
+        let tag = offered.crypto.iter().find(|c| c.profile() == CM_80).map(|c| c.tag);
         let key = tag.map(|tag| crypto(tag, 'B'));
         let keys: Vec<&str> = key.iter().map(String::as_str).collect();
         let name = std::str::from_utf8(to.name()).unwrap();

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ng::request::{AddressFamily, Delete, Signal, Transport};
 use ng::sdp::{MediaSection, Protocol, Sdp};
-use srtp::MasterKey;
+use srtp::{MasterKey, Mki};
 
-use crate::relay::command::{CallKey, CallPlan, KeyPlan, PortPair, Remote, StreamPlan};
+use crate::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamPlan};
+use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
 use crate::session::{
     Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused, Settings,
@@ -70,7 +71,10 @@ pub(super) struct WorkerStream {
     pub(super) peer: Option<usize>,
     pub(super) remote: Option<Remote>,
     pub(super) receive_key: Key,
+    /// All of the party's keys, where it is SRTP.
+    pub(super) receive_keys: Option<SrtpKeys>,
     pub(super) send_key: Key,
+    pub(super) send_mki: Mki,
     pub(super) sends: bool,
     pub(super) rtcp_mux: bool,
     pub(super) tos: Option<u8>,
@@ -191,7 +195,9 @@ impl WorkerStream {
             peer: None,
             remote: None,
             receive_key: Key::None,
+            receive_keys: None,
             send_key: Key::None,
+            send_mki: Mki::none(),
             sends: false,
             rtcp_mux: false,
             tos: None,
@@ -214,8 +220,8 @@ impl WorkerStream {
         self.peer = plan.peer.map(|peer| usize::from(peer.0));
         self.remote = plan.remote.or(self.remote);
         self.tos = plan.tos.or(self.tos);
-        self.keyed.0 += set(&mut self.receive_key, plan.receive_key);
-        self.keyed.1 += set(&mut self.send_key, plan.send_key);
+        self.keyed.0 += self.set_receive(plan.receive_key);
+        self.keyed.1 += self.set_send(plan.send_key);
         self.rtcp_mux = plan.rtcp_mux;
         self.sends = plan.send;
         self.closed = plan.closed;
@@ -227,15 +233,38 @@ impl WorkerStream {
             "one direction in clear, one not"
         );
     }
-}
 
-fn set(key: &mut Key, plan: KeyPlan) -> usize {
-    match plan {
-        KeyPlan::Keep => return 0,
-        KeyPlan::Clear => *key = Key::Clear,
-        KeyPlan::Set(new) => *key = Key::Srtp(new.master),
+    fn set_receive(&mut self, plan: ReceivePlan) -> usize {
+        self.receive_keys = match plan {
+            ReceivePlan::Keep => return 0,
+            ReceivePlan::Clear => None,
+            ReceivePlan::Set(keys) => Some(*keys),
+            ReceivePlan::Change(change) => {
+                let keys = self.receive_keys.take().expect("a change of keys that are there");
+                let stay = |key: &SrtpKey| !change.retire.contains(&key.mki);
+                let mut all = std::iter::once(keys.first).chain(keys.further).filter(stay);
+                let first = all.next().expect("a key that stays");
+                Some(SrtpKeys { first, further: all.chain(change.install).collect() })
+            }
+        };
+        self.receive_key = match &self.receive_keys {
+            None => Key::Clear,
+            Some(keys) => Key::Srtp(keys.first.master.dangerous_duplicate()),
+        };
+        1
     }
-    1
+
+    fn set_send(&mut self, plan: SendPlan) -> usize {
+        self.send_key = match plan {
+            SendPlan::Keep => return 0,
+            SendPlan::Clear => Key::Clear,
+            SendPlan::Set(key) => {
+                self.send_mki = key.mki;
+                Key::Srtp(key.master)
+            }
+        };
+        1
+    }
 }
 
 /// Two interfaces, `pub` with an advertised address.

@@ -107,7 +107,7 @@ fn of_two_crypto_lines_with_one_tag_the_first_counts() {
     let second = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_32 {key}");
     let section = section(&["m=audio 1 RTP/SAVP 0", &first, &second]);
     assert_eq!(section.crypto.len(), 1);
-    assert_eq!(section.crypto[0].key.profile(), srtp::Profile::AesCm128HmacSha1_80);
+    assert_eq!(section.crypto[0].profile(), srtp::Profile::AesCm128HmacSha1_80);
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! `a=crypto` as peers write it.
 
+use base64::Engine;
 use bytes::BytesMut;
-use srtp::Profile;
+use srtp::{Lifetimes, MAX_KEYS, Mki, Profile};
 
 use super::*;
-use crate::sdp::Mki;
 
 const KEY_30: &str = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
 const KEY_28: &str = "c3RhcnQgb2YgYSBrZXktMTYgc2FsdDEyYnl0ZQ";
-const KEY_44: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKyw";
 
 fn printed(crypto: &CryptoAttribute, padding: KeyPadding) -> String {
     let mut out = BytesMut::new();
@@ -18,12 +17,12 @@ fn printed(crypto: &CryptoAttribute, padding: KeyPadding) -> String {
 
 #[test]
 fn every_suite_is_read_and_written_back() {
-    let keys = [(Profile::AeadAes256Gcm, KEY_44), (Profile::AeadAes128Gcm, KEY_28)];
-    let counter = [Profile::AesCm128HmacSha1_80, Profile::AesCm128HmacSha1_32];
-    for (profile, key) in keys.into_iter().chain(counter.map(|profile| (profile, KEY_30))) {
+    for profile in Profile::ALL {
+        let bytes: Vec<u8> = (1..).take(profile.key_len() + profile.salt_len()).collect();
+        let key = base64::prelude::BASE64_STANDARD_NO_PAD.encode(bytes);
         let value = format!("7 {profile} inline:{key}");
         let read = crypto(&value).expect("a usable line");
-        assert_eq!((read.tag, read.key.profile()), (7, profile));
+        assert_eq!((read.tag, read.profile()), (7, profile));
         assert_eq!(printed(&read, KeyPadding::Omit), format!("a=crypto:{value}"));
     }
 }
@@ -42,7 +41,7 @@ fn padding_makes_no_difference_when_read_and_is_written_when_asked_for() {
 #[test]
 fn suite_and_method_are_read_in_any_case() {
     let read = crypto(&format!("1 aes_cm_128_hmac_sha1_32 INLINE:{KEY_30}")).expect("usable");
-    assert_eq!(read.key.profile(), Profile::AesCm128HmacSha1_32);
+    assert_eq!(read.profile(), Profile::AesCm128HmacSha1_32);
 }
 
 #[test]
@@ -50,36 +49,58 @@ fn lifetime_mki_and_parameters_survive() {
     let value =
         format!("2 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|2^20|1066:4 KDR=1 UNENCRYPTED_SRTCP");
     let read = crypto(&value).expect("a usable line");
-    assert_eq!(read.lifetime, Some(1 << 20));
-    assert_eq!(read.mki, Some(Mki { value: 1066, len: 4 }));
-    assert_eq!(read.mki.map(Mki::to_packet_bytes), Some(vec![0, 0, 4, 42]));
+    assert_eq!(read.key.lifetimes, Lifetimes::from_sdes(1 << 20).ok());
+    assert_eq!(read.key.mki.as_bytes(), [0, 0, 4, 42]);
     assert_eq!(read.parameters, ["KDR=1", "UNENCRYPTED_SRTCP"]);
     assert_eq!(printed(&read, KeyPadding::Omit), format!("a=crypto:{value}"));
 }
 
 #[test]
 fn a_decimal_lifetime_and_an_mki_without_lifetime_are_read() {
-    let read = |info: &str| crypto(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}{info}"));
-    assert_eq!(read("|1000").and_then(|read| read.lifetime), Some(1000));
-    assert_eq!(read("|1:1").and_then(|read| read.mki), Some(Mki { value: 1, len: 1 }));
-    assert_eq!(read("||1:1").and_then(|read| read.mki), Some(Mki { value: 1, len: 1 }));
+    let key = |info: &str| {
+        crypto(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}{info}")).expect("usable").key
+    };
+    assert_eq!(key("|1000").lifetimes, Lifetimes::from_sdes(1000).ok());
+    assert_eq!(key("|2^48").lifetimes, Some(Lifetimes::MAX));
+    assert_eq!((key("").lifetimes, key("").mki), (None, Mki::none()));
+    for info in ["|1:1", "||1:1"] {
+        assert_eq!((key(info).lifetimes, key(info).mki.as_bytes()), (None, &[1][..]), "{info}");
+    }
 }
 
 #[test]
-fn an_mki_longer_than_its_value_is_padded_in_front() {
-    let mki = Mki { value: 1, len: 20 };
-    assert_eq!(mki.to_packet_bytes(), [[0; 19].as_slice(), &[1]].concat());
-}
-
-#[test]
-fn the_first_of_several_keys_is_taken() {
-    let two = format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|1:1;inline:AAAA|2:1");
-    let read = crypto(&two).expect("a usable line");
-    assert_eq!(read.mki, Some(Mki { value: 1, len: 1 }));
-    assert_eq!(
-        read.key,
-        crypto(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}")).expect("usable").key
+fn every_key_of_a_line_is_read_and_written_back() {
+    let value = format!(
+        "1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|2^20|1:2;inline:{KEY_30}|2:2;\
+         inline:{KEY_30}|1000|65535:2 FEC_ORDER=FEC_SRTP"
     );
+    let read = crypto(&value).expect("a usable line");
+    let mkis: Vec<&[u8]> = read.keys().map(|key| key.mki.as_bytes()).collect();
+    assert_eq!(mkis, [[0, 1], [0, 2], [255, 255]]);
+    let lifetimes: Vec<_> = read.keys().map(|key| key.lifetimes.map(Lifetimes::rtp)).collect();
+    assert_eq!(lifetimes, [Some(1 << 20), None, Some(1000)]);
+    assert_eq!(printed(&read, KeyPadding::Omit), format!("a=crypto:{value}"));
+    assert_eq!(read.dangerous_duplicate(), read);
+}
+
+#[test]
+fn a_line_has_as_many_keys_as_a_direction_takes_and_no_more() {
+    let line = |count: usize| {
+        let keys: Vec<_> = (0..count).map(|mki| format!("inline:{KEY_30}|{mki}:1")).collect();
+        crypto(&format!("1 AES_CM_128_HMAC_SHA1_80 {}", keys.join(";")))
+    };
+    assert_eq!(line(MAX_KEYS).map(|read| read.keys().count()), Some(MAX_KEYS));
+    assert_eq!(line(MAX_KEYS + 1), None);
+}
+
+#[test]
+fn several_keys_that_packets_could_not_tell_apart_make_a_line_unusable() {
+    for (first, second) in
+        [("", ""), ("|1:1", ""), ("", "|1:1"), ("|1:1", "|1:1"), ("|1:1", "|2:2")]
+    {
+        let keys = format!("inline:{KEY_30}{first};inline:{KEY_30}{second}");
+        assert_eq!(crypto(&format!("1 AES_CM_128_HMAC_SHA1_80 {keys}")), None, "{keys}");
+    }
 }
 
 #[test]
@@ -92,7 +113,7 @@ fn a_line_we_cannot_use_is_as_if_it_were_not_there() {
         format!("x {suite} {good}"),
         format!("+1 {suite} {good}"),
         format!("1234567890 {suite} {good}"),
-        format!("1 F8_128_HMAC_SHA1_80 {good}"),
+        format!("1 AES_CM_512_HMAC_SHA1_80 {good}"),
         format!("1 {suite} inline:{KEY_28}"),
         format!("1 {suite} inline:{KEY_30}AAAA"),
         format!("1 {suite} inline:{}", "A".repeat(1000)),
@@ -100,12 +121,17 @@ fn a_line_we_cannot_use_is_as_if_it_were_not_there() {
         format!("1 {suite} uri:{KEY_30}"),
         format!("1 {suite} {good}|0"),
         format!("1 {suite} {good}|2^49"),
+        format!("1 {suite} {good}|2^64"),
         format!("1 {suite} {good}|2^999999999999"),
+        format!("1 {suite} {good}|281474976710657"),
         format!("1 {suite} {good}|2^20|2^20"),
         format!("1 {suite} {good}|256:1"),
         format!("1 {suite} {good}|1:0"),
         format!("1 {suite} {good}|1:129"),
         format!("1 {suite} {good}|1:1|1:1"),
+        format!("1 {suite} {good}|1:1;"),
+        format!("1 {suite} {good}|1:1;inline:AAAA|2:1"),
+        format!("1 {suite} {good}|1:1;inline:{KEY_30}|0|2:1"),
     ] {
         assert_eq!(crypto(&bad), None, "{bad}");
     }
