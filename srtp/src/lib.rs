@@ -43,6 +43,7 @@ mod mki;
 mod policy;
 mod profile;
 mod receiver;
+mod recency;
 mod refusal;
 mod replay;
 mod roc_guess;
@@ -52,6 +53,7 @@ mod sender;
 mod session_keys;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+mod ssrc_index;
 mod streams;
 mod succession;
 mod transform;

@@ -12,7 +12,7 @@ pub struct Policy {
     /// Replay window in packets (RFC 3711 section 3.3.2). Rounded up to a multiple of 64 and kept
     /// within 64 to 32,768: beyond half the sequence space an index cannot be estimated anyway.
     pub replay_window: usize,
-    /// How many SSRCs a direction keeps a window for, at least one. For a further one the longest
+    /// How many SSRCs a direction keeps a window for, 1 to 65,536. For a further one the longest
     /// silent retires: it may come back, above its highest index. 1,024 retire; after that new
     /// ones are refused, because forgetting a stream would forget which indexes it has used.
     pub max_streams: usize,

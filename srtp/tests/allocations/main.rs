@@ -3,7 +3,7 @@
 
 mod sys;
 
-use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
+use srtp::{MasterKey, Policy, Profile, Receiver, Refusal, Sender};
 
 #[global_allocator]
 static ALLOCATOR: sys::Counting = sys::Counting;
@@ -60,6 +60,71 @@ fn a_direction_takes_less_than_one_and_a_half_kibibytes() {
     }
 }
 
+/// A conference in one session: a stream takes at most 512 bytes. Numbers just above a power of
+/// two are the worst, because tables double.
+#[test]
+fn a_stream_takes_less_than_512_bytes_and_its_packets_allocate_nothing() {
+    for count in [1000, 8200, 10_000, 14_400, 16_400] {
+        let key = key(Profile::AeadAes128Gcm);
+        let policy = Policy { max_streams: 65_536, ..Policy::default() };
+        let mut sender = Sender::new(&key, &policy).expect("suitable");
+        let mut receiver = Receiver::new(&key, &policy).expect("suitable");
+        let mut packets = Vec::from_iter((0..2 * count).map(|_| [0; PACKET]));
+        let (first, second) = packets.split_at_mut(count as usize);
+        let (_, sent, ()) = sys::count(|| protect_each(&mut sender, first, 1));
+        let (_, heard, ()) = sys::count(|| open_each(&mut receiver, first));
+        for (direction, held) in [("sending", sent), ("receiving", heard)] {
+            let each = held / count;
+            println!("{direction} {count} streams: {each} bytes each");
+            assert!((128..512).contains(&each), "{direction} {count} streams: {each} bytes each");
+        }
+        let (calls, held, ()) = sys::count(|| {
+            protect_each(&mut sender, second, 2);
+            open_each(&mut receiver, second);
+        });
+        assert_eq!((calls, held), (0, 0), "{count} streams");
+    }
+}
+
+/// A flood of packets that name ever new SSRCs grows no table: only genuine ones make a stream.
+#[test]
+fn forged_ssrcs_allocate_nothing_however_large_the_table_may_become() {
+    let policy = Policy { max_streams: 65_536, ..Policy::default() };
+    for genuine in [1, 100] {
+        let key = key(Profile::AeadAes128Gcm);
+        let mut sender = Sender::new(&key, &policy).expect("suitable");
+        let mut receiver = Receiver::new(&key, &policy).expect("suitable");
+        let mut packets = vec![[0; PACKET]; genuine];
+        protect_each(&mut sender, &mut packets, 1);
+        open_each(&mut receiver, &mut packets);
+        let (calls, held, ()) = sys::count(|| {
+            for ssrc in 1000..20_000_u32 {
+                let mut forged = [0x80; PACKET];
+                forged[8..12].copy_from_slice(&ssrc.to_be_bytes());
+                assert_eq!(receiver.open_rtp(&mut forged), Err(Refusal::AuthenticationFailed));
+            }
+        });
+        assert_eq!((calls, held), (0, 0));
+        assert_eq!(receiver.streams().count(), genuine);
+    }
+}
+
+/// The packet with `sequence` of each of as many streams as there are buffers.
+fn protect_each(sender: &mut Sender, packets: &mut [[u8; PACKET]], sequence: u8) {
+    for (ssrc, packet) in (0_u32..).zip(packets) {
+        packet[0] = 0x80;
+        packet[3] = sequence;
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        sender.protect_rtp(packet, PACKET - 16).expect("protects");
+    }
+}
+
+fn open_each(receiver: &mut Receiver, packets: &mut [[u8; PACKET]]) {
+    for packet in packets {
+        receiver.open_rtp(packet).expect("opens");
+    }
+}
+
 /// One RTP packet and one RTCP packet, protected and opened.
 fn carry(sender: &mut Sender, receiver: &mut Receiver, sequence: u16) {
     let mut rtp = [0x80; 172 + 32];
@@ -75,3 +140,6 @@ fn key(profile: Profile) -> MasterKey {
     let bytes = vec![7; profile.key_len() + profile.salt_len()];
     MasterKey::from_concatenated(profile, &bytes).expect("the profile's length")
 }
+
+/// Length in bytes of a packet with a GCM tag.
+const PACKET: usize = 12 + 20 + 16;
