@@ -7,8 +7,8 @@
 
 use crate::{
     Backend, HeaderExtensions, KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind,
-    Profile, SessionKeys, Unsuitable, header_extension::HeaderProtection, lifetime::Usage,
-    transform::Cipher,
+    Profile, SessionKeys, SessionParameters, Unsuitable, header_extension::HeaderProtection,
+    lifetime::Usage, transform::Cipher,
 };
 
 /// The most keys that a direction holds at a time.
@@ -164,7 +164,7 @@ impl Key {
         header_protection: Option<Box<HeaderProtection>>,
     ) -> Self {
         Self {
-            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, backend),
+            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, SessionParameters::default(), backend),
             header_protection,
             rtcp_keys: rtcp,
             mki: Mki::none(),
@@ -175,7 +175,7 @@ impl Key {
 
     /// The cipher of SRTCP, made for one packet.
     pub(crate) fn rtcp_cipher(&self) -> Cipher {
-        Cipher::new(&self.rtcp_keys, PacketKind::Rtcp, self.backend)
+        Cipher::new(&self.rtcp_keys, PacketKind::Rtcp, SessionParameters::default(), self.backend)
     }
 
     pub(crate) fn profile(&self) -> Profile {

@@ -51,6 +51,7 @@ pub mod rtcp;
 pub mod rtp;
 mod sender;
 mod session_keys;
+mod session_parameters;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod ssrc_index;
@@ -74,6 +75,7 @@ pub use receiver::{Opened, OpenedRtcp, Receiver};
 pub use refusal::{Malformed, Refusal};
 pub use sender::{Sealed, SealedRtcp, Sender};
 pub use session_keys::{PacketKind, SessionKeys};
+pub use session_parameters::SessionParameters;
 pub use succession::Succession;
 pub use unsuitable::{KeyNotFound, Unsuitable};
 pub use weakness::{Weakness, Weaknesses};

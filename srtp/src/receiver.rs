@@ -80,7 +80,9 @@ impl Receiver {
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
-        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len());
+        let trailer = |kind| {
+            Trailer::new(key.profile(), kind, key.mki.len(), crate::SessionParameters::default())
+        };
         Self {
             rtp_trailer: trailer(PacketKind::Rtp),
             rtcp_trailer: trailer(PacketKind::Rtcp),
@@ -292,14 +294,13 @@ impl Receiver {
         let ssrc = rtcp::Header::new_checked(message)?.ssrc();
         let word = packet[message.len() + trailer.word..].first_chunk();
         let word = u32::from_be_bytes(*word.ok_or(Malformed::TooShort)?);
-        // Encryption is part of every profile here, so a clear packet is not this session's.
-        if word & ENCRYPTED_FLAG == 0 {
+        if !trailer.takes(word) {
             return Err(Malformed::EncryptionFlag.into());
         }
         let index = word & !ENCRYPTED_FLAG;
         let slot = self.rtcp.slot(ssrc)?;
         self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
-        let (id, header_len) = (PacketId::rtcp(ssrc, index), rtcp::FIXED_LEN);
+        let (id, header_len) = (PacketId::rtcp(ssrc, word), rtcp::FIXED_LEN);
         Ok(Candidate { id, slot, header_len, csrc_len: 0, len: message.len(), trailer, key })
     }
 

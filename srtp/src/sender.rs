@@ -76,7 +76,9 @@ impl Sender {
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
-        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len());
+        let trailer = |kind| {
+            Trailer::new(key.profile(), kind, key.mki.len(), crate::SessionParameters::default())
+        };
         Self {
             rtp_trailer: trailer(PacketKind::Rtp),
             rtcp_trailer: trailer(PacketKind::Rtcp),
@@ -185,10 +187,10 @@ impl Sender {
         let index = self.rtcp_index;
         self.rtcp_index = (index + 1) & !ENCRYPTED_FLAG;
         let word = len + trailer.word;
-        buffer[word..word + 4].copy_from_slice(&(index | ENCRYPTED_FLAG).to_be_bytes());
+        buffer[word..word + 4].copy_from_slice(&(index | trailer.flag).to_be_bytes());
         self.write_mki(&mut buffer[len..], trailer);
         Ok(Prepared {
-            id: PacketId::rtcp(ssrc, index),
+            id: PacketId::rtcp(ssrc, index | trailer.flag),
             header_len: rtcp::FIXED_LEN,
             csrc_len: 0,
             len: len + trailer.len,

@@ -64,6 +64,12 @@ pub enum Unsuitable {
     /// The policy does not accept what the profile lacks.
     #[error("{0} is not accepted by the policy")]
     NotAccepted(Weakness),
+    /// The profile cannot be had without encryption and authentication of SRTP.
+    #[error("{profile} encrypts and authenticates every SRTP packet: neither can be left out")]
+    SessionParameters {
+        /// The profile.
+        profile: Profile,
+    },
     /// More keys than a direction holds.
     #[error("a direction holds at most {MAX_KEYS} keys")]
     TooManyKeys,

@@ -5,9 +5,9 @@
 
 use subtle::ConstantTimeEq;
 
-use super::{PacketId, Transform, hmac_sha1::HmacSha1};
+use super::{HmacSha1, PacketId, Transform};
 use crate::{
-    PacketKind, Refusal, SessionKeys,
+    Refusal,
     header_extension::{CLEAR_LEN, gathered},
 };
 
@@ -22,15 +22,15 @@ pub(crate) trait Keystream {
 
 /// A keystream with HMAC-SHA1 over what it has encrypted.
 pub(crate) struct EncryptThenMac<K> {
-    pub(super) keystream: K,
-    pub(super) hmac: HmacSha1,
-    tag_len: usize,
+    pub(crate) keystream: K,
+    pub(crate) hmac: HmacSha1,
+    /// 10 or 4; or 0, if SRTP is not authenticated.
+    pub(crate) tag_len: usize,
 }
 
 impl<K: Keystream> EncryptThenMac<K> {
-    pub(super) fn new(keystream: K, keys: &SessionKeys, kind: PacketKind) -> Self {
-        let tag_len = keys.profile().tag_len(kind);
-        Self { keystream, hmac: HmacSha1::new(keys.dangerous_auth_key()), tag_len }
+    pub(super) fn new(keystream: K, hmac: HmacSha1, tag_len: usize) -> Self {
+        Self { keystream, hmac, tag_len }
     }
 
     fn apply_keystream(&self, id: PacketId, message: &mut [u8], header_len: usize) {
@@ -39,11 +39,17 @@ impl<K: Keystream> EncryptThenMac<K> {
     }
 
     fn write_tag(&self, id: PacketId, message: &[u8], tag: &mut [u8]) {
+        if self.tag_len == 0 {
+            return;
+        }
         let mac = self.hmac.mac(message, id.word());
         tag.copy_from_slice(&mac[..self.tag_len]);
     }
 
     fn check_tag(&self, id: PacketId, message: &[u8], tag: &[u8]) -> Result<(), Refusal> {
+        if self.tag_len == 0 {
+            return Ok(());
+        }
         let mac = self.hmac.mac(message, id.word());
         if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
             return Err(Refusal::AuthenticationFailed);

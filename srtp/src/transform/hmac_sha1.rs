@@ -10,9 +10,11 @@ use zeroize::Zeroize;
 use crate::session_keys::AUTH_KEY_LEN;
 
 /// An HMAC-SHA1 key (RFC 2104), ready for use.
-pub(super) struct HmacSha1 {
-    inner: [u32; 5],
-    outer: [u32; 5],
+pub(crate) struct HmacSha1 {
+    /// The SHA-1 state behind the inner pad, one block.
+    pub(crate) inner: [u32; 5],
+    /// The same behind the outer pad.
+    pub(crate) outer: [u32; 5],
 }
 
 impl HmacSha1 {
@@ -88,17 +90,6 @@ const LENGTH_AT: usize = BLOCK_LEN - 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// RFC 2202 has one test case with a 20-byte key and a long message: case 3.
-    #[test]
-    fn rfc_2202_case_3() {
-        let hmac = HmacSha1::new(&[0xaa; 20]);
-        let expected = [
-            0x12, 0x5d, 0x73, 0x42, 0xb9, 0xac, 0x11, 0xcd, 0x91, 0xa3, 0x9a, 0xf4, 0x8a, 0xa1,
-            0x7b, 0x4f, 0x63, 0xf1, 0x75, 0xd3,
-        ];
-        assert_eq!(hmac.mac(&[0xdd; 46], [0xdd; 4]), expected);
-    }
 
     #[test]
     fn every_length_around_the_block_edges_agrees_with_an_independent_hmac() {

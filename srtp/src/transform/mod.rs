@@ -13,6 +13,7 @@ mod aead;
 mod aes_cm;
 mod encrypt_then_mac;
 mod f8;
+mod gmac;
 mod hmac_sha1;
 mod null;
 
@@ -20,9 +21,14 @@ pub(crate) use aead::Aead;
 pub(crate) use aes_cm::{Aes, AesCm};
 pub(crate) use encrypt_then_mac::{EncryptThenMac, Keystream};
 pub(crate) use f8::F8;
+pub(crate) use gmac::Gmac;
+pub(crate) use hmac_sha1::HmacSha1;
 pub(crate) use null::Null;
 
-use crate::{Backend, PacketIndex, PacketKind, Profile, Refusal, SessionKeys, profile::CipherKind};
+use crate::{
+    Backend, PacketIndex, PacketKind, Profile, Refusal, SessionKeys, SessionParameters,
+    profile::CipherKind, session_parameters::Encryption,
+};
 
 /// One cipher suite under one set of session keys.
 pub(crate) trait Transform {
@@ -59,17 +65,30 @@ pub(crate) enum Cipher {
     F8(EncryptThenMac<F8>),
     Null(EncryptThenMac<Null>),
     Aead(Aead),
+    Gmac(Gmac),
 }
 
 impl Cipher {
-    pub(crate) fn new(keys: &SessionKeys, kind: PacketKind, _backend: Backend) -> Self {
-        match keys.profile().cipher_kind() {
-            CipherKind::CounterMode => {
-                Self::AesCm(EncryptThenMac::new(AesCm::new(keys), keys, kind))
+    /// The cipher for packets of `kind`.
+    pub(crate) fn new(
+        keys: &SessionKeys,
+        kind: PacketKind,
+        parameters: SessionParameters,
+        _backend: Backend,
+    ) -> Self {
+        let profile = keys.profile();
+        let hmac = || HmacSha1::new(keys.dangerous_auth_key());
+        let tag_len = parameters.tag_len(profile, kind);
+        match (profile.cipher_kind(), parameters.encryption(profile, kind)) {
+            (CipherKind::Gcm, Encryption::LeftOut) => Self::Gmac(Gmac::new(keys)),
+            (CipherKind::Gcm, _) => Self::Aead(Aead::new(keys)),
+            (CipherKind::CounterMode, Encryption::InForce) => {
+                Self::AesCm(EncryptThenMac::new(AesCm::new(keys), hmac(), tag_len))
             }
-            CipherKind::F8 => Self::F8(EncryptThenMac::new(F8::new(keys), keys, kind)),
-            CipherKind::Null => Self::Null(EncryptThenMac::new(Null, keys, kind)),
-            CipherKind::Gcm => Self::Aead(Aead::new(keys)),
+            (CipherKind::F8, Encryption::InForce) => {
+                Self::F8(EncryptThenMac::new(F8::new(keys), hmac(), tag_len))
+            }
+            _ => Self::Null(EncryptThenMac::new(Null, hmac(), tag_len)),
         }
     }
 }
@@ -144,6 +163,7 @@ macro_rules! with_transform {
             $crate::transform::Cipher::F8($transform) => $body,
             $crate::transform::Cipher::Null($transform) => $body,
             $crate::transform::Cipher::Aead($transform) => $body,
+            $crate::transform::Cipher::Gmac($transform) => $body,
         }
     };
 }
@@ -154,25 +174,29 @@ pub(crate) use with_transform;
 pub(crate) struct PacketId {
     pub(crate) kind: PacketKind,
     pub(crate) ssrc: u32,
+    /// SRTCP's E flag, in its place in the word; 0 for SRTP.
+    flag: u32,
     /// 48 bits of SRTP index, or 31 bits of SRTCP index.
     pub(crate) index: u64,
 }
 
 impl PacketId {
     pub(crate) fn rtp(ssrc: u32, index: PacketIndex) -> Self {
-        Self { kind: PacketKind::Rtp, ssrc, index: index.value() }
+        Self { kind: PacketKind::Rtp, ssrc, flag: 0, index: index.value() }
     }
 
-    pub(crate) fn rtcp(ssrc: u32, index: u32) -> Self {
-        Self { kind: PacketKind::Rtcp, ssrc, index: u64::from(index) }
+    /// `word` is what the packet carries: the E flag and the 31-bit index.
+    pub(crate) fn rtcp(ssrc: u32, word: u32) -> Self {
+        let (flag, index) = (word & ENCRYPTED_FLAG, word & !ENCRYPTED_FLAG);
+        Self { kind: PacketKind::Rtcp, ssrc, flag, index: u64::from(index) }
     }
 
     /// The word that is authenticated after the message: the ROC, which SRTP does not send, or
     /// the E flag and index, which SRTCP does (RFC 3711 sections 3.1 and 3.4).
-    fn word(self) -> [u8; 4] {
+    pub(crate) fn word(self) -> [u8; 4] {
         match self.kind {
             PacketKind::Rtp => ((self.index >> 16) as u32).to_be_bytes(),
-            PacketKind::Rtcp => (self.index as u32 | ENCRYPTED_FLAG).to_be_bytes(),
+            PacketKind::Rtcp => (self.index as u32 | self.flag).to_be_bytes(),
         }
     }
 }
@@ -185,15 +209,38 @@ pub(crate) struct Trailer {
     pub(crate) tag: usize,
     pub(crate) tag_len: usize,
     pub(crate) len: usize,
+    /// The E flag of SRTCP packets that we send.
+    pub(crate) flag: u32,
+    encryption: Encryption,
 }
 
 impl Trailer {
-    pub(crate) fn new(profile: Profile, kind: PacketKind, mki_len: usize) -> Self {
-        let (word_len, tag_len) = (word_len(kind), profile.tag_len(kind));
+    pub(crate) fn new(
+        profile: Profile,
+        kind: PacketKind,
+        mki_len: usize,
+        parameters: SessionParameters,
+    ) -> Self {
+        let (word_len, tag_len) = (word_len(kind), parameters.tag_len(profile, kind));
+        let encryption = parameters.encryption(profile, kind);
         // AEADs have the tag right behind the ciphertext (RFC 7714 sections 8.2 and 9.2), the
         // others at the very end (RFC 3711 sections 3.1 and 3.4).
         let (word, tag) = if profile.is_aead() { (tag_len, 0) } else { (0, word_len + mki_len) };
-        Self { word, mki: word + word_len, tag, tag_len, len: tag_len + word_len + mki_len }
+        Self {
+            word,
+            mki: word + word_len,
+            tag,
+            tag_len,
+            len: tag_len + word_len + mki_len,
+            flag: if encryption == Encryption::InForce { ENCRYPTED_FLAG } else { 0 },
+            encryption,
+        }
+    }
+
+    /// Whether the E flag in `word` is as agreed. Under the NULL cipher peers write either, and
+    /// the bytes are the same; otherwise a packet with the wrong one is not this session's.
+    pub(crate) fn takes(self, word: u32) -> bool {
+        self.encryption == Encryption::Null || word & ENCRYPTED_FLAG == self.flag
     }
 }
 
@@ -211,3 +258,6 @@ pub(crate) const ENCRYPTED_FLAG: u32 = 1 << 31;
 /// The longest message. AES-CM's block counter has 16 bits (RFC 3711 section 4.1.1): 2^16 blocks
 /// further on the keystream would be that of the next index.
 pub(crate) const MAX_MESSAGE_LEN: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;
