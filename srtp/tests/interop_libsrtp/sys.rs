@@ -89,6 +89,16 @@ impl Session {
     /// A session under `keys`, at least one, each of the suite's length. They all have an MKI, or
     /// the only one has none.
     pub(crate) fn new(direction: Direction, suite: Suite, keys: &[Key]) -> Result<Self, Status> {
+        Self::encrypting(&[], direction, suite, keys)
+    }
+
+    /// The same, in which the header extension elements with these ids are encrypted.
+    pub(crate) fn encrypting(
+        extensions: &[u8],
+        direction: Direction,
+        suite: Suite,
+        keys: &[Key],
+    ) -> Result<Self, Status> {
         static INIT: OnceLock<Result<(), Status>> = OnceLock::new();
         // SAFETY: it has no arguments, and `OnceLock` has it run once, before any other call.
         (*INIT.get_or_init(|| ok(unsafe { srtp_init() })))?;
@@ -97,11 +107,12 @@ impl Session {
         let use_mki = c_uint::from(keys.iter().any(|key| !key.mki.is_empty()));
         let mut masters: Vec<_> = keys.iter_mut().map(MasterKey::new).collect();
         let mut masters: Vec<_> = masters.iter_mut().map(ptr::from_mut).collect();
-        let policy = Policy::new(direction, suite, &mut masters);
+        let mut extensions: Vec<_> = extensions.iter().copied().map(c_int::from).collect();
+        let policy = Policy::new(direction, suite, &mut masters, &mut extensions);
         let mut context = ptr::null_mut();
         // SAFETY: `context` is a valid place for the result. `policy` and all it points to
-        // (`masters`, what they point to, and the bytes in `keys`) live past the call, and libsrtp
-        // copies keys and MKIs: it keeps no pointer of ours.
+        // (`masters`, what they point to, the bytes in `keys`, and `extensions`) live past the
+        // call, and libsrtp copies keys, MKIs and ids: it keeps no pointer of ours.
         ok(unsafe { srtp_create(&mut context, &policy) })?;
         let context = NonNull::new(context).ok_or(Status(FAIL))?;
         Ok(Self { context, use_mki, key: 0 })
@@ -239,7 +250,12 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(direction: Direction, suite: Suite, masters: &mut [*mut MasterKey]) -> Self {
+    fn new(
+        direction: Direction,
+        suite: Suite,
+        masters: &mut [*mut MasterKey],
+        extensions: &mut [c_int],
+    ) -> Self {
         let (ssrc_type, ssrc_value) = match direction {
             Direction::Of(ssrc) => (1, ssrc),
             Direction::Inbound => (2, 0),
@@ -256,8 +272,8 @@ impl Policy {
             deprecated_ekt: ptr::null_mut(),
             window_size: 1024,
             allow_repeat_tx: 0,
-            enc_xtn_hdr: ptr::null_mut(),
-            enc_xtn_hdr_count: 0,
+            enc_xtn_hdr: extensions.as_mut_ptr(),
+            enc_xtn_hdr_count: extensions.len() as c_int,
             next: ptr::null_mut(),
         }
     }
