@@ -5,6 +5,7 @@
     reason = "a call that cannot be made or carried is the test's failure"
 )]
 
+mod header_extensions;
 mod rounds;
 #[path = "../scenario/mod.rs"]
 mod scenario;
