@@ -27,8 +27,41 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Header extensions
+//!
+//! SRTP authenticates RTP's header but leaves it readable. [`Policy::header_extensions`] hides
+//! what should not be, in every profile: the CSRCs and whole extensions with [`Cryptex`] (RFC
+//! 9335, `a=cryptex`), or the data of chosen elements (RFC 6904, `a=extmap:3
+//! urn:ietf:params:rtp-hdrext:encrypt ..`). The caller sets what was negotiated; a direction does
+//! one of the two.
+//!
+//! ```
+//! use srtp::{Cryptex, ExtensionIds, HeaderExtensions, MasterKey, Policy, Profile, Sender};
+//!
+//! let profile = Profile::AesCm128HmacSha1_80;
+//! let key = MasterKey::from_concatenated(profile, &[7; 30])?;
+//! // One element, id 1, with an audio level (RFC 6464) of 0x2a.
+//! let plain = *b"\x90\x00\x00\x01\x00\x00\x00\xa0\xca\xfe\xba\xbe\xbe\xde\x00\x01\x10\x2a\x00\x00voice";
+//! let sealed_by = |header_extensions| {
+//!     let policy = Policy { header_extensions, ..Policy::default() };
+//!     let mut buffer = [0; 64];
+//!     buffer[..plain.len()].copy_from_slice(&plain);
+//!     Sender::new(&key, &policy)?.protect_rtp(&mut buffer, plain.len())?;
+//!     Ok::<_, Box<dyn std::error::Error>>(buffer)
+//! };
+//!
+//! let sealed = sealed_by(HeaderExtensions::Clear)?;
+//! assert_eq!(sealed[12..20], plain[12..20], "anyone can read the level");
+//! let sealed = sealed_by(HeaderExtensions::Encrypted(ExtensionIds::new([1])?))?;
+//! assert_eq!(sealed[12..17], plain[12..17], "that there is one");
+//! assert_ne!(sealed[17], plain[17]);
+//! let sealed = sealed_by(HeaderExtensions::Cryptex(Cryptex::Required))?;
+//! assert_eq!(sealed[12..16], *b"\xc0\xde\x00\x01", "that there is something");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Not here: parsing of SDES lines, DTLS, sockets, clocks. Known limits: one master key per
-//! direction, no header-extension encryption, key derivation rate zero only; `ring` does not
+//! direction, key derivation rate zero only; `ring` does not
 //! zeroize the expanded GCM keys.
 #![deny(unsafe_code)]
 

@@ -169,6 +169,23 @@ fn each_key_has_header_keys_of_its_own() {
 }
 
 #[test]
+fn a_stream_taken_over_in_its_round_has_its_header_too() {
+    for extensions in [encrypted(&[1]), CRYPTEX_REQUIRED] {
+        for profile in Profile::ALL {
+            let (mut sender, mut receiver) = pair(&key(profile, 1), extensions);
+            let numbered = |sequence| packet(sequence, 2, Some(0xbede), &[0x13, 1, 2, 3], 20);
+            for sequence in [0, 30_000, 60_000] {
+                protect(&mut sender, &numbered(sequence)).expect("protects");
+            }
+            let sealed = protect(&mut sender, &numbered(5)).expect("protects");
+            assert!(open(&mut receiver, &sealed).is_err(), "{profile}: round 1, not 0");
+            receiver.expect_roc(0xcafe_babe, 1);
+            assert_eq!(open(&mut receiver, &sealed), Ok(numbered(5)), "{profile}");
+        }
+    }
+}
+
+#[test]
 fn rfc_6904_needs_the_master_key() {
     let keys = |kind| SessionKeys::derive(&key(Profile::AeadAes128Gcm, 1), kind);
     let make = |header_extensions| {

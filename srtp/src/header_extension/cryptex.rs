@@ -126,3 +126,23 @@ const CRYPTEX_ONE_BYTE: u16 = 0xc0de;
 const CRYPTEX_TWO_BYTE: u16 = 0xc2de;
 /// Profile and length of an extension.
 const WORD_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_gathered_and_put_back() {
+        for csrc_len in [0, 4, 60] {
+            let sent: Vec<u8> = (0..100).collect();
+            let mut message = sent.clone();
+            gathered(&mut message, csrc_len, |message| {
+                assert_eq!(message[..12], sent[..12]);
+                assert_eq!(message[12..16], sent[12 + csrc_len..16 + csrc_len], "the word");
+                assert_eq!(message[16..16 + csrc_len], sent[12..12 + csrc_len], "the CSRCs");
+                assert_eq!(message[16 + csrc_len..], sent[16 + csrc_len..]);
+            });
+            assert_eq!(message, sent);
+        }
+    }
+}

@@ -8,7 +8,8 @@
 //! The keystream is that of the payload's cipher, with the same IV, under a key and a salt of its
 //! own (section 3.2); for the AEAD profiles, which have none, AES in counter mode (RFC 7714 section
 //! 8.3). It runs along the whole extension, over headers, padding and what stays clear as well,
-//! but is not used there.
+//! but is not used there. (libsrtp 2.5 does not run it along padding, so elements behind padding
+//! differ between it and the RFC; padding at the end, the usual place, does no harm.)
 
 use super::{
     ExtensionIds,

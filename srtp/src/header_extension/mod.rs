@@ -20,7 +20,8 @@ use encrypted::ElementCipher;
 use crate::{Malformed, MasterKey, Unsuitable, rtp, transform::PacketId};
 
 /// What a direction does with RTP header extensions. One of the two ways at most: a packet may not
-/// use both (RFC 9335 section 5).
+/// use both (RFC 9335 section 5). Under a NULL profile either hides nothing, and Cryptex hides
+/// nothing wherever SRTP is not encrypted ([`SessionParameters`](crate::SessionParameters)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderExtensions {
     /// They are authenticated, but anyone can read them (RFC 3711 section 3.1).

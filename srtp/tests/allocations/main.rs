@@ -3,7 +3,9 @@
 
 mod sys;
 
-use srtp::{MasterKey, Policy, Profile, Receiver, Refusal, Sender};
+use srtp::{
+    Cryptex, ExtensionIds, HeaderExtensions, MasterKey, Policy, Profile, Receiver, Refusal, Sender,
+};
 
 #[global_allocator]
 static ALLOCATOR: sys::Counting = sys::Counting;
@@ -21,6 +23,35 @@ fn packets_of_known_streams_allocate_nothing() {
             }
         });
         assert_eq!((calls, held), (0, 0), "{profile}");
+    }
+}
+
+/// [`carry`]'s packets have no extension; these have one, with an element to hide and CSRCs.
+#[test]
+fn hiding_header_extensions_allocates_nothing() {
+    let ids = ExtensionIds::new([1]).expect("no zero");
+    for header_extensions in
+        [HeaderExtensions::Encrypted(ids), HeaderExtensions::Cryptex(Cryptex::Required)]
+    {
+        for profile in Profile::COMMON {
+            let policy = Policy { header_extensions, ..Policy::default() };
+            let key = key(profile);
+            let mut sender = Sender::new(&key, &policy).expect("suitable");
+            let mut receiver = Receiver::new(&key, &policy).expect("suitable");
+            let mut carry = |sequence: u16| {
+                let mut rtp = [0; 172 + 32];
+                rtp[0] = 0x92;
+                rtp[2..4].copy_from_slice(&sequence.to_be_bytes());
+                rtp[20..26].copy_from_slice(&[0xbe, 0xde, 0, 5, 0x1f, 7]);
+                let sealed = sender.protect_rtp(&mut rtp, 172).expect("protects");
+                assert_ne!(rtp[26..41], [0; 15], "hidden");
+                receiver.open_rtp(&mut rtp[..sealed.len]).expect("opens");
+                assert_eq!(rtp[24..28], [0x1f, 7, 0, 0]);
+            };
+            carry(0);
+            let (calls, held, ()) = sys::count(|| (1..1000).for_each(&mut carry));
+            assert_eq!((calls, held), (0, 0), "{profile}, {header_extensions:?}");
+        }
     }
 }
 
