@@ -122,3 +122,34 @@ impl Clock {
 
 /// Times that a source is refilled for one measurement, the first of which is not counted.
 const CHUNKS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use srtp::Profile;
+
+    use super::*;
+
+    /// The others need features; they are checked just so whenever they are measured.
+    const IN_EVERY_BUILD: [Peer; 6] = [
+        Peer::Ours,
+        Peer::OursBatch,
+        Peer::OursPortable,
+        Peer::WebrtcSrtp,
+        Peer::RustCrypto,
+        Peer::Ring,
+    ];
+
+    #[test]
+    fn all_contestants_make_the_same_bytes() -> Result<()> {
+        for profile in Profile::COMMON {
+            for peer in IN_EVERY_BUILD.into_iter().filter(|peer| peer.knows(profile)) {
+                for (work, payload) in [(Work::Protect, 33), (Work::Open, 160)] {
+                    let case = Case { profile, work, payload };
+                    let taken = Entry::new(peer, case)?;
+                    ensure!(taken.is_ok(), "{peer} takes no part: {case:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -26,7 +26,7 @@ use std::fmt;
 pub use entry::{Clock, Entry};
 use packets::{BATCH, HEADER_LEN, Packet, Sessions};
 use serde::Serialize;
-use srtp::Profile;
+use srtp::{Backend, Profile};
 
 /// One question: how long does this take per packet?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub enum Peer {
     Ours,
     /// `srtp`, in batches of 32 sessions.
     OursBatch,
+    /// `srtp`, packet by packet, as it is on CPUs that it has no code of its own for.
+    OursPortable,
     /// `webrtc-srtp`.
     WebrtcSrtp,
     /// Debian's libsrtp.
@@ -89,9 +91,10 @@ pub enum Peer {
 
 impl Peer {
     /// All of them, ours first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ours,
         Self::OursBatch,
+        Self::OursPortable,
         Self::WebrtcSrtp,
         Self::Libsrtp,
         Self::RustCrypto,
@@ -105,6 +108,7 @@ impl Peer {
         match self {
             Self::Ours => "ours",
             Self::OursBatch => "ours, 32 at once",
+            Self::OursPortable => "ours, portable code",
             Self::WebrtcSrtp => "webrtc-srtp",
             Self::Libsrtp => "libsrtp",
             Self::RustCrypto => "RustCrypto",
@@ -130,8 +134,9 @@ impl Peer {
     /// Gets it ready for `case`.
     pub fn contestant(self, case: Case) -> Result<Box<dyn Contestant>, Absent> {
         match self {
-            Self::Ours => boxed(ours::OneByOne::new(case)),
+            Self::Ours => boxed(ours::OneByOne::new(case, Backend::detect())),
             Self::WebrtcSrtp => boxed(webrtc::WebrtcSrtp::new(case)),
+            Self::OursPortable => boxed(ours::OneByOne::new(case, Backend::Portable)),
             Self::OursBatch => boxed(ours::Batch::new(case)),
             #[cfg(feature = "libsrtp")]
             Self::Libsrtp => boxed(libsrtp::Libsrtp::new(case)),

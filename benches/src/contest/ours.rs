@@ -1,6 +1,8 @@
 //! Ours: packet by packet, and a batch at once.
 
-use srtp::{Policy, Receiver, Sender, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch};
+use srtp::{
+    Backend, Policy, Receiver, Sender, ToOpen, ToProtect, open_rtp_batch, protect_rtp_batch,
+};
 
 use super::packets::{BATCH, Packet};
 use super::{Absent, Case, Contestant, Work, keys};
@@ -13,8 +15,8 @@ pub(super) struct OneByOne {
 }
 
 impl OneByOne {
-    pub(super) fn new(case: Case) -> Result<Self, Absent> {
-        let (sender, receiver) = session(case, 0)?;
+    pub(super) fn new(case: Case, backend: Backend) -> Result<Self, Absent> {
+        let (sender, receiver) = session(case, 0, backend)?;
         Ok(Self { sender, receiver, work: case.work })
     }
 }
@@ -48,7 +50,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new(case: Case) -> Result<Self, Absent> {
-        let sessions = (0..BATCH).map(|number| session(case, number));
+        let sessions = (0..BATCH).map(|number| session(case, number, Backend::detect()));
         let (senders, receivers) = sessions.collect::<Result<_, _>>()?;
         Ok(Self { senders, receivers, work: case.work })
     }
@@ -91,10 +93,11 @@ fn shorten_or_extend(packets: &mut [Packet; BATCH], lens: [Option<usize>; BATCH]
     done
 }
 
-fn session(case: Case, number: usize) -> Result<(Sender, Receiver), Absent> {
-    let key = keys::master(case.profile, number);
+fn session(case: Case, number: usize, backend: Backend) -> Result<(Sender, Receiver), Absent> {
+    let (key, policy) =
+        (keys::master(case.profile, number), Policy { backend, ..Policy::default() });
     let absent = |_| Absent("our own session refuses its key");
-    let sender = Sender::new(&key, &Policy::default()).map_err(absent)?;
-    let receiver = Receiver::new(&key, &Policy::default()).map_err(absent)?;
+    let sender = Sender::new(&key, &policy).map_err(absent)?;
+    let receiver = Receiver::new(&key, &policy).map_err(absent)?;
     Ok((sender, receiver))
 }

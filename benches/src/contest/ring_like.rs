@@ -9,13 +9,14 @@ macro_rules! gcm_of {
             use srtp::PacketKind;
             use $library::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
+            use crate::contest::nonce::Salt;
             use crate::contest::packets::{BATCH, HEADER_LEN, Packet};
-            use crate::contest::{Absent, Case, Contestant, Work, keys, nonce};
+            use crate::contest::{Absent, Case, Contestant, Work, keys};
 
             /// The expanded key and the salt.
             pub(in crate::contest) struct Gcm {
                 key: LessSafeKey,
-                salt: [u8; 14],
+                salt: Salt,
                 work: Work,
             }
 
@@ -28,7 +29,7 @@ macro_rules! gcm_of {
                     };
                     let key = UnboundKey::new(algorithm, keys.dangerous_cipher_key())
                         .map_err(|_| Absent("the library refuses the key"))?;
-                    let (key, salt) = (LessSafeKey::new(key), *keys.dangerous_salt());
+                    let (key, salt) = (LessSafeKey::new(key), Salt::new(keys.dangerous_salt()));
                     Ok(Self { key, salt, work: case.work })
                 }
             }
@@ -37,7 +38,7 @@ macro_rules! gcm_of {
                 fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
                     let mut done = 0;
                     for packet in packets {
-                        let nonce = nonce::gcm(&self.salt, packet.ssrc(), packet.index);
+                        let nonce = self.salt.gcm(packet.ssrc(), packet.index);
                         let nonce = Nonce::assume_unique_for_key(nonce);
                         let (header, rest) = packet.bytes.split_at_mut(HEADER_LEN);
                         let (aad, len) = (Aad::from(&*header), packet.len - HEADER_LEN);

@@ -12,8 +12,9 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use srtp::PacketKind;
 
+use super::nonce::Salt;
 use super::packets::{BATCH, HEADER_LEN, Packet};
-use super::{Absent, Case, Contestant, Work, keys, nonce};
+use super::{Absent, Case, Contestant, Work, keys};
 
 /// The contestant for a case.
 pub(super) fn new(case: Case) -> Result<Box<dyn Contestant>, Absent> {
@@ -30,7 +31,7 @@ pub(super) fn new(case: Case) -> Result<Box<dyn Contestant>, Absent> {
 struct Counter<C> {
     cipher: C,
     hmac: Hmac<Sha1>,
-    salt: [u8; 14],
+    salt: Salt,
     tag_len: usize,
     work: Work,
 }
@@ -41,12 +42,12 @@ impl<C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Counter<C
         let refused = |_| Absent("RustCrypto refuses the key");
         let cipher = C::new_from_slice(keys.dangerous_cipher_key()).map_err(refused)?;
         let hmac = Hmac::new_from_slice(keys.dangerous_auth_key()).map_err(refused)?;
-        let (salt, tag_len) = (*keys.dangerous_salt(), case.profile.rtp_overhead());
+        let (salt, tag_len) = (Salt::new(keys.dangerous_salt()), case.profile.rtp_overhead());
         Ok(Self { cipher, hmac, salt, tag_len, work: case.work })
     }
 
     fn apply_keystream(&self, packet: &mut Packet, len: usize) {
-        let iv = nonce::counter(&self.salt, packet.ssrc(), packet.index);
+        let iv = self.salt.counter(packet.ssrc(), packet.index);
         CtrCore::<_, Ctr128BE>::inner_iv_init(&self.cipher, &iv.into())
             .apply_keystream_partial((&mut packet.bytes[HEADER_LEN..len]).into());
     }
@@ -86,7 +87,7 @@ impl<C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Contestan
 
 struct Gcm<C> {
     cipher: C,
-    salt: [u8; 14],
+    salt: Salt,
     work: Work,
 }
 
@@ -95,7 +96,7 @@ impl<C: KeyInit + AeadInOut<NonceSize = U12, TagSize = U16>> Gcm<C> {
         let keys = keys::session(case.profile, 0, PacketKind::Rtp);
         let cipher = C::new_from_slice(keys.dangerous_cipher_key())
             .map_err(|_| Absent("RustCrypto refuses the key"))?;
-        Ok(Self { cipher, salt: *keys.dangerous_salt(), work: case.work })
+        Ok(Self { cipher, salt: Salt::new(keys.dangerous_salt()), work: case.work })
     }
 }
 
@@ -103,7 +104,7 @@ impl<C: KeyInit + AeadInOut<NonceSize = U12, TagSize = U16>> Contestant for Gcm<
     fn work(&mut self, packets: &mut [Packet; BATCH]) -> usize {
         let mut done = 0;
         for packet in packets {
-            let nonce = nonce::gcm(&self.salt, packet.ssrc(), packet.index).into();
+            let nonce = self.salt.gcm(packet.ssrc(), packet.index).into();
             let (header, rest) = packet.bytes.split_at_mut(HEADER_LEN);
             let body_len = packet.len - HEADER_LEN;
             match self.work {

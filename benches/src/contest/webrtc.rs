@@ -24,7 +24,6 @@ impl WebrtcSrtp {
             Profile::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
             Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
             Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-            #[allow(unreachable_patterns, reason = "profiles that only we have")]
             _ => return Err(Absent("webrtc-srtp 0.17 does not have the profile")),
         };
         let (key, salt) = keys::master_bytes(case.profile, 0);

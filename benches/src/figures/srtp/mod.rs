@@ -19,13 +19,12 @@ use crate::contest::{Absent, Case, Clock, Entry, Peer, Work};
 use crate::mmsg::pin_to_core;
 use crate::report::{Quartiles, Verdict, finish};
 
-/// Profiles by name, because the figure measures those that there are.
-const PROFILES: [&str; 5] = [
-    "AES_CM_128_HMAC_SHA1_80",
-    "AES_CM_128_HMAC_SHA1_32",
-    "AES_256_CM_HMAC_SHA1_80",
-    "AEAD_AES_128_GCM",
-    "AEAD_AES_256_GCM",
+const PROFILES: [Profile; 5] = [
+    Profile::AesCm128HmacSha1_80,
+    Profile::AesCm128HmacSha1_32,
+    Profile::AesCm256HmacSha1_80,
+    Profile::AeadAes128Gcm,
+    Profile::AeadAes256Gcm,
 ];
 const PAYLOADS: [usize; 3] = [20, 160, 1200];
 const WORKS: [Work; 2] = [Work::Protect, Work::Open];
@@ -134,19 +133,14 @@ impl Contest {
 
 fn contests(absent: &mut Vec<AbsentRow>) -> Result<Vec<Contest>> {
     let mut contests = Vec::new();
-    for name in PROFILES {
-        let Some(profile) = Profile::from_name(name) else {
-            let reason = Absent("srtp does not have the profile");
-            absent.push(AbsentRow { profile: name, peer: Peer::Ours, reason });
-            continue;
-        };
+    for profile in PROFILES {
         for (work, payload) in WORKS.iter().flat_map(|work| iter::repeat(*work).zip(PAYLOADS)) {
             let case = Case { profile, work, payload };
             let mut entries = Vec::new();
             for peer in Peer::ALL.into_iter().filter(|peer| peer.knows(profile)) {
                 match Entry::new(peer, case)? {
                     Ok(entry) => entries.push(entry),
-                    Err(reason) => absent.push(AbsentRow { profile: name, peer, reason }),
+                    Err(reason) => absent.push(AbsentRow { profile: profile.name(), peer, reason }),
                 }
             }
             contests.push(Contest { case, entries });
@@ -165,24 +159,21 @@ fn show_absent(absent: &[AbsentRow]) {
 }
 
 /// The ratios: whose time over whose, in which profile, and the bound.
-const RATIOS: [(&str, Peer, Peer, f64); 6] = [
-    ("AES_CM_128_HMAC_SHA1_80", Peer::Ours, Peer::WebrtcSrtp, 0.65),
-    ("AES_CM_128_HMAC_SHA1_80", Peer::Ours, Peer::Libsrtp, 0.12),
-    ("AEAD_AES_128_GCM", Peer::Ours, Peer::WebrtcSrtp, 0.32),
-    ("AEAD_AES_128_GCM", Peer::Ours, Peer::Libsrtp, 0.18),
-    ("AES_CM_128_HMAC_SHA1_80", Peer::OursBatch, Peer::IpsecMb, 1.3),
-    ("AEAD_AES_128_GCM", Peer::OursBatch, Peer::Ring, 0.9),
+const RATIOS: [(Profile, Peer, Peer, f64); 6] = [
+    (Profile::AesCm128HmacSha1_80, Peer::Ours, Peer::WebrtcSrtp, 0.65),
+    (Profile::AesCm128HmacSha1_80, Peer::Ours, Peer::Libsrtp, 0.12),
+    (Profile::AeadAes128Gcm, Peer::Ours, Peer::WebrtcSrtp, 0.32),
+    (Profile::AeadAes128Gcm, Peer::Ours, Peer::Libsrtp, 0.18),
+    (Profile::AesCm128HmacSha1_80, Peer::OursBatch, Peer::IpsecMb, 1.3),
+    (Profile::AeadAes128Gcm, Peer::OursBatch, Peer::Ring, 0.9),
 ];
 
 fn ratios(contests: &[Contest], unmeasured: &mut Vec<String>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (profile, ours, theirs, target) in RATIOS {
         for work in WORKS {
-            let contest = contests.iter().find(|Contest { case, .. }| {
-                case.profile.name() == profile
-                    && case.work == work
-                    && case.payload == TARGET_PAYLOAD
-            });
+            let case = Case { profile, work, payload: TARGET_PAYLOAD };
+            let contest = contests.iter().find(|contest| contest.case == case);
             let figure = format!("{profile} {work}: {ours} / {theirs}");
             let pair = contest.and_then(|contest| contest.entry(ours).zip(contest.entry(theirs)));
             match pair {

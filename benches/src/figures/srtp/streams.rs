@@ -1,9 +1,11 @@
 //! What many streams cost: time per packet with 1 to 10,000 of them, and memory.
 //!
-//! Sessions with one stream each are visited in an order that no prefetcher guesses. With 10,000
-//! of them a packet's keys and window come from far away; how much of the time that is, is shown
-//! by visiting only 32 of the same 10,000, which then stay in the cache.
+//! Streams lie in sessions of their own, as a relay has them, or all in one, and are visited in an
+//! order that no prefetcher guesses. With 10,000 of them a packet's keys and window come from far
+//! away; how much of the time that is, is shown by visiting only 32 of the same 10,000, which then
+//! stay in the cache.
 
+use std::fmt;
 use std::process;
 use std::time::Instant;
 
@@ -16,12 +18,20 @@ use crate::contest::packets::{BATCH, Packet};
 use crate::contest::{Case, Clock, Work, keys};
 use crate::report::{Quartiles, Spread, Verdict};
 
-const COUNTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+const MOST: usize = 10_000;
+const COUNTS: [usize; 5] = [1, 10, 100, 1_000, MOST];
+const LINES: [(Profile, Layout); 3] = [
+    (Profile::AesCm128HmacSha1_80, Layout::Apart),
+    (Profile::AeadAes128Gcm, Layout::Apart),
+    (Profile::AeadAes128Gcm, Layout::Together),
+];
 const PROFILES: [Profile; 2] = [Profile::AesCm128HmacSha1_80, Profile::AeadAes128Gcm];
 const PAYLOAD: usize = 160;
+/// What "flat" allows for the noise of a shared machine.
+const FLAT: f64 = 1.1;
 /// Batches timed for one measurement.
 const TURNS: usize = 625;
-/// A round walks through all sessions with this step: prime, so it meets every one of them.
+/// A round walks through all streams with this step: prime, so it meets every one of them.
 const STEP: usize = 7_919;
 
 /// Everything measured of streams.
@@ -35,13 +45,23 @@ pub(super) struct Figures {
 #[derive(Serialize)]
 pub(super) struct Time {
     pub(super) profile: &'static str,
-    /// Sessions, of one stream each.
-    pub(super) sessions: usize,
+    pub(super) layout: Layout,
+    pub(super) streams: usize,
     /// How many of them have packets.
     pub(super) visited: usize,
     #[serde(flatten)]
     pub(super) ns: Quartiles,
     ns_by_round: Vec<f64>,
+}
+
+/// Where streams lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Layout {
+    /// Each in a session of its own, with a key of its own.
+    Apart,
+    /// All in one session, told apart by SSRC.
+    Together,
 }
 
 /// Resident bytes, what the allocator adds included.
@@ -72,11 +92,11 @@ impl Contest {
         }
         drop(held);
         let mut crowds = Vec::new();
-        for profile in PROFILES {
+        for (profile, layout) in LINES {
             for count in COUNTS {
-                crowds.push(Crowd::new(profile, count, count)?);
+                crowds.push(Crowd::new(profile, layout, count, count)?);
             }
-            crowds.push(Crowd::new(profile, COUNTS[COUNTS.len() - 1], BATCH)?);
+            crowds.push(Crowd::new(profile, layout, MOST, BATCH)?);
         }
         Ok(Self { crowds, memory })
     }
@@ -88,7 +108,8 @@ impl Contest {
     pub(super) fn figures(self) -> Result<Figures> {
         let time = self.crowds.into_iter().map(|crowd| Time {
             profile: crowd.profile.name(),
-            sessions: crowd.senders.len(),
+            layout: crowd.layout,
+            streams: crowd.sent.len(),
             visited: crowd.visited,
             ns: Quartiles::of(&crowd.rounds),
             ns_by_round: crowd.rounds,
@@ -97,21 +118,31 @@ impl Contest {
     }
 }
 
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Apart => "in sessions of their own",
+            Self::Together => "in one session",
+        })
+    }
+}
+
 impl Figures {
-    /// Flat but for cache misses: as many sessions, of which as few are busy as one batch has
-    /// packets, take no longer than one session. And the memory of a stream.
+    /// Flat but for cache misses: among 10,000 streams, of which no more are busy than one batch
+    /// has packets, a packet takes as long as with one stream. And the memory of a stream.
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        for profile in PROFILES.map(Profile::name) {
-            let of = |sessions, visited| {
-                self.time.iter().find(|time| {
-                    (time.profile, time.sessions, time.visited) == (profile, sessions, visited)
-                })
+        for (profile, layout) in LINES {
+            let of = |streams, visited| {
+                let wanted = (profile.name(), layout, streams, visited);
+                self.time
+                    .iter()
+                    .find(|time| (time.profile, time.layout, time.streams, time.visited) == wanted)
             };
-            if let (Some(one), Some(many)) = (of(1, 1), of(10_000, BATCH)) {
+            if let (Some(one), Some(many)) = (of(1, 1), of(MOST, BATCH)) {
                 let ratio = Quartiles::ratio(&many.ns_by_round, &one.ns_by_round).median;
-                let figure = format!("{profile}: 10,000 sessions, 32 of them busy / 1 session");
-                verdicts.push(Verdict::at_most(figure, ratio, 1.1));
+                let figure = format!("{profile}: 10,000 streams {layout}, 32 of them busy / 1");
+                verdicts.push(Verdict::at_most(figure, ratio, FLAT));
             }
         }
         for Memory { profile, further_stream, .. } in &self.memory {
@@ -122,27 +153,41 @@ impl Figures {
     }
 }
 
-/// A number of sessions, and the packets that each has sent.
+/// A number of streams, and the packets that each has sent.
 struct Crowd {
     profile: Profile,
+    layout: Layout,
     senders: Vec<Sender>,
     sent: Vec<u64>,
-    /// Sessions that have packets, evenly spread over all.
+    /// Streams that have packets, evenly spread over all.
     visited: usize,
     next: usize,
     rounds: Vec<f64>,
 }
 
 impl Crowd {
-    fn new(profile: Profile, count: usize, visited: usize) -> Result<Self> {
-        let sender = |session| Sender::new(&keys::master(profile, session), &Policy::default());
-        let senders = (0..count).map(sender).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { profile, senders, sent: vec![0; count], visited, next: 0, rounds: Vec::new() })
+    fn new(profile: Profile, layout: Layout, count: usize, visited: usize) -> Result<Self> {
+        let sessions = match layout {
+            Layout::Apart => count,
+            Layout::Together => 1,
+        };
+        let policy = Policy { max_streams: count, ..Policy::default() };
+        let sender = |session| Sender::new(&keys::master(profile, session), &policy);
+        let senders = (0..sessions).map(sender).collect::<Result<Vec<_>, _>>()?;
+        let (sent, rounds) = (vec![0; count], Vec::new());
+        let mut crowd = Self { profile, layout, senders, sent, visited, next: 0, rounds };
+        // Streams come into being with their first packet, whether they are visited or not.
+        let mut packet = Packet::empty();
+        for stream in 0..count {
+            crowd.begin(&mut packet, stream);
+            crowd.senders[stream % sessions].protect_rtp(&mut packet.bytes, packet.len)?;
+        }
+        Ok(crowd)
     }
 
     fn measure(&mut self, packets: &mut [Packet; BATCH], clock: Clock) -> Result<()> {
         let mut times = Vec::with_capacity(TURNS);
-        // Once round all sessions first: streams are made, and caches hold what they can.
+        // Once round all of them first, so that caches hold what they can.
         let warm = self.visited.div_ceil(BATCH).max(16);
         for turn in 0..warm + TURNS {
             self.load(packets);
@@ -159,19 +204,27 @@ impl Crowd {
     }
 
     fn load(&mut self, packets: &mut [Packet; BATCH]) {
-        let case = Case { profile: self.profile, work: Work::Protect, payload: PAYLOAD };
         for packet in packets {
-            let session = self.next % self.visited * (self.senders.len() / self.visited);
-            packet.begin(session, self.sent[session], case.plain_len());
-            self.sent[session] += 1;
+            let stream = self.next % self.visited * (self.sent.len() / self.visited);
+            self.begin(packet, stream);
             self.next += STEP;
         }
+    }
+
+    fn begin(&mut self, packet: &mut Packet, stream: usize) {
+        let case = Case { profile: self.profile, work: Work::Protect, payload: PAYLOAD };
+        packet.begin(stream, self.sent[stream], case.plain_len());
+        self.sent[stream] += 1;
     }
 
     fn protect(&mut self, packets: &mut [Packet]) -> usize {
         let mut done = 0;
         for packet in packets {
-            let sealed = self.senders[packet.session].protect_rtp(&mut packet.bytes, packet.len);
+            let session = match self.layout {
+                Layout::Apart => packet.session,
+                Layout::Together => 0,
+            };
+            let sealed = self.senders[session].protect_rtp(&mut packet.bytes, packet.len);
             done += usize::from(sealed.is_ok());
         }
         done

@@ -1,5 +1,7 @@
 //! The figures as tables, for a terminal or for `docs/decisions.md`.
 
+use srtp::Profile;
+
 use super::{Figures, PAYLOADS, PROFILES, Row, TARGET_PAYLOAD, WORKS};
 use crate::contest::{Peer, Work};
 use crate::figures::Tables;
@@ -36,11 +38,11 @@ fn plain(figures: &Figures) {
         }
     }
     println!(
-        "\nsessions (of them busy): ns per packet, protecting {TARGET_PAYLOAD} bytes one by one"
+        "\nstreams (of them busy): ns per packet, protecting {TARGET_PAYLOAD} bytes one by one"
     );
     for time in &figures.streams.time {
-        let (ns, sessions) = (time.ns, format!("{} ({})", time.sessions, time.visited));
-        println!("  {:<24}{sessions:>16} {:>8.1}", time.profile, ns.median);
+        let (ns, streams) = (time.ns, format!("{} ({})", time.streams, time.visited));
+        println!("  {:<24} {:<24} {streams:>13} {:>8.1}", time.profile, time.layout, ns.median);
     }
     for memory in &figures.streams.memory {
         println!(
@@ -54,7 +56,7 @@ fn plain(figures: &Figures) {
 fn markdown(figures: &Figures) {
     println!(
         "\n| ns per packet, protect / open, {TARGET_PAYLOAD} bytes | {} |",
-        PROFILES.join(" | ")
+        PROFILES.map(Profile::name).join(" | ")
     );
     println!("|---|{}", "---|".repeat(PROFILES.len()));
     for peer in Peer::ALL {
@@ -74,14 +76,14 @@ fn markdown(figures: &Figures) {
     println!();
 }
 
-fn cell<'f>(
-    figures: &'f Figures,
-    profile: &str,
+fn cell(
+    figures: &Figures,
+    profile: Profile,
     work: Work,
     payload: usize,
     peer: Peer,
-) -> Option<&'f Row> {
+) -> Option<&Row> {
     figures.cases.iter().find(|row| {
-        (row.profile, row.work, row.payload, row.peer) == (profile, work, payload, peer)
+        (row.profile, row.work, row.payload, row.peer) == (profile.name(), work, payload, peer)
     })
 }
