@@ -85,3 +85,23 @@ fn iv(id: PacketId, header: &[u8]) -> [u8; BLOCK_LEN] {
 }
 
 const BLOCK_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PacketIndex;
+
+    /// RFC 3711 appendix B.1 for SRTP; for SRTCP there is no vector, only section 4.1.2.3.
+    #[test]
+    fn ivs_are_laid_out_as_rfc_3711_says() {
+        let header = 0x806e_5cba_5068_1de5_5c62_1599_u128 << 32;
+        let id = PacketId::rtp(0x5c62_1599, PacketIndex::new(0xd462_564a, 0x5cba));
+        let expected = 0x006e_5cba_5068_1de5_5c62_1599_d462_564a_u128;
+        assert_eq!(iv(id, &header.to_be_bytes()[..12]), expected.to_be_bytes());
+
+        let header = 0x81c8_000d_4d61_7273_u64.to_be_bytes();
+        let id = PacketId::rtcp(0x4d61_7273, 0x8000_05d4);
+        let expected = 0x0000_0000_8000_05d4_81c8_000d_4d61_7273_u128;
+        assert_eq!(iv(id, &header), expected.to_be_bytes());
+    }
+}
