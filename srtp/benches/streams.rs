@@ -69,7 +69,6 @@ struct Turn {
 
 impl Turn {
     fn new(packets: usize, ssrcs: usize) -> Self {
-        let packets = packets.max(LEAST);
         Self { packets: vec![[0x5a; _]; packets], next: vec![PacketIndex::new(0, 0); ssrcs] }
     }
 
@@ -132,8 +131,6 @@ fn key() -> MasterKey {
 }
 
 const PLAIN_LEN: usize = 172;
-/// Packets per reading of the clock, so that the clock is not what is measured.
-const LEAST: usize = 128;
 const SHAPES: [usize; 5] = [1, 10, 100, 1000, 10_000];
 
 criterion_group!(benches, protect, open);

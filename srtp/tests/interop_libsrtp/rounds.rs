@@ -1,12 +1,13 @@
 //! Rounds that are told, not counted: failover and late joining, both ways.
 
-use srtp::{PacketIndex, PacketKind, Policy, Profile};
+use srtp::{PacketIndex, PacketKind, Profile};
 
 use crate::{
     Theirs, profiles,
     scenario::{
         Endpoint, Keys, Ours,
         packets::{Random, rtp_packet},
+        policy,
     },
     session,
     sys::Direction,
@@ -58,7 +59,7 @@ fn take_over(profile: Profile, roc: u32) {
 
 /// Ends that go on with a stream that others have sent and heard up to the packet before `FIRST`.
 fn pair(keys: &Keys, roc: u32) -> (Ours, Theirs) {
-    let mut ours = Ours::new(keys, &Policy::default());
+    let mut ours = Ours::new(keys, &policy(1));
     ours.sender.resume(SSRC, PacketIndex::new(roc, FIRST - 1)).expect("goes forward");
     ours.receiver.expect_roc(SSRC, roc);
     let told = || {
@@ -66,7 +67,7 @@ fn pair(keys: &Keys, roc: u32) -> (Ours, Theirs) {
         session.set_roc(SSRC, roc).expect("a stream of its own");
         session
     };
-    (ours, Theirs { outbound: told(), inbound: told(), opens_reports: true })
+    (ours, Theirs::new(told(), told(), keys))
 }
 
 const SSRC: u32 = 0x8000_0001;

@@ -204,7 +204,10 @@ impl Call<'_> {
             self.tally.wrapped();
         }
         source.next = next;
-        let plain = rtp_packet(index as u16, source.ssrc, &mut self.random);
+        let mut plain = rtp_packet(index as u16, source.ssrc, &mut self.random);
+        while !self.peers.theirs.takes(&plain) {
+            plain = rtp_packet(index as u16, source.ssrc, &mut self.random);
+        }
         let expected = source.sent.judge(index);
         let Some(protected) = self.peers.protect_media(&plain, &expected) else {
             self.tally.not_sent();

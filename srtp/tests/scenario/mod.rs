@@ -22,7 +22,7 @@ use srtp::PacketKind;
 
 pub(crate) use call::carry_call;
 pub(crate) use keys::Keys;
-pub(crate) use ours::Ours;
+pub(crate) use ours::{Ours, policy};
 
 /// One end of a call, which protects under the call's keys and opens under the same.
 pub(crate) trait Endpoint {
@@ -31,6 +31,11 @@ pub(crate) trait Endpoint {
 
     /// Protects under the call's key of this number from the next packet on.
     fn switch_to(&mut self, key: usize);
+
+    /// Whether it protects RTP packets like this one. If not, it isn't asked to.
+    fn takes(&self, _plain: &[u8]) -> bool {
+        true
+    }
 
     /// Whether it refuses to protect two packets under one index. If not, it isn't asked to.
     fn guards_indexes(&self) -> bool {
