@@ -13,6 +13,8 @@ endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
+# Flags of the SRTP figure: `make bench-srtp FLAGS=--markdown`.
+FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
@@ -44,7 +46,7 @@ bench: ## figures against peers measured in the same run, as ratios
 
 bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
-	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- srtp
+	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- srtp $(FLAGS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@scripts/install-packages $(DEMO_PACKAGES)
