@@ -16,7 +16,7 @@ use super::{
     elements::{Elements, Form},
 };
 use crate::{
-    MasterKey, SessionKeys,
+    Backend, MasterKey, SessionKeys,
     profile::CipherKind,
     rtp,
     transform::{AesCm, F8, Keystream, Null, PacketId},
@@ -38,7 +38,9 @@ impl ElementCipher {
     pub(super) fn derive(master: &MasterKey, ids: ExtensionIds) -> Self {
         let keys = SessionKeys::derive_for_header_extensions(master);
         let cipher = match keys.profile().cipher_kind() {
-            CipherKind::CounterMode | CipherKind::Gcm => Cipher::AesCm(AesCm::new(&keys)),
+            CipherKind::CounterMode | CipherKind::Gcm => {
+                Cipher::AesCm(AesCm::new(&keys, Backend::Portable))
+            }
             CipherKind::F8 => Cipher::F8(F8::new(&keys)),
             CipherKind::Null => Cipher::Null(Null),
         };

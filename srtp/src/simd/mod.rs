@@ -10,6 +10,8 @@
 #![allow(dead_code, unused_imports, reason = "the kernels that use these come next")]
 
 mod aes_key;
+pub(crate) mod ctr;
+pub(crate) mod sha1;
 
 pub(crate) use aes_key::AesKey;
 

@@ -9,7 +9,9 @@ use ctr::{
 use zeroize::Zeroize;
 
 use super::{Keystream, PacketId};
-use crate::{SessionKeys, session_keys::MAX_SALT_LEN};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{self, AesKey, Avx512};
+use crate::{Backend, SessionKeys, session_keys::MAX_SALT_LEN};
 
 /// AES in counter mode, of any key length.
 pub(crate) struct AesCm {
@@ -18,8 +20,14 @@ pub(crate) struct AesCm {
 }
 
 impl AesCm {
-    pub(crate) fn new(keys: &SessionKeys) -> Self {
-        Self { cipher: Aes::new(keys.dangerous_cipher_key()), salt: *keys.dangerous_salt() }
+    pub(crate) fn new(keys: &SessionKeys, backend: Backend) -> Self {
+        let cipher = Aes::with_backend(keys.dangerous_cipher_key(), backend);
+        Self { cipher, salt: *keys.dangerous_salt() }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_avx512(&self) -> bool {
+        matches!(self.cipher, Aes::Avx512(..))
     }
 
     /// `IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16)`; the last 16 bits count blocks.
@@ -57,6 +65,9 @@ pub(crate) enum Aes {
     Aes128(Aes128Enc),
     Aes192(Aes192Enc),
     Aes256(Aes256Enc),
+    /// Of any length.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512, AesKey),
 }
 
 impl Aes {
@@ -70,12 +81,26 @@ impl Aes {
         }
     }
 
+    /// The same, for an implementation that takes longer to be ready and less per packet.
+    pub(crate) fn with_backend(key: &[u8], backend: Backend) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if backend == Backend::Avx512
+            && let Some(cpu) = Avx512::detect()
+            && let Some(key) = AesKey::new(cpu, key)
+        {
+            return Self::Avx512(cpu, key);
+        }
+        Self::new(key)
+    }
+
     /// XORs `data` with the keystream that begins at `iv`.
     pub(crate) fn apply_keystream(&self, iv: [u8; 16], data: &mut [u8]) {
         match self {
             Self::Aes128(aes) => apply_keystream(aes, iv, data),
             Self::Aes192(aes) => apply_keystream(aes, iv, data),
             Self::Aes256(aes) => apply_keystream(aes, iv, data),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(cpu, key) => simd::ctr::apply_keystream(*cpu, key, iv, data),
         }
     }
 }

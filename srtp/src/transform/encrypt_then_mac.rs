@@ -33,7 +33,7 @@ impl<K: Keystream> EncryptThenMac<K> {
         Self { keystream, hmac, tag_len }
     }
 
-    fn apply_keystream(&self, id: PacketId, message: &mut [u8], header_len: usize) {
+    pub(super) fn apply_keystream(&self, id: PacketId, message: &mut [u8], header_len: usize) {
         let (header, body) = message.split_at_mut(header_len);
         self.keystream.apply(id, header, body);
     }
@@ -55,6 +55,14 @@ impl<K: Keystream> EncryptThenMac<K> {
             return Err(Refusal::AuthenticationFailed);
         }
         Ok(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl EncryptThenMac<super::AesCm> {
+    /// Whether its HMACs are to go side by side with others': asked of its backend.
+    pub(super) fn shares_lanes(&self) -> bool {
+        self.tag_len > 0 && self.keystream.is_avx512()
     }
 }
 

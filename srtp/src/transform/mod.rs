@@ -16,6 +16,7 @@ mod f8;
 mod gmac;
 mod hmac_sha1;
 mod null;
+mod together;
 
 pub(crate) use aead::Aead;
 pub(crate) use aes_cm::{Aes, AesCm};
@@ -24,6 +25,7 @@ pub(crate) use f8::F8;
 pub(crate) use gmac::Gmac;
 pub(crate) use hmac_sha1::HmacSha1;
 pub(crate) use null::Null;
+pub(crate) use together::{open_all, seal_all};
 
 use crate::{
     Backend, PacketIndex, PacketKind, Profile, Refusal, SessionKeys, SessionParameters,
@@ -74,16 +76,18 @@ impl Cipher {
         keys: &SessionKeys,
         kind: PacketKind,
         parameters: SessionParameters,
-        _backend: Backend,
+        backend: Backend,
     ) -> Self {
         let profile = keys.profile();
+        // SRTCP's cipher lives for one packet: its key is expanded the cheapest way.
+        let backend = if kind == PacketKind::Rtp { backend } else { Backend::Portable };
         let hmac = || HmacSha1::new(keys.dangerous_auth_key());
         let tag_len = parameters.tag_len(profile, kind);
         match (profile.cipher_kind(), parameters.encryption(profile, kind)) {
             (CipherKind::Gcm, Encryption::LeftOut) => Self::Gmac(Gmac::new(keys)),
             (CipherKind::Gcm, _) => Self::Aead(Aead::new(keys)),
             (CipherKind::CounterMode, Encryption::InForce) => {
-                Self::AesCm(EncryptThenMac::new(AesCm::new(keys), hmac(), tag_len))
+                Self::AesCm(EncryptThenMac::new(AesCm::new(keys, backend), hmac(), tag_len))
             }
             (CipherKind::F8, Encryption::InForce) => {
                 Self::F8(EncryptThenMac::new(F8::new(keys), hmac(), tag_len))
@@ -137,20 +141,6 @@ impl OpenJob<'_> {
             0 => transform.open(self.id, self.message, self.header_len, self.tag),
             csrc_len => transform.open_with_csrcs(self.id, self.message, csrc_len, self.tag),
         });
-    }
-}
-
-/// Seals many packets.
-pub(crate) fn seal_all(jobs: &mut [SealJob<'_>]) {
-    for job in jobs {
-        job.seal();
-    }
-}
-
-/// Opens many packets.
-pub(crate) fn open_all(jobs: &mut [OpenJob<'_>]) {
-    for job in jobs {
-        job.open_in_place();
     }
 }
 
