@@ -18,12 +18,12 @@ pub(crate) struct HmacSha1 {
 }
 
 impl HmacSha1 {
-    pub(super) fn new(key: &[u8; AUTH_KEY_LEN]) -> Self {
+    pub(crate) fn new(key: &[u8; AUTH_KEY_LEN]) -> Self {
         Self { inner: pad_state(key, 0x36), outer: pad_state(key, 0x5c) }
     }
 
     /// The MAC of `message ‖ word`.
-    pub(super) fn mac(&self, message: &[u8], word: [u8; 4]) -> [u8; DIGEST_LEN] {
+    pub(crate) fn mac(&self, message: &[u8], word: [u8; 4]) -> [u8; DIGEST_LEN] {
         let mut state = self.inner;
         let (blocks, rest) = message.as_chunks::<BLOCK_LEN>();
         compress(&mut state, blocks);
