@@ -27,6 +27,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Profiles
+//!
+//! [`Profile::ALL`] has every profile in use, [`Profile::COMMON`] those that nearly every peer
+//! has. Some lack what is expected of SRTP: the NULL cipher hides nothing. Such a profile has a
+//! [`Weakness`], and a direction under it is refused unless [`Policy::accepted`] names that
+//! weakness, because a downgrade of the signalling looks just like a peer that wants it.
+//!
+//! ```
+//! use srtp::{MasterKey, Policy, Profile, Sender, Unsuitable, Weakness, Weaknesses};
+//!
+//! let key = MasterKey::from_concatenated(Profile::NullHmacSha1_80, &[7; 30])?;
+//! let refused = Sender::new(&key, &Policy::default()).err();
+//! assert_eq!(refused, Some(Unsuitable::NotAccepted(Weakness::NullCipher)));
+//!
+//! let accepted = Weaknesses::NONE.with(Weakness::NullCipher);
+//! Sender::new(&key, &Policy { accepted, ..Policy::default() })?;
+//! # Ok::<(), srtp::Unsuitable>(())
+//! ```
+//!
 //! # Header extensions
 //!
 //! SRTP authenticates RTP's header but leaves it readable. [`Policy::header_extensions`] hides
