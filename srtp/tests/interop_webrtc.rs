@@ -63,6 +63,24 @@ fn webrtc_opens_an_unauthenticated_report_and_we_do_not() {
     );
 }
 
+/// Why no bit turns one of the scenario's sources into another: for webrtc-srtp the window of a
+/// source begins where its first packet says, genuine or not. RFC 3711 section 3.3 has the replay
+/// list updated only after authentication.
+#[test]
+fn a_forged_first_packet_shuts_a_source_out_of_webrtc_and_not_of_ours() {
+    let profile = Profile::AeadAes128Gcm;
+    let (mut ours, mut theirs) = (ours(profile, 1), theirs(profile));
+    let plain = rtp_packet(10, 9, &mut Random(5));
+    let genuine = ours.protect(PacketKind::Rtp, &plain).expect("protects");
+    let mut forged = genuine.clone();
+    forged[2..4].copy_from_slice(&20_000u16.to_be_bytes());
+    assert_eq!(ours.open(PacketKind::Rtp, &forged), Err(Refused::NotAuthentic));
+    assert_eq!(theirs.open(PacketKind::Rtp, &forged), Err(Refused::NotAuthentic));
+    assert_eq!(ours.open(PacketKind::Rtp, &genuine), Ok(plain));
+    let opened = theirs.open(PacketKind::Rtp, &genuine);
+    assert_eq!(opened, Err(Refused::Stale), "repaired: the sources may have any SSRC");
+}
+
 fn ours(profile: Profile, seed: u64) -> Ours {
     Ours::new(&Keys::without_mki(profile), &policy(seed))
 }

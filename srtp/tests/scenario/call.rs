@@ -19,7 +19,7 @@ pub(crate) fn carry_call(ours: &mut Ours, theirs: &mut dyn Endpoint, seed: u64) 
     let mut call = Call { peers, random, tally, sources: Vec::new(), key: 0 };
     for step in 0..STEPS {
         call.peers.step = step;
-        if step.is_multiple_of(STEPS_PER_JOINING) && call.sources.len() < MOST_SOURCES {
+        if step.is_multiple_of(STEPS_PER_JOINING) && call.sources.len() < SSRCS.len() {
             call.join();
         }
         if step % STEPS_PER_KEY == STEPS_PER_KEY - 1 {
@@ -58,7 +58,7 @@ impl Call<'_> {
     /// only assume, and it assumes 0.
     fn join(&mut self) {
         let at = self.sources.len();
-        let ssrc = 0xffff_fffe_u32.wrapping_add(at as u32);
+        let ssrc = SSRCS[at];
         let reporter = if at.is_multiple_of(2) {
             Reporter::Ours
         } else {
@@ -266,7 +266,9 @@ fn alterable(flight: &Flight) -> Vec<usize> {
     }
 }
 
-const STEPS: usize = 500;
+const STEPS: usize = 350;
 const STEPS_PER_KEY: usize = 25;
 const STEPS_PER_JOINING: usize = 40;
-const MOST_SOURCES: usize = 4;
+/// Of no two does a changed bit make one the other: webrtc-srtp lets a packet that isn't authentic
+/// begin the window of a source to come.
+const SSRCS: [u32; 4] = [0xffff_fffe, 0x0000_0001, 0xcafe_babe, 0x1234_5678];
