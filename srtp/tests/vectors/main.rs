@@ -9,7 +9,9 @@
 mod mki;
 mod rfc3711;
 mod rfc6188;
+mod rfc6904;
 mod rfc7714;
+mod rfc9335;
 
 use srtp::{Backend, MasterKey, PacketKind, Policy, Profile, Sender, SessionKeys};
 
