@@ -6,6 +6,7 @@
 )]
 
 mod aes_192;
+mod batches;
 mod header_extensions;
 mod rounds;
 #[path = "../scenario/mod.rs"]
