@@ -6,9 +6,9 @@
 //! nearly every packet is under it.
 
 use crate::{
-    Backend, HeaderExtensions, KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind,
-    Profile, SessionKeys, SessionParameters, Unsuitable, header_extension::HeaderProtection,
-    lifetime::Usage, transform::Cipher,
+    KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile, SessionKeys,
+    Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
+    transform::Cipher,
 };
 
 /// The most keys that a direction holds at a time.
@@ -41,7 +41,7 @@ pub(crate) struct Key {
     /// SRTCP comes every few seconds: its key schedule is expanded per packet (0.2 µs) rather
     /// than kept, which saves some 800 bytes per direction.
     rtcp_keys: SessionKeys,
-    backend: Backend,
+    terms: Terms,
     pub(crate) mki: Mki,
     pub(crate) usage: Usage,
 }
@@ -54,8 +54,7 @@ impl KeyRing {
     /// Adds a key beside those that are there.
     pub(crate) fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
         self.check(key)?;
-        let (backend, extensions) = (self.current.backend, self.current.header_extensions());
-        self.others.push(Key::derive(key, backend, extensions));
+        self.others.push(Key::derive(key, self.current.terms));
         Ok(())
     }
 
@@ -145,46 +144,38 @@ impl KeyRing {
 }
 
 impl Key {
-    pub(crate) fn derive(
-        key: &KeyParameters<'_>,
-        backend: Backend,
-        extensions: HeaderExtensions,
-    ) -> Self {
+    pub(crate) fn derive(key: &KeyParameters<'_>, terms: Terms) -> Self {
         let derive = |kind| SessionKeys::derive(key.master, kind);
         let (rtp, rtcp) = (derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
-        let protection = HeaderProtection::derive(extensions, key.master);
-        let derived = Self::from_session_keys(&rtp, rtcp, backend, protection);
+        let protection = HeaderProtection::derive(terms.header_extensions, key.master);
+        let derived = Self::from_session_keys(&rtp, rtcp, terms, protection);
         Self { mki: key.mki.clone(), usage: Usage::new(key.lifetimes), ..derived }
     }
 
     pub(crate) fn from_session_keys(
         rtp: &SessionKeys,
         rtcp: SessionKeys,
-        backend: Backend,
+        terms: Terms,
         header_protection: Option<Box<HeaderProtection>>,
     ) -> Self {
         Self {
-            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, SessionParameters::default(), backend),
+            rtp_cipher: Cipher::new(rtp, PacketKind::Rtp, terms.parameters, terms.backend),
             header_protection,
             rtcp_keys: rtcp,
             mki: Mki::none(),
             usage: Usage::new(Lifetimes::MAX),
-            backend,
+            terms,
         }
     }
 
     /// The cipher of SRTCP, made for one packet.
     pub(crate) fn rtcp_cipher(&self) -> Cipher {
-        Cipher::new(&self.rtcp_keys, PacketKind::Rtcp, SessionParameters::default(), self.backend)
+        let Terms { parameters, backend, .. } = self.terms;
+        Cipher::new(&self.rtcp_keys, PacketKind::Rtcp, parameters, backend)
     }
 
     pub(crate) fn profile(&self) -> Profile {
         self.rtcp_keys.profile()
-    }
-
-    fn header_extensions(&self) -> HeaderExtensions {
-        let protection = self.header_protection.as_ref();
-        protection.map_or(HeaderExtensions::Clear, |protection| protection.extensions())
     }
 
     fn status(&self) -> KeyStatus<'_> {

@@ -4,7 +4,7 @@
 //! Fixed when a direction is built. Sizes out of range are brought into range rather than
 //! refused, because each has exactly one sensible nearest value.
 
-use crate::{Backend, HeaderExtensions, Unsuitable, Weakness, Weaknesses};
+use crate::{Backend, HeaderExtensions, Profile, SessionParameters, Unsuitable, Weaknesses};
 
 /// How one direction of a session behaves. `Policy::default()` is right for most calls.
 #[derive(Clone, Debug)]
@@ -16,13 +16,23 @@ pub struct Policy {
     /// silent retires: it may come back, above its highest index. 1,024 retire; after that new
     /// ones are refused, because forgetting a stream would forget which indexes it has used.
     pub max_streams: usize,
-    /// What this direction may lack. Anything else that has a [`Weakness`] is refused when the
+    /// What this direction may lack. Anything else that has a [`Weakness`](crate::Weakness) is refused when the
     /// direction is built; none by default.
     pub accepted: Weaknesses,
+    /// What the peers have agreed to leave out (RFC 4568 section 6.3): nothing by default.
+    pub parameters: SessionParameters,
     /// What computes: the fastest that this CPU has, by default.
     pub backend: Backend,
     /// Who can read RTP header extensions: by default everyone. Both sides must agree.
     pub header_extensions: HeaderExtensions,
+}
+
+/// What holds for every key of a direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) parameters: SessionParameters,
+    pub(crate) header_extensions: HeaderExtensions,
+    pub(crate) backend: Backend,
 }
 
 impl Default for Policy {
@@ -31,6 +41,7 @@ impl Default for Policy {
             replay_window: 1024,
             max_streams: 16,
             accepted: Weaknesses::NONE,
+            parameters: SessionParameters::default(),
             backend: Backend::detect(),
             header_extensions: HeaderExtensions::Clear,
         }
@@ -38,15 +49,19 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether everything in `weaknesses` is accepted.
-    pub(crate) fn check(
-        &self,
-        weaknesses: impl IntoIterator<Item = Weakness>,
-    ) -> Result<(), Unsuitable> {
-        match weaknesses.into_iter().find(|weakness| !self.accepted.contains(*weakness)) {
+    /// Whether what `profile` and the session parameters lack is accepted, and they fit together.
+    pub(crate) fn check(&self, profile: Profile) -> Result<(), Unsuitable> {
+        self.parameters.check(profile)?;
+        let lacking = profile.weakness().into_iter().chain(self.parameters.weaknesses());
+        match lacking.into_iter().find(|weakness| !self.accepted.contains(*weakness)) {
             Some(weakness) => Err(Unsuitable::NotAccepted(weakness)),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        let &Self { parameters, header_extensions, backend, .. } = self;
+        Terms { parameters, header_extensions, backend }
     }
 
     pub(crate) fn window_bits(&self) -> usize {

@@ -63,8 +63,8 @@ impl Receiver {
     /// A receiver under `key`: a `&MasterKey`, or [`KeyParameters`] with MKI and lifetimes.
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
         let key = key.into();
-        policy.check(key.master.profile().weakness())?;
-        Ok(Self::with_key(Key::derive(&key, policy.backend, policy.header_extensions), policy))
+        policy.check(key.master.profile())?;
+        Ok(Self::with_key(Key::derive(&key, policy.terms()), policy))
     }
 
     /// A receiver with session keys as given, both of one profile; weaknesses are not asked about.
@@ -74,15 +74,14 @@ impl Receiver {
         rtcp: SessionKeys,
         policy: &Policy,
     ) -> Result<Self, Unsuitable> {
+        policy.parameters.check(rtcp.profile())?;
         let protection = HeaderProtection::without_master(policy.header_extensions)?;
-        let key = Key::from_session_keys(rtp, rtcp, policy.backend, protection);
+        let key = Key::from_session_keys(rtp, rtcp, policy.terms(), protection);
         Ok(Self::with_key(key, policy))
     }
 
     fn with_key(key: Key, policy: &Policy) -> Self {
-        let trailer = |kind| {
-            Trailer::new(key.profile(), kind, key.mki.len(), crate::SessionParameters::default())
-        };
+        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len(), policy.parameters);
         Self {
             rtp_trailer: trailer(PacketKind::Rtp),
             rtcp_trailer: trailer(PacketKind::Rtcp),

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use srtp::{
     KeyParameters, KeyState, Lifetimes, Malformed, MasterKey, Opened, PacketIndex, PacketKind,
-    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys, Unsuitable, Weakness,
-    Weaknesses,
+    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys, SessionParameters, Unsuitable,
+    Weakness, Weaknesses,
 };
 
 #[test]
@@ -323,6 +323,49 @@ fn a_weak_profile_needs_a_policy_that_accepts_it() {
             let accepted = Weaknesses::NONE.with(accepted);
             let policy = Policy { accepted, ..Policy::default() };
             assert_eq!(Sender::new(&key, &policy).is_ok(), is_fit, "{profile}");
+        }
+    }
+}
+
+#[test]
+fn what_was_agreed_to_be_left_out_is_left_out_and_only_if_policy_accepts_it() {
+    let left_out = [
+        SessionParameters { unencrypted_rtp: true, ..SessionParameters::default() },
+        SessionParameters { unencrypted_rtcp: true, ..SessionParameters::default() },
+        SessionParameters { unauthenticated_rtp: true, ..SessionParameters::default() },
+    ];
+    for profile in Profile::ALL {
+        for parameters in left_out {
+            let policy = Policy { parameters, ..Policy::default() };
+            let refused = Sender::new(&key(profile), &policy).map(|_| ());
+            if profile.is_aead() && !parameters.unencrypted_rtcp {
+                assert_eq!(refused, Err(Unsuitable::SessionParameters { profile }));
+                continue;
+            }
+            assert!(matches!(refused, Err(Unsuitable::NotAccepted(_))), "{profile}");
+            let (mut sender, mut receiver) = pair(profile, &policy);
+            let sealed = sender.protect(7);
+            let is_clear = sealed[HEADER_LEN..PLAIN_LEN] == [0x5a; PLAIN_LEN - HEADER_LEN];
+            let null = profile.weakness() == Some(Weakness::NullCipher);
+            assert_eq!(is_clear, parameters.unencrypted_rtp || null, "{profile}");
+            let untagged = if parameters.unauthenticated_rtp { profile.rtp_overhead() } else { 0 };
+            assert_eq!(sealed.len(), PLAIN_LEN + profile.rtp_overhead() - untagged);
+            receiver.open(&sealed).expect("opens");
+
+            let mut report = report();
+            let before = report.clone();
+            let sealed = sender.0.protect_rtcp(&mut report, REPORT_LEN).expect("protects");
+            assert_eq!(sealed.len, REPORT_LEN + profile.rtcp_overhead(), "RTCP keeps its tag");
+            let is_clear = report[..REPORT_LEN] == before[..REPORT_LEN];
+            assert_eq!(is_clear, parameters.unencrypted_rtcp || null, "{profile}");
+            receiver.0.open_rtcp(&mut report[..sealed.len]).expect("opens");
+            // A packet without the tag that was agreed is refused. (SRTP does not say whether it
+            // is encrypted: with other ideas of that, two sides hear noise.)
+            let (_, mut strict) = pair(profile, &Policy::default());
+            let (mut sender, _) = pair(profile, &policy);
+            if parameters.unauthenticated_rtp {
+                assert!(strict.open(&sender.protect(8)).is_err(), "{profile}");
+            }
         }
     }
 }

@@ -47,10 +47,6 @@ impl ElementCipher {
         Self { ids, cipher }
     }
 
-    pub(super) fn ids(&self) -> ExtensionIds {
-        self.ids
-    }
-
     /// Encrypts or decrypts the chosen elements of a packet, if it has any.
     pub(super) fn apply(&self, id: PacketId, message: &mut [u8]) {
         let Ok(header) = rtp::Header::new_checked(message) else { return };

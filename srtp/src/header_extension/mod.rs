@@ -98,14 +98,6 @@ impl HeaderProtection {
         }
     }
 
-    /// What it was made of.
-    pub(crate) fn extensions(&self) -> HeaderExtensions {
-        match self {
-            Self::Encrypted(cipher) => HeaderExtensions::Encrypted(cipher.ids()),
-            Self::Cryptex(cryptex) => HeaderExtensions::Cryptex(*cryptex),
-        }
-    }
-
     /// How a packet is to be sent; changes nothing.
     pub(crate) fn frame(&self, header: &rtp::Header<'_>) -> Result<Framing, Malformed> {
         match self {
