@@ -154,7 +154,7 @@ impl Verdict {
     fn print(&self) {
         let (mark, relation) =
             (if self.met { "met   " } else { "MISSED" }, if self.at_least { "≥" } else { "≤" });
-        println!("  {mark} {:<66} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
+        println!("  {mark} {:<82} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
     }
 }
 

@@ -21,7 +21,8 @@ impl Machine {
         Self {
             kernel: line_of("/proc/sys/kernel/osrelease"),
             cpu: model.map_or_else(unknown, |rest| rest.trim_matches([':', '\t', ' ']).into()),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            // Not available_parallelism(), which a pinned thread would have as one.
+            cores: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             governor: line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         }
     }

@@ -36,6 +36,6 @@ pub struct Plan {
 pub enum Tables {
     /// For a terminal.
     Plain,
-    /// For a document.
+    /// For a terminal, then for a document.
     Markdown,
 }

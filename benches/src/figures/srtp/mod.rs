@@ -56,7 +56,9 @@ struct Row {
     peer: Peer,
     #[serde(flatten)]
     ns: Quartiles,
-    ns_by_round: Vec<f64>,
+    /// Our time over its, round by round: one by one, and in a batch.
+    ours: Option<Quartiles>,
+    ours_in_a_batch: Option<Quartiles>,
 }
 
 #[derive(Serialize)]
@@ -120,13 +122,19 @@ impl Contest {
 
     fn rows(&self) -> impl Iterator<Item = Row> {
         let Case { profile, work, payload } = self.case;
-        self.entries.iter().map(move |entry| Row {
-            profile: profile.name(),
-            work,
-            payload,
-            peer: entry.peer,
-            ns: Quartiles::of(&entry.rounds),
-            ns_by_round: entry.rounds.clone(),
+        self.entries.iter().map(move |entry| {
+            let over = |ours: Peer| {
+                self.entry(ours).map(|ours| Quartiles::ratio(&ours.rounds, &entry.rounds))
+            };
+            Row {
+                profile: profile.name(),
+                work,
+                payload,
+                peer: entry.peer,
+                ns: Quartiles::of(&entry.rounds),
+                ours: over(Peer::Ours),
+                ours_in_a_batch: over(Peer::OursBatch),
+            }
         })
     }
 }

@@ -51,6 +51,7 @@ pub(super) struct Time {
     pub(super) visited: usize,
     #[serde(flatten)]
     pub(super) ns: Quartiles,
+    #[serde(skip)]
     ns_by_round: Vec<f64>,
 }
 

@@ -8,9 +8,9 @@ use crate::figures::Tables;
 
 /// Prints them.
 pub(super) fn print(figures: &Figures, tables: Tables) {
-    match tables {
-        Tables::Plain => plain(figures),
-        Tables::Markdown => markdown(figures),
+    plain(figures);
+    if tables == Tables::Markdown {
+        markdown(figures);
     }
 }
 
