@@ -11,6 +11,7 @@
 
 mod aes_key;
 pub(crate) mod ctr;
+pub(crate) mod gcm;
 pub(crate) mod sha1;
 
 pub(crate) use aes_key::AesKey;

@@ -1,56 +1,49 @@
-//! AES-GCM (RFC 7714), by `ring`.
+//! AES-GCM (RFC 7714), by `ring` or, where the CPU has AVX-512, by `simd::gcm`.
 
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use zeroize::Zeroize;
 
 use super::{PacketId, Transform};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{
+    Avx512,
+    gcm::{self, GcmKey},
+};
 use crate::{
-    Malformed, PacketKind, Profile, Refusal, SessionKeys,
+    Backend, Malformed, PacketKind, Profile, Refusal, SessionKeys,
     header_extension::{CLEAR_LEN, gathered},
 };
 
 /// AES-GCM with a 16-byte tag, of either key length.
 pub(crate) struct Aead {
-    key: LessSafeKey,
+    key: Key,
     salt: [u8; SALT_LEN],
 }
 
 impl Aead {
-    #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
-    pub(super) fn new(keys: &SessionKeys) -> Self {
-        let algorithm = match keys.profile() {
-            Profile::AeadAes256Gcm => &AES_256_GCM,
-            _ => &AES_128_GCM,
-        };
-        let key = UnboundKey::new(algorithm, keys.dangerous_cipher_key())
-            .expect("a key of its profile's length");
+    pub(super) fn new(keys: &SessionKeys, backend: Backend) -> Self {
         let mut salt = [0; SALT_LEN];
         salt.copy_from_slice(&keys.dangerous_salt()[..SALT_LEN]);
-        Self { key: LessSafeKey::new(key), salt }
+        Self { key: Key::new(keys, backend), salt }
     }
 
     /// `00 00 ‖ SSRC ‖ index`, XORed with the salt (RFC 7714 sections 8.1 and 9.1): the same
     /// formula for both kinds, the SRTCP index standing in the last 31 of 48 bits.
-    fn nonce(&self, id: PacketId) -> Nonce {
+    fn nonce(&self, id: PacketId) -> [u8; SALT_LEN] {
         let mut nonce = self.salt;
         let id = u128::from(id.ssrc) << 48 | u128::from(id.index);
         for (byte, id) in nonce.iter_mut().zip(&id.to_be_bytes()[4..]) {
             *byte ^= id;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }
 
 impl Transform for Aead {
-    #[expect(clippy::expect_used, reason = "bodies have a bound")]
     fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]) {
         let (header, body) = message.split_at_mut(header_len);
         let aad = AssociatedData::new(id, header);
-        let sealed = self
-            .key
-            .seal_in_place_separate_tag(self.nonce(id), Aad::from(&aad), body)
-            .expect("only a body beyond 64 GiB fails, and none is longer than MAX_MESSAGE_LEN");
-        tag.copy_from_slice(sealed.as_ref());
+        tag.copy_from_slice(&self.key.seal(self.nonce(id), aad.as_ref(), body));
     }
 
     fn open(
@@ -62,11 +55,8 @@ impl Transform for Aead {
     ) -> Result<(), Refusal> {
         let (header, body) = message.split_at_mut(header_len);
         let aad = AssociatedData::new(id, header);
-        let tag = Tag::try_from(tag).map_err(|_| Malformed::TooShort)?;
-        self.key
-            .open_in_place_separate_tag(self.nonce(id), Aad::from(&aad), tag, body, 0..)
-            .map(|_| ())
-            .map_err(|_| Refusal::AuthenticationFailed)
+        let tag = tag.try_into().map_err(|_| Malformed::TooShort)?;
+        self.key.open(self.nonce(id), aad.as_ref(), body, tag)
     }
 
     fn seal_with_csrcs(&self, id: PacketId, message: &mut [u8], csrc_len: usize, tag: &mut [u8]) {
@@ -87,6 +77,70 @@ impl Transform for Aead {
 impl Drop for Aead {
     fn drop(&mut self) {
         self.salt.zeroize();
+    }
+}
+
+/// A key in the form that its implementation wants.
+enum Key {
+    Ring(LessSafeKey),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512, GcmKey),
+}
+
+impl Key {
+    #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
+    fn new(keys: &SessionKeys, backend: Backend) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if backend == Backend::Avx512
+            && let Some(cpu) = Avx512::detect()
+            && let Some(key) = GcmKey::new(cpu, keys.dangerous_cipher_key())
+        {
+            return Self::Avx512(cpu, key);
+        }
+        let algorithm = match keys.profile() {
+            Profile::AeadAes256Gcm => &AES_256_GCM,
+            _ => &AES_128_GCM,
+        };
+        let key = UnboundKey::new(algorithm, keys.dangerous_cipher_key())
+            .expect("a key of its profile's length");
+        Self::Ring(LessSafeKey::new(key))
+    }
+
+    #[expect(clippy::expect_used, reason = "bodies have a bound")]
+    fn seal(&self, nonce: [u8; SALT_LEN], aad: &[u8], body: &mut [u8]) -> [u8; TAG_LEN] {
+        let mut tag = [0; TAG_LEN];
+        match self {
+            Self::Ring(key) => {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let sealed = key
+                    .seal_in_place_separate_tag(nonce, Aad::from(aad), body)
+                    .expect("only a body beyond 64 GiB fails, none exceeds MAX_MESSAGE_LEN");
+                tag.copy_from_slice(sealed.as_ref());
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(cpu, key) => gcm::seal(*cpu, key, &nonce, aad, body, &mut tag),
+        }
+        tag
+    }
+
+    fn open(
+        &self,
+        nonce: [u8; SALT_LEN],
+        aad: &[u8],
+        body: &mut [u8],
+        tag: [u8; TAG_LEN],
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Ring(key) => {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(tag), body, 0..)
+                    .map(|_| ())
+                    .map_err(|_| Refusal::AuthenticationFailed)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(cpu, key) => gcm::open(*cpu, key, &nonce, aad, body, &tag)
+                .map_err(|_| Refusal::AuthenticationFailed),
+        }
     }
 }
 
@@ -123,4 +177,5 @@ impl AsRef<[u8]> for AssociatedData<'_> {
 
 /// The session salt of RFC 7714, as long as GCM's nonce.
 const SALT_LEN: usize = 12;
+const TAG_LEN: usize = 16;
 const RTCP_LEN: usize = crate::rtcp::FIXED_LEN + 4;

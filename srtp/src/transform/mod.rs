@@ -85,7 +85,7 @@ impl Cipher {
         let tag_len = parameters.tag_len(profile, kind);
         match (profile.cipher_kind(), parameters.encryption(profile, kind)) {
             (CipherKind::Gcm, Encryption::LeftOut) => Self::Gmac(Gmac::new(keys)),
-            (CipherKind::Gcm, _) => Self::Aead(Aead::new(keys)),
+            (CipherKind::Gcm, _) => Self::Aead(Aead::new(keys, backend)),
             (CipherKind::CounterMode, Encryption::InForce) => {
                 Self::AesCm(EncryptThenMac::new(AesCm::new(keys, backend), hmac(), tag_len))
             }
