@@ -126,6 +126,43 @@ fn hmac_sha1_judges_as_wycheproof_does() {
     assert!(judged[0] > 50 && judged[1] > 20, "forged and genuine: {judged:?}");
 }
 
+/// Wycheproof's AES-GCM with the lengths that RFC 7714 has: the salt is the whole nonce where
+/// SSRC and index are zero.
+#[test]
+fn gcm_judges_as_wycheproof_does() {
+    use wycheproof::aead::{TestName, TestSet};
+
+    let set = TestSet::load(TestName::AesGcm).expect("vectors");
+    let groups = set.test_groups.iter().filter(|group| {
+        matches!(group.key_size, 128 | 256) && group.nonce_size == 96 && group.tag_size == 128
+    });
+    let (mut judged, id) = ([0, 0], PacketId::rtp(0, PacketIndex::new(0, 0)));
+    for test in groups.flat_map(|group| &group.tests) {
+        let profile = match test.key.len() {
+            16 => Profile::AeadAes128Gcm,
+            _ => Profile::AeadAes256Gcm,
+        };
+        let keys = SessionKeys::from_parts(profile, &test.key, &[], &test.nonce).expect("lengths");
+        let message = |body: &[u8]| [&test.aad[..], body].concat();
+        for cipher in ciphers(&keys, PacketKind::Rtp, SessionParameters::default()) {
+            with_transform!(&cipher, transform => {
+                let mut data = message(&test.ct);
+                let opened = transform.open(id, &mut data, test.aad.len(), &test.tag);
+                let genuine = opened.is_ok();
+                assert_eq!(genuine, !test.result.must_fail(), "{}: {}", test.tc_id, test.comment);
+                judged[usize::from(genuine)] += 1;
+                if genuine {
+                    assert_eq!(data, message(&test.pt), "test {}", test.tc_id);
+                    let mut tag = [0; 16];
+                    transform.seal(id, &mut data, test.aad.len(), &mut tag);
+                    assert_eq!((data, &tag[..]), (message(&test.ct), &test.tag[..]));
+                }
+            });
+        }
+    }
+    assert!(judged[0] > 30 && judged[1] > 60, "forged and genuine: {judged:?}");
+}
+
 /// Whether the transform takes `tag` for `message`, whose last four bytes stand in for the ROC.
 /// Of a longer tag it sees the 10 bytes that it would have sent; the rest is compared here.
 fn authenticates(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
