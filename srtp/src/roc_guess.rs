@@ -8,7 +8,8 @@
 //!
 //! A guess is only where to look: nothing opens that does not authenticate there. But a restart
 //! that is believed makes room for replays of what the stream sent in its earlier rounds, as it
-//! does for the packets of the restarted stream itself: who asks for [`Restart`] accepts that.
+//! does for the packets of the restarted stream itself: who calls
+//! [`crate::Receiver::expect_restarts`] accepts that.
 //!
 //! The guesses lie outside the receiver's own state, boxed, and are gone once used: the packet
 //! path asks one question, whether there are any.
