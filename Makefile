@@ -2,7 +2,6 @@
 # `make help` lists the targets; docs/ says what each of them shows.
 
 DEMO_PACKAGES := build-essential
-TEST_PACKAGES := build-essential pkg-config libsrtp2-dev ffmpeg kamailio sip-tester rtpengine-daemon iproute2
 SRTP_BENCH_PACKAGES := build-essential libsrtp2-dev
 # Peers of the SRTP figure; intel-ipsec-mb is for x86-64 alone.
 SRTP_BENCH_PEERS := aws-lc,libsrtp
@@ -11,6 +10,7 @@ SRTP_BENCH_PACKAGES += libipsec-mb-dev
 SRTP_BENCH_PEERS := $(SRTP_BENCH_PEERS),ipsec-mb
 endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
+TEST_PACKAGES := pkg-config ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # Flags of the SRTP figure: `make bench-srtp FLAGS=--markdown`.
@@ -36,7 +36,7 @@ test: ## lint, every test of the workspace, then real peers; ends with what was 
 	@scripts/run-tests
 
 lint: ## format, clippy, rustdoc, dependency table, licences and sources
-	@scripts/install-packages $(DEMO_PACKAGES)
+	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
 	@scripts/lint
 
 bench: ## figures against peers measured in the same run, as ratios
