@@ -8,7 +8,7 @@
 use crate::{
     KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile, SessionKeys,
     Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
-    transform::Cipher,
+    sealed_state::KeyUse, transform::Cipher,
 };
 
 /// The most keys that a direction holds at a time.
@@ -132,6 +132,39 @@ impl KeyRing {
     /// Every key, the one in use first.
     pub(crate) fn status(&self) -> impl Iterator<Item = KeyStatus<'_>> {
         self.keys().map(Key::status)
+    }
+
+    /// The use of every key, the one in use first.
+    pub(crate) fn uses(&self) -> Vec<KeyUse> {
+        let of = |key: &Key| KeyUse {
+            mki: key.mki.as_bytes().to_vec(),
+            digest: key.rtcp_keys.digest(),
+            rtp_packets: key.usage.rtp_packets(),
+            rtcp_packets: key.usage.rtcp_packets(),
+        };
+        self.keys().map(of).collect()
+    }
+
+    /// Whether every one of `uses` is of a key that is here.
+    pub(crate) fn has(&self, uses: &[KeyUse]) -> bool {
+        let is_here = |used: &KeyUse| {
+            self.keys()
+                .any(|key| key.mki.as_bytes() == used.mki && key.rtcp_keys.digest() == used.digest)
+        };
+        !uses.is_empty() && uses.iter().all(is_here)
+    }
+
+    /// Takes over the use of the keys, which [`Self::has`] found, and `ahead` packets of each kind
+    /// more; the first is in use.
+    pub(crate) fn resume(&mut self, uses: &[KeyUse], ahead: u32) {
+        for used in uses.iter().rev() {
+            if let Some(at) = self.position(&used.mki) {
+                self.make_current(at);
+            }
+            let [rtp, rtcp] = [used.rtp_packets, used.rtcp_packets];
+            let ahead = u64::from(ahead);
+            self.current.usage.resume(rtp.saturating_add(ahead), rtcp.saturating_add(ahead));
+        }
     }
 
     pub(crate) fn profile(&self) -> Profile {

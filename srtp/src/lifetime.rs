@@ -105,6 +105,12 @@ impl Usage {
         self.state()
     }
 
+    /// Counts what was protected elsewhere. Never goes back.
+    pub(crate) fn resume(&mut self, rtp: u64, rtcp: u64) {
+        self.rtp.used = self.rtp.used.max(rtp);
+        self.rtcp.used = self.rtcp.used.max(rtcp);
+    }
+
     pub(crate) fn rtp_packets(&self) -> u64 {
         self.rtp.used
     }

@@ -19,6 +19,7 @@ use crate::{
     replay::Stale,
     roc_guess::{Guess, RocGuesses},
     rtcp, rtp,
+    sealed_state::{Content, NotRestored},
     streams::{Slot, Streams},
     transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, OpenJob, PacketId, Trailer},
 };
@@ -106,6 +107,25 @@ impl Receiver {
     /// The keys, the one last heard first.
     pub fn keys(&self) -> impl Iterator<Item = KeyStatus<'_>> {
         self.keys.status()
+    }
+
+    pub(crate) fn content(&self) -> Content {
+        let (rtp, rtcp) = (self.rtp.export().collect(), self.rtcp.export().collect());
+        Content { rtcp_index: 0, keys: self.keys.uses(), rtp, rtcp }
+    }
+
+    pub(crate) fn restore(&mut self, content: &Content) -> Result<(), NotRestored> {
+        if self.rtp.all().next().is_some() || self.rtcp.all().next().is_some() {
+            return Err(NotRestored::InUse);
+        }
+        if !self.keys.has(&content.keys) {
+            return Err(NotRestored::OtherKeys);
+        }
+        let rtp = self.rtp.imported(&content.rtp)?;
+        self.rtcp = self.rtcp.imported(&content.rtcp)?;
+        self.rtp = rtp;
+        self.keys.resume(&content.keys, 0);
+        Ok(())
     }
 
     /// The highest index heard of `ssrc`.

@@ -91,6 +91,11 @@ impl Windows {
         set(ring, index);
     }
 
+    /// Indexes in a window.
+    pub(crate) fn bits(&self) -> usize {
+        self.size as usize
+    }
+
     /// Which of the newest indexes are used, in a form that is the same for every ring: bit
     /// `n mod 64` of word `n / 64` is that of the highest index minus `n`.
     pub(crate) fn history(&self, at: usize) -> Vec<u64> {

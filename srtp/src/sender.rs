@@ -16,6 +16,7 @@ use crate::{
     key_ring::{Key, KeyRing},
     replay::Stale,
     rtcp, rtp,
+    sealed_state::{Content, NotRestored},
     streams::{Slot, Streams},
     transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, PacketId, SealJob, Trailer},
 };
@@ -118,6 +119,30 @@ impl Sender {
     /// rounds on over a change of key. Never goes back.
     pub fn resume(&mut self, ssrc: u32, last: PacketIndex) -> Result<(), Refusal> {
         self.streams.resume(ssrc, last.value())
+    }
+
+    pub(crate) fn content(&self) -> Content {
+        let rtp = self.streams.export().collect();
+        Content { rtcp_index: self.rtcp_index, keys: self.keys.uses(), rtp, rtcp: Vec::new() }
+    }
+
+    pub(crate) fn restore(&mut self, content: &Content, ahead: u32) -> Result<(), NotRestored> {
+        if self.rtcp_index != 0 || self.streams.all().next().is_some() {
+            return Err(NotRestored::InUse);
+        }
+        if !self.keys.has(&content.keys) {
+            return Err(NotRestored::OtherKeys);
+        }
+        let mut streams = self.streams.imported(&content.rtp)?;
+        for stream in content.rtp.iter().filter(|_| ahead > 0) {
+            let highest = (stream.highest + u64::from(ahead)).min(PacketIndex::COUNT - 1);
+            // The stream is known, so there is room.
+            let _ = streams.resume(stream.ssrc, highest);
+        }
+        self.streams = streams;
+        self.keys.resume(&content.keys, ahead);
+        self.rtcp_index = content.rtcp_index.wrapping_add(ahead) & !ENCRYPTED_FLAG;
+        Ok(())
     }
 
     /// Protects the RTP packet in `buffer[..len]` in place: afterwards the SRTP packet is

@@ -13,8 +13,9 @@
 //! Nothing here grows for a packet that is refused, or for one of a known stream. When it grows it
 //! doubles: a stream takes 145 bytes at 1,024 indexes, and twice that at worst, plus the index.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing carries sessions elsewhere yet"))]
 mod snapshot;
+
+pub(crate) use snapshot::StreamState;
 
 use crate::{
     PacketIndex, Refusal,
@@ -70,6 +71,16 @@ impl Streams {
             index: None,
             capacity: capacity.clamp(1, MAX_BUSY),
         }
+    }
+
+    /// An empty table like this one.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.capacity, self.windows.bits())
+    }
+
+    /// How many streams it holds, retired ones included.
+    pub(crate) fn most(&self) -> usize {
+        self.capacity + MAX_RETIRED
     }
 
     /// The stream of `ssrc`, or room for it.

@@ -353,7 +353,7 @@ fn what_was_agreed_to_be_left_out_is_left_out_and_only_if_policy_accepts_it() {
             receiver.open(&sealed).expect("opens");
 
             let mut report = report();
-            let before = report.clone();
+            let before = report;
             let sealed = sender.0.protect_rtcp(&mut report, REPORT_LEN).expect("protects");
             assert_eq!(sealed.len, REPORT_LEN + profile.rtcp_overhead(), "RTCP keeps its tag");
             let is_clear = report[..REPORT_LEN] == before[..REPORT_LEN];

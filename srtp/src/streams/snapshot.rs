@@ -8,7 +8,7 @@
 use thiserror::Error;
 
 use super::{MAX_RETIRED, Slot, Streams};
-use crate::PacketIndex;
+use crate::{NotRestored, PacketIndex};
 
 /// One stream: what it takes to go on with it elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,20 @@ impl Streams {
             highest: self.windows.highest(at),
             history: self.windows.history(at),
         }))
+    }
+
+    /// A table like this one, empty as it is, with these streams.
+    pub(crate) fn imported(&self, states: &[StreamState]) -> Result<Self, NotRestored> {
+        let mut streams = self.emptied();
+        for state in states {
+            streams.import(state).map_err(|why| match why {
+                NotImported::TooManyStreams => {
+                    NotRestored::TooManyStreams { got: states.len(), most: self.most() }
+                }
+                NotImported::Known | NotImported::IndexTooHigh => NotRestored::BrokenSeal,
+            })?;
+        }
+        Ok(streams)
     }
 
     /// Takes over a stream that is not known yet. What its history does not tell, because its
