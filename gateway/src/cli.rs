@@ -161,6 +161,7 @@ impl SettingArguments {
             None => Config::default(),
         };
         self.lay_over(&mut config);
+        config.settle();
         config::check::check(&config)?;
         Ok(config)
     }
@@ -242,6 +243,8 @@ mod tests {
         expected.relay.workers = 3;
         expected.http.listen = Listen::Off;
         expected.ng.compat = Compat::Rtpengine;
+        expected.settle();
+        assert_eq!(expected.ng.suites.len(), 12);
         expected.relay.io = Io::Epoll;
         expected.relay.endpoint_learning = Learning::Off;
         expected.log.filter = "debug".to_owned();

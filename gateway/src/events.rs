@@ -88,7 +88,10 @@ fn log(event: &Event) {
         };
     }
     match event.kind {
-        EventKind::LimitReached | EventKind::WorkerStalled | EventKind::PlacementFallback => {
+        EventKind::LimitReached
+        | EventKind::SrtpWeakened
+        | EventKind::WorkerStalled
+        | EventKind::PlacementFallback => {
             log_at!(Level::WARN);
         }
         _ => log_at!(Level::INFO),
@@ -144,6 +147,7 @@ mod tests {
         let kinds = [
             EventKind::PlacementFallback,
             EventKind::SrtpRekeyDue,
+            EventKind::SrtpWeakened,
             EventKind::LimitReached,
             EventKind::WorkerStalled,
             EventKind::WorkerRecovered,

@@ -23,6 +23,7 @@ mod signals;
 mod sys;
 mod systemd;
 mod throttle;
+mod weakness;
 mod workers;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! What the read-only listeners may see: asks control and the workers, changes nothing.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use gateway_control::{
     API_VERSION, CallDetail, CallList, CallSummary, Flow, InterfaceStatus, Lifecycle,
     ResidenceSummary, Status, StreamDetail, WorkerStatus,
 };
+use srtp::Weaknesses;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::events::Events;
@@ -16,6 +18,7 @@ use crate::metrics::ledger::Ledger;
 use crate::ports::PortUsage;
 use crate::relay::command::{CallReport, Counters, Residence, StreamReport, WorkerSnapshot};
 use crate::relay::drop_reason::DropReason;
+use crate::weakness;
 use crate::workers::Workers;
 
 /// A question to control.
@@ -41,6 +44,15 @@ pub(crate) struct Overview {
 pub(crate) struct CallView {
     pub(crate) summary: CallSummary,
     pub(crate) report: Option<CallReport>,
+    /// How the streams that are SRTP are protected, by index.
+    pub(crate) protection: HashMap<usize, Protection>,
+}
+
+/// What was agreed for a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protection {
+    pub(crate) suite: &'static str,
+    pub(crate) weaknesses: Weaknesses,
 }
 
 /// Control did not answer in time, or is on its way out.
@@ -114,9 +126,10 @@ impl Observer {
     /// One call; `None` if there is none of this id.
     pub(crate) async fn call(&self, id: Bytes) -> Result<Option<CallDetail>, Unavailable> {
         let view = self.ask(|reply| Inquiry::Call { id, reply }).await?;
-        Ok(view.map(|CallView { summary, report }| CallDetail {
-            summary,
-            streams: report.iter().flat_map(|r| &r.streams).map(stream_detail).collect(),
+        Ok(view.map(|CallView { summary, report, protection }| {
+            let streams = report.iter().flat_map(|report| &report.streams).enumerate();
+            let detail = |(at, stream)| stream_detail(stream, protection.get(&at));
+            CallDetail { summary, streams: streams.map(detail).collect() }
         }))
     }
 
@@ -164,13 +177,19 @@ fn interface_status(usage: PortUsage) -> InterfaceStatus {
     }
 }
 
-fn stream_detail(report: &StreamReport) -> StreamDetail {
+fn stream_detail(report: &StreamReport, protection: Option<&Protection>) -> StreamDetail {
     let drops = DropReason::ALL.into_iter().zip(report.drops).filter(|(_, count)| *count > 0);
     StreamDetail {
         local_rtp: report.local_rtp,
         local_rtcp: report.local_rtcp,
         remote_rtp: report.remote_rtp,
         remote_rtcp: report.remote_rtcp,
+        suite: protection.map(|protection| protection.suite.to_owned()),
+        weaknesses: protection
+            .into_iter()
+            .flat_map(|protection| weakness::of(protection.weaknesses))
+            .map(|weakness| weakness::name(weakness).to_owned())
+            .collect(),
         confirmed: report.confirmed,
         rtp_in: flow(report.rtp_in),
         rtp_out: flow(report.rtp_out),

@@ -29,6 +29,7 @@ pub(crate) fn session(config: &Config) -> session::Settings {
     session::Settings {
         interfaces: interfaces(config),
         suites: config.ng.suites.iter().map(|Suite(profile)| *profile).collect(),
+        accepted: config.accepted(),
         compat: config.ng.compat.into(),
         learning: relay.endpoint_learning.into(),
         strict_source: relay.strict_source.unwrap_or(config.ng.compat == Compat::Postern),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use ng::sdp::{CryptoAttribute, KeyPadding, MediaSection, Sdp};
 use ring::rand::{SecureRandom, SystemRandom};
-use srtp::{MasterKey, Profile};
+use srtp::{MasterKey, Profile, SessionParameters};
 use zeroize::Zeroizing;
 
 /// Where the relay listens for the answerer, and its key for the suite we want.
@@ -28,7 +28,13 @@ pub fn fresh_key(random: &SystemRandom, profile: Profile, tag: u32) -> Result<Cr
     }
     let key = MasterKey::from_concatenated(profile, bytes);
     let key = key.context("a key of the profile's own length")?;
-    Ok(CryptoAttribute { tag, key: key.into(), further: Vec::new(), parameters: Vec::new() })
+    Ok(CryptoAttribute {
+        tag,
+        key: key.into(),
+        further: Vec::new(),
+        session: SessionParameters::default(),
+        parameters: Vec::new(),
+    })
 }
 
 /// The first media section and the address it receives at.

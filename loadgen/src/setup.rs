@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use packet_io::{SocketOptions, open_media_socket};
 use ring::rand::SystemRandom;
-use srtp::{Policy, Profile};
+use srtp::{Policy, Profile, Weaknesses};
 
 use crate::body;
 use crate::cli::Load;
@@ -69,7 +69,9 @@ impl<'a> CallSetup<'a> {
         let facing_offerer = body::audio(&answered).map(|(_, address)| address);
         let facing_offerer = facing_offerer.with_context(|| at(number, "answer"))?;
         self.established.setup_ns.saturating_record(start.elapsed().as_nanos() as u64);
-        let policy = Policy::default();
+        // Whoever asks for a weak suite wants it measured.
+        let accepted = self.profile.weakness().into_iter().fold(Weaknesses::NONE, Weaknesses::with);
+        let policy = Policy { accepted, ..Policy::default() };
         self.calls.push(MediaCall {
             offerer: Leg { socket: offerer, relay: facing_offerer, protect: None, open: None },
             answerer: Leg {

@@ -46,6 +46,12 @@ pub struct StreamDetail {
     pub remote_rtp: Option<SocketAddr>,
     /// Where RTCP goes.
     pub remote_rtcp: Option<SocketAddr>,
+    /// The SRTP suite agreed, where it is SRTP.
+    #[serde(default)]
+    pub suite: Option<String>,
+    /// What that protection lacks, by the names of `srtp.accept`; mostly nothing.
+    #[serde(default)]
+    pub weaknesses: Vec<String>,
     /// Traffic has confirmed the remote address.
     pub confirmed: bool,
     /// RTP from the party.

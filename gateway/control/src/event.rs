@@ -32,6 +32,9 @@ pub enum EventKind {
     /// An SRTP key nears its limit.
     #[serde(rename = "srtp.rekey_due")]
     SrtpRekeyDue,
+    /// A leg of a call goes without something that SRTP should give.
+    #[serde(rename = "srtp.weakened")]
+    SrtpWeakened,
     /// A limit refused something.
     #[serde(rename = "limit.reached")]
     LimitReached,
@@ -58,6 +61,7 @@ impl EventKind {
         match self {
             Self::PlacementFallback => "placement.fallback",
             Self::SrtpRekeyDue => "srtp.rekey_due",
+            Self::SrtpWeakened => "srtp.weakened",
             Self::LimitReached => "limit.reached",
             Self::WorkerStalled => "worker.stalled",
             Self::WorkerRecovered => "worker.recovered",

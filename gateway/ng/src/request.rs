@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use srtp::Profile;
+use srtp::{Profile, SessionParameters};
 
 use crate::sdp::Protocol;
 use crate::wire::Dict;
@@ -306,6 +306,10 @@ pub struct Sdes {
     pub pad: bool,
     /// `lifetime`: print `|2^31`.
     pub lifetime: bool,
+    /// `unencrypted_srtp`, `unencrypted_srtcp`, `unauthenticated_srtp`: leave these out too.
+    pub weaken: SessionParameters,
+    /// `encrypted_srtp`, `encrypted_srtcp`, `authenticated_srtp`: leave none of these out.
+    pub strengthen: SessionParameters,
 }
 
 /// `ICE`.

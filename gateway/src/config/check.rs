@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Io, Listen, State};
+use super::{Config, Io, Listen, State, Suite};
 
 /// A setting that cannot work, where it is and what to write instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,14 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     }
     if config.ng.suites.is_empty() {
         return refuse("ng.suites", &"[]", "no suite to offer; name at least one");
+    }
+    let accepted = config.accepted();
+    let weak =
+        |suite: &&Suite| suite.0.weakness().is_some_and(|weakness| !accepted.contains(weakness));
+    if let Some(suite) = config.ng.suites.iter().find(weak) {
+        let reason = "this suite needs \"null-cipher\" or \"f8\" in srtp.accept, or ng.compat \
+                      \"rtpengine\"";
+        return refuse("ng.suites", suite, reason);
     }
     if config.relay.receive_buffer.0 > MAX_RECEIVE_BUFFER {
         let reason = "more than \"1GiB\" for each media socket";
@@ -173,6 +181,21 @@ mod tests {
         config.state.dir = "/var/lib/postern".to_owned();
         let error = check(&config).unwrap_err().to_string();
         assert!(error.contains("--state-dir") && error.contains("not in this release"), "{error}");
+    }
+
+    #[test]
+    fn a_weak_suite_is_offered_only_where_it_is_accepted() {
+        let mut config = Config::default();
+        config.ng.suites.push("NULL_HMAC_SHA1_80".parse().unwrap());
+        let error = check(&config).unwrap_err().to_string();
+        assert!(error.starts_with("ng.suites = NULL_HMAC_SHA1_80: "), "{error}");
+        config.srtp.accept = vec!["f8".parse().unwrap()];
+        assert!(check(&config).is_err());
+        config.srtp.accept.push("null-cipher".parse().unwrap());
+        assert_eq!(check(&config), Ok(()));
+        config.srtp.accept.clear();
+        config.ng.compat = super::super::Compat::Rtpengine;
+        assert_eq!(check(&config), Ok(()));
     }
 
     #[test]

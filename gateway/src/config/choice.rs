@@ -6,7 +6,9 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use ng::request::EndpointLearning;
 use serde::{Deserialize, Serialize};
-use srtp::Profile;
+use srtp::{Profile, Weakness};
+
+use crate::weakness;
 
 /// Which driver moves packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -60,6 +62,10 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suite(pub Profile);
 
+/// Something that an agreement on SRTP may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted(pub Weakness);
+
 impl From<Learning> for EndpointLearning {
     fn from(learning: Learning) -> Self {
         match learning {
@@ -75,9 +81,8 @@ impl FromStr for Suite {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let common = |suite: &Profile| Profile::COMMON.contains(suite);
-        Profile::from_name(text).filter(common).map(Self).ok_or_else(|| {
-            let known: Vec<_> = Profile::COMMON.into_iter().map(Profile::name).collect();
+        Profile::from_name(text).map(Self).ok_or_else(|| {
+            let known: Vec<_> = Profile::ALL.into_iter().map(Profile::name).collect();
             format!("\"{text}\" is not a suite that we have: use {}", known.join(", "))
         })
     }
@@ -86,6 +91,35 @@ impl FromStr for Suite {
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name())
+    }
+}
+
+impl FromStr for Accepted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        weakness::named(text).map(Self).ok_or_else(|| {
+            let known = weakness::ALL.map(weakness::name);
+            format!("\"{text}\" is nothing that SRTP can do without: use {}", known.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(weakness::name(self.0))
+    }
+}
+
+impl Serialize for Accepted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        super::text::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Accepted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::text::deserialize(deserializer)
     }
 }
 

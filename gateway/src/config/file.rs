@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Interface};
+use super::{Accepted, Config, Interface};
+use crate::weakness;
 
 /// Why a file was refused. Each names the place; the caller names nothing more.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,8 @@ pub fn print(config: &Config) -> Result<String, toml::ser::Error> {
 fn known_keys() -> toml::Table {
     let mut config = Config::default();
     let address = config.ng.listen.ip();
+    config.srtp.accept = weakness::ALL.map(Accepted).to_vec();
+    config.relay.strict_source = Some(true);
     config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()
 }
@@ -288,6 +291,15 @@ mod tests {
             error.contains("line 2") && error.ends_with("did you mean \"address\"?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn settings_that_are_left_out_by_default_are_known() {
+        let config = read("[relay]\nstrict_source = true\n[srtp]\naccept = [\"f8\"]\n").unwrap();
+        assert_eq!(config.relay.strict_source, Some(true));
+        assert_eq!(config.srtp.accept, [Accepted(srtp::Weakness::F8)]);
+        let error = read("[srtp]\naccept = [\"null\"]\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("null-cipher"), "{error}");
     }
 
     #[test]

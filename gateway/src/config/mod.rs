@@ -14,7 +14,7 @@ mod port_range;
 mod size;
 mod text;
 
-pub use choice::{Compat, Io, Learning, LogFormat, Suite};
+pub use choice::{Accepted, Compat, Io, Learning, LogFormat, Suite};
 pub use duration::{Span, Timeout};
 pub use interface::Interface;
 pub use listen::{AdminListen, Listen};
@@ -24,7 +24,10 @@ pub use size::Size;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use srtp::Profile;
+use srtp::{Profile, Weaknesses};
+
+use crate::session::settings::{INCUMBENTS_SUITES, SUITES};
+use crate::weakness;
 
 /// Everything that can be set; `Default` is what `gateway run` does without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub struct Config {
     pub relay: Relay,
     /// The ng listener.
     pub ng: Ng,
+    /// What SRTP may go without.
+    pub srtp: Srtp,
     /// The read-only HTTP listener.
     pub http: Http,
     /// The admin API.
@@ -109,6 +114,14 @@ pub struct Ng {
     pub suites: Vec<Suite>,
 }
 
+/// `[srtp]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Srtp {
+    /// What an agreement may lack. Where `ng.compat` is `rtpengine`, everything may be lacking.
+    pub accept: Vec<Accepted>,
+}
+
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,6 +179,7 @@ impl Default for Config {
         Self {
             relay: Relay::default(),
             ng: Ng::default(),
+            srtp: Srtp::default(),
             http: Http::default(),
             admin: Admin::default(),
             limits: Limits::default(),
@@ -174,6 +188,31 @@ impl Default for Config {
             interface: vec![Interface::unnamed(IpAddr::V4(Ipv4Addr::LOCALHOST))],
         }
     }
+}
+
+impl Config {
+    /// Fills in what follows from other settings: the incumbent's suites, where its ways are wanted
+    /// and no other suites are named.
+    pub fn settle(&mut self) {
+        if self.ng.compat == Compat::Rtpengine && self.ng.suites == suites(&SUITES) {
+            self.ng.suites = suites(&INCUMBENTS_SUITES);
+        }
+    }
+
+    /// What an agreement on SRTP may lack.
+    pub(crate) fn accepted(&self) -> Weaknesses {
+        match self.ng.compat {
+            Compat::Rtpengine => weakness::every(),
+            Compat::Postern => {
+                let accept = self.srtp.accept.iter();
+                accept.fold(Weaknesses::NONE, |set, Accepted(weakness)| set.with(*weakness))
+            }
+        }
+    }
+}
+
+fn suites(profiles: &[Profile]) -> Vec<Suite> {
+    profiles.iter().copied().map(Suite).collect()
 }
 
 impl Default for Relay {
@@ -205,7 +244,7 @@ impl Default for Ng {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 2223)),
             tcp: true,
             compat: Compat::Postern,
-            suites: Profile::COMMON.into_iter().map(Suite).collect(),
+            suites: suites(&SUITES),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::desk::Ticket;
 use super::{Control, Placement, reply};
 use crate::metrics::ledger::Verb;
-use crate::observer::{CallView, Inquiry, Overview};
+use crate::observer::{CallView, Inquiry, Overview, Protection};
 use crate::relay::command::{CallKey, CallReport, Command};
 use crate::workers::Snapshots;
 
@@ -136,9 +136,7 @@ impl Control {
                 self.reply(want.ticket, want.verb, answer);
             }
             Purpose::Inform(asker) => {
-                let summary = self.calls.view(call).and_then(|view| self.summary(call, &view.id));
-                let view = summary.map(|summary| CallView { summary, report: report.cloned() });
-                let _ = asker.send(view);
+                let _ = asker.send(self.detail(call, report));
             }
             Purpose::Close(None) => {}
         }
@@ -175,6 +173,17 @@ impl Control {
     pub(super) fn call_of(&self, id: &bytes::Bytes) -> Option<CallKey> {
         let whole = Query { call_id: id.clone(), from_tag: None, to_tag: None };
         self.calls.query(&whole).ok()
+    }
+
+    fn detail(&self, call: CallKey, report: Option<&CallReport>) -> Option<CallView> {
+        let view = self.calls.view(call)?;
+        let summary = self.summary(call, &view.id)?;
+        let media = view.parties.into_iter().flat_map(|party| party.media);
+        let protected = media.filter_map(|media| {
+            let protection = Protection { suite: media.suite?, weaknesses: media.weaknesses };
+            Some((usize::from(media.stream?.0), protection))
+        });
+        Some(CallView { summary, report: report.cloned(), protection: protected.collect() })
     }
 
     fn summary(&self, call: CallKey, id: &[u8]) -> Option<CallSummary> {

@@ -14,8 +14,9 @@ use super::{Control, Placement};
 use crate::events::Occurrence;
 use crate::metrics::ledger::{Ending, Verb};
 use crate::relay::command::{CallKey, Command};
-use crate::session::{DeleteEffect, EndReason, Outcome, Refused};
+use crate::session::{DeleteEffect, EndReason, Outcome, Refused, Weakened};
 use crate::throttle::Throttle;
+use crate::weakness;
 
 impl Control {
     /// Takes what has arrived, up to a bound that lets the other inputs have their turn.
@@ -119,10 +120,28 @@ impl Control {
         if let Some(warning) = outcome.warnings.first() {
             reply.push("warning", *warning);
         }
+        for weakened in &outcome.weakened {
+            self.tell_weakened(outcome.call, weakened);
+        }
         for warning in &outcome.warnings {
             self.tell_oddity(signal, warning, now);
         }
         Ok(reply)
+    }
+
+    /// Loud, each time: it is by the operator's leave, and may be an attacker's doing.
+    fn tell_weakened(&mut self, call: CallKey, weakened: &Weakened) {
+        let Weakened { stream, weaknesses } = *weakened;
+        weakness::of(weaknesses).for_each(|weakness| self.ledger.weakened(weakness));
+        let names: Vec<_> = weakness::of(weaknesses).map(weakness::name).collect();
+        self.events.record(Occurrence {
+            kind: EventKind::SrtpWeakened,
+            object: &format!("call {} stream {}", call.0, stream.0),
+            from: "",
+            to: &names.join(", "),
+            reason: "signalling agreed on it, and the configuration accepts it",
+            owner: "signalling",
+        });
     }
 
     /// Controllers drop a reply's warning, and what it says may be why a call is silent. One

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use srtp::Weakness;
+
 use crate::relay::command::CallReport;
 use crate::session::EndReason;
+use crate::weakness;
 
 /// Control's counters.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) one_way_calls: u64,
     /// RTP packets that ended calls never received (RFC 3550 A.3).
     pub(crate) packets_lost: u64,
+    /// Legs agreed that lack something, in [`weakness::ALL`] order.
+    weakened: [u64; weakness::ALL.len()],
     /// Per client address.
     clients: BTreeMap<IpAddr, Client>,
 }
@@ -152,6 +157,16 @@ impl Ledger {
         self.one_way_calls += u64::from(sending == 1 && report.streams.len() > 1);
         let sources = report.streams.iter().flat_map(|stream| &stream.sources);
         self.packets_lost += sources.map(|source| source.lost).sum::<u64>();
+    }
+
+    /// A leg was agreed that lacks this.
+    pub(crate) fn weakened(&mut self, weakness: Weakness) {
+        self.weakened[weakness as usize] += 1;
+    }
+
+    /// Legs agreed that lack this.
+    pub(crate) fn weakened_by(&self, weakness: Weakness) -> u64 {
+        self.weakened[weakness as usize]
     }
 
     /// Calls ended one way.

@@ -7,10 +7,12 @@ use super::ledger::{Ending, Verb};
 use super::text::{Kind, Page};
 use crate::relay::command::WorkerSnapshot;
 use crate::relay::drop_reason::DropReason;
+use crate::weakness;
 
 pub(super) fn write(figures: &Figures, page: &mut Page) {
     process(figures, page);
     calls(figures, page);
+    weaknesses(figures, page);
     ports(figures, page);
     packets(figures, page);
     residence(figures, page);
@@ -46,6 +48,15 @@ fn calls(figures: &Figures, page: &mut Page) {
     page.family(name, Kind::Counter, "Calls ended or refused, by reason.");
     for ending in Ending::ALL {
         page.sample(name, &[("reason", &ending.name())], figures.ledger.ended_by(ending));
+    }
+}
+
+fn weaknesses(figures: &Figures, page: &mut Page) {
+    let name = "postern_srtp_weakened_legs_total";
+    page.family(name, Kind::Counter, "Legs agreed that go without something, by what it is.");
+    for weakness in weakness::ALL {
+        let reason = weakness::name(weakness);
+        page.sample(name, &[("reason", &reason)], figures.ledger.weakened_by(weakness));
     }
 }
 

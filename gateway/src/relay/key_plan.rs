@@ -4,7 +4,9 @@
 //! whether the receive state (streams, replay windows) can go on over the change. It goes on
 //! wherever a key stays, since a context made anew would take that key's packets a second time.
 
-use srtp::{KeyParameters, Lifetimes, MAX_KEYS, MasterKey, Mki, Profile};
+use srtp::{
+    KeyParameters, Lifetimes, MAX_KEYS, MasterKey, Mki, Profile, SessionParameters, Weaknesses,
+};
 
 /// What the party protects with: what we open with.
 #[derive(Debug)]
@@ -13,8 +15,8 @@ pub enum ReceivePlan {
     Keep,
     /// Plain RTP.
     Clear,
-    /// SRTP under these keys from now on.
-    Set(Box<SrtpKeys>),
+    /// SRTP under these keys and terms from now on.
+    Set(Box<SrtpKeys>, Terms),
     /// SRTP under the keys there are, but for these.
     Change(Box<KeyChange>),
 }
@@ -26,8 +28,17 @@ pub enum SendPlan {
     Keep,
     /// Plain RTP.
     Clear,
-    /// SRTP under this key from now on.
-    Set(Box<SrtpKey>),
+    /// SRTP under this key and these terms from now on.
+    Set(Box<SrtpKey>, Terms),
+}
+
+/// What a leg goes without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What was agreed to be left out.
+    pub session: SessionParameters,
+    /// What the operator accepts, the suite's own weakness included.
+    pub accepted: Weaknesses,
 }
 
 /// A party's keys: all of one profile and, where there are several, told apart by their MKIs.

@@ -16,7 +16,7 @@ use srtp::{KeyState, Mki, Policy, Receiver, Refusal, Sender, Succession, Unsuita
 
 use super::demultiplex::Media;
 use super::drop_reason::DropReason;
-use super::key_plan::{KeyChange, SrtpKey, SrtpKeys};
+use super::key_plan::{KeyChange, SrtpKey, SrtpKeys, Terms};
 use super::sequence::Offset;
 
 /// What the party sends.
@@ -27,6 +27,16 @@ pub(super) enum Inbound {
     Clear,
     /// SRTP.
     Srtp(Box<Opener>),
+}
+
+impl Inbound {
+    /// Whether a packet of `media` that opened is the party's for certain.
+    pub(super) fn authenticates(&self, media: Media) -> bool {
+        match self {
+            Self::Srtp(opener) => media == Media::Rtcp || opener.authenticates_rtp,
+            Self::Clear | Self::Unset => false,
+        }
+    }
 }
 
 /// What the party is sent.
@@ -43,6 +53,8 @@ pub(super) enum Outbound {
 pub(super) struct Opener {
     receivers: Succession,
     withdrawn: Option<Box<Withdrawn>>,
+    /// UNAUTHENTICATED_SRTP was not agreed.
+    authenticates_rtp: bool,
 }
 
 /// Keys of the newest receiver that the party has withdrawn.
@@ -60,22 +72,26 @@ impl Opener {
     /// A context for `keys` that remembers the one it follows.
     pub(super) fn new(
         keys: &SrtpKeys,
+        terms: Terms,
         replay_window: usize,
         follows: Inbound,
     ) -> Result<Box<Self>, Unsuitable> {
-        let mut receiver = Receiver::new(keys.first.parameters(), &policy(replay_window))?;
+        let mut receiver = Receiver::new(keys.first.parameters(), &policy(terms, replay_window))?;
         for key in &keys.further {
             receiver.install(&key.parameters())?;
         }
+        let authenticates_rtp = !terms.session.unauthenticated_rtp;
         Ok(match follows {
             Inbound::Srtp(mut opener) => {
                 opener.receivers.follow(receiver);
                 opener.withdrawn = None;
+                // Packets under what was agreed before are taken for a while: the weaker counts.
+                opener.authenticates_rtp &= authenticates_rtp;
                 opener
             }
             Inbound::Unset | Inbound::Clear => {
                 let receivers = Succession::new(receiver, OVERLAP);
-                Box::new(Self { receivers, withdrawn: None })
+                Box::new(Self { receivers, withdrawn: None, authenticates_rtp })
             }
         })
     }
@@ -154,6 +170,7 @@ impl Sealer {
     /// A context for `key` that goes on in the numbers of the one it follows.
     pub(super) fn new(
         key: &SrtpKey,
+        terms: Terms,
         replay_window: usize,
         follows: Outbound,
     ) -> Result<Box<Self>, Unsuitable> {
@@ -161,7 +178,7 @@ impl Sealer {
             Outbound::Srtp(sealer) => sealer.offsets,
             Outbound::Unset | Outbound::Clear => Vec::new(),
         };
-        let sender = Sender::new(key.parameters(), &policy(replay_window))?;
+        let sender = Sender::new(key.parameters(), &policy(terms, replay_window))?;
         Ok(Box::new(Self { sender, offsets }))
     }
 
@@ -251,6 +268,7 @@ impl From<Refusal> for DropReason {
     }
 }
 
-fn policy(replay_window: usize) -> Policy {
-    Policy { replay_window, ..Policy::default() }
+fn policy(terms: Terms, replay_window: usize) -> Policy {
+    let Terms { session: parameters, accepted } = terms;
+    Policy { replay_window, parameters, accepted, ..Policy::default() }
 }

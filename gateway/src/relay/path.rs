@@ -95,10 +95,10 @@ impl Batch<'_> {
 
         let media = classify(component, stream.carriage, &buffer[range.clone()])?;
         let stamp = Stamp::parse(media, &buffer[range.clone()])?;
-        stream.check_source(component, source, self.now)?;
+        stream.check_source(component, media, source, self.now)?;
         let length = stream.open(media, &mut buffer[range], self.now)?;
 
-        stream.learn(component, source, self.now);
+        stream.learn(component, media, source, self.now);
         stream.check_stranger(component, source, stamp, self.now)?;
         if !stream.pace.admit(self.now) {
             return Err(DropReason::Flood);
@@ -126,6 +126,7 @@ impl Stream {
     fn check_source(
         &self,
         component: Component,
+        media: Media,
         source: SocketAddr,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -133,9 +134,9 @@ impl Stream {
         if endpoint.confirmed && endpoint.address == Some(source) {
             return Ok(());
         }
-        let proof = match self.inbound {
-            Inbound::Srtp(_) => Proof::Pending,
-            Inbound::Clear | Inbound::Unset => Proof::None,
+        let proof = match self.inbound.authenticates(media) {
+            true => Proof::Pending,
+            false => Proof::None,
         };
         match self.cold.learners[component as usize].admits(source, proof, now) {
             true => Ok(()),
@@ -166,19 +167,20 @@ impl Stream {
         }
     }
 
-    fn learn(&mut self, component: Component, source: SocketAddr, now: Instant) {
+    fn learn(&mut self, component: Component, media: Media, source: SocketAddr, now: Instant) {
         let endpoint = &mut self.endpoints[component as usize];
         if endpoint.confirmed && endpoint.address == Some(source) {
             return;
         }
-        let proof = match self.inbound {
-            Inbound::Srtp(_) => Proof::Authenticated,
-            Inbound::Clear | Inbound::Unset => Proof::None,
+        let proof = match self.inbound.authenticates(media) {
+            true => Proof::Authenticated,
+            false => Proof::None,
         };
         self.cold.learners[component as usize].learn(endpoint, source, proof, now);
     }
 
-    /// A new SSRC on a plain leg from where nobody vouches for the party: see [`Strangers`].
+    /// A new SSRC on a leg without authentication from where nobody vouches for the party: see
+    /// [`Strangers`].
     ///
     /// [`Strangers`]: super::source::Strangers
     fn check_stranger(
@@ -188,7 +190,9 @@ impl Stream {
         stamp: Option<Stamp>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let (Some(stamp), Inbound::Clear) = (stamp, &self.inbound) else { return Ok(()) };
+        let Some(stamp) = stamp.filter(|_| !self.inbound.authenticates(Media::Rtp)) else {
+            return Ok(());
+        };
         let learner = &self.cold.learners[component as usize];
         if self.sources.knows(stamp.ssrc)
             || learner.vouches_for(source)

@@ -72,9 +72,9 @@ impl Stream {
         match send {
             SendPlan::Keep => {}
             SendPlan::Clear => self.outbound = Outbound::Clear,
-            SendPlan::Set(key) => {
+            SendPlan::Set(key, terms) => {
                 let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
-                match Sealer::new(&key, replay_window, before) {
+                match Sealer::new(&key, terms, replay_window, before) {
                     Ok(sealer) => self.outbound = Outbound::Srtp(sealer),
                     Err(error) => self.refuse_key(KeyOwner::Ours, error),
                 }
@@ -90,10 +90,10 @@ impl Stream {
                 self.inbound = Inbound::Clear;
                 return;
             }
-            ReceivePlan::Set(keys) => {
+            ReceivePlan::Set(keys, terms) => {
                 self.cold.limits[KeyOwner::Party as usize] = Notice::Below;
                 let before = std::mem::replace(&mut self.inbound, Inbound::Unset);
-                Opener::new(&keys, replay_window, before)
+                Opener::new(&keys, terms, replay_window, before)
                     .map(|opener| self.inbound = Inbound::Srtp(opener))
             }
             ReceivePlan::Change(change) => match &mut self.inbound {

@@ -24,7 +24,7 @@ use super::origin;
 use super::party::PartyIndex;
 use super::ports::LocalPorts;
 use super::stream::SdesKeys;
-use super::{Refused, Warnings};
+use super::{Refused, Warnings, terms};
 
 /// A section on its way through an answer.
 enum Draft {
@@ -111,7 +111,7 @@ struct Weighing<'a> {
 
 impl Weighing<'_> {
     fn section(&self, section: &MediaSection, warnings: &mut Warnings) -> Result<Draft, Refused> {
-        let crypto = PeerCrypto::usable(&section.crypto);
+        let crypto = PeerCrypto::usable(self.context.settings, &section.crypto);
         match Kind::of(section, &crypto) {
             Kind::Foreign => return Ok(self.foreign()),
             Kind::Disabled => return Ok(Draft::Declined),
@@ -155,28 +155,25 @@ impl Weighing<'_> {
             return Ok(Err(OTHER_PROTECTION));
         }
         let answerer_keys = match offered.protocol.is_srtp() {
-            true => match crypto::accepted(&offered.crypto, self.agreed(to), &said.crypto) {
-                Some((local, peer)) => Some(SdesKeys {
-                    peer: peer.dangerous_duplicate(),
-                    local: local.dangerous_duplicate(),
-                }),
+            true => match self.answerer_keys(&offered.crypto, to, &said.crypto) {
+                Some(keys) => Some(keys),
                 None => return Ok(Err(OTHER_SUITE)),
             },
             false => None,
         };
         let other_leg = answerer_keys.as_ref().map(|keys| keys.local.key.profile());
         let shared = answerer_keys.as_ref().filter(|keys| keys.local.shared);
-        let offerer_keys = match offer.protocol.is_srtp() {
-            _ if shared.is_some() => match shared.and_then(|keys| shared_keys(&offer.crypto, keys))
-            {
+        let offerer_keys = match (offer.protocol.is_srtp(), shared) {
+            (true, Some(keys)) => match shared_keys(&offer.crypto, keys) {
                 Some(keys) => Some(keys),
                 None => return Ok(Err(NOT_SHARED)),
             },
-            true => match self.offerer_keys(&offer.crypto, from, other_leg)? {
+            (false, Some(_)) => return Ok(Err(NOT_SHARED)),
+            (true, None) => match self.offerer_keys(&offer.crypto, from, other_leg)? {
                 Some(keys) => Some(keys),
                 None => return Ok(Err(NO_SUITE)),
             },
-            false => None,
+            (false, None) => None,
         };
         let to_mux = mux::answerer_leg(offered, &said);
         let from_mux = mux::offerer_leg(offerer, offer, to_mux);
@@ -185,6 +182,20 @@ impl Weighing<'_> {
             answerer: Leg { stream: to, keys: answerer_keys, mux: to_mux },
             said,
         }))
+    }
+
+    /// The key pair for the answerer: the one that it chose of ours, and its own. What its answer
+    /// leaves out is left out both ways.
+    fn answerer_keys(
+        &self,
+        offered: &[LocalCrypto],
+        stream: StreamIndex,
+        answered: &[PeerCrypto],
+    ) -> Option<SdesKeys> {
+        let (settings, agreed) = (self.context.settings, self.agreed(stream));
+        let (local, peer) = crypto::accepted(settings, offered, agreed, answered)?;
+        let local = LocalCrypto { session: peer.session, ..local.dangerous_duplicate() };
+        Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
     }
 
     /// The key pair for the offerer: its key of the suite chosen, and ours, which stays while the
@@ -202,11 +213,16 @@ impl Weighing<'_> {
         else {
             return Ok(None);
         };
-        let key = match in_force {
-            Some(local) if local.key.profile() == peer.profile() => local.key.dangerous_duplicate(),
-            _ => crypto::generate(peer.profile(), self.context.random)?,
+        let session = terms::to_answer(self.context.settings, sdes, peer.session);
+        let goes_on = |local: &&LocalCrypto| {
+            // Under other terms its packet indexes would start over.
+            local.key.profile() == peer.profile() && local.session == session
         };
-        let local = LocalCrypto { tag: peer.tag, key, used: true, shared: false };
+        let key = match in_force.filter(goes_on) {
+            Some(local) => local.key.dangerous_duplicate(),
+            None => crypto::generate(peer.profile(), self.context.random)?,
+        };
+        let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: false };
         Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
     }
 
@@ -228,7 +244,8 @@ fn shared_keys(offered: &[PeerCrypto], answerer: &SdesKeys) -> Option<SdesKeys> 
     let own = |peer: &&PeerCrypto| peer.unnamed() == Some(&answerer.local.key);
     let peer = offered.iter().find(own)?;
     let key = answerer.peer.unnamed()?.dangerous_duplicate();
-    let local = LocalCrypto { tag: peer.tag, key, used: true, shared: true };
+    let session = answerer.peer.session;
+    let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: true };
     Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
 }
 

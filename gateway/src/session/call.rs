@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::relay::command::{CallKey, CallPlan, StreamIndex, StreamPlan};
 
-use super::EndReason;
 use super::party::{Party, PartyIndex};
 use super::ports::LocalPorts;
 use super::stream::Stream;
+use super::{EndReason, Weakened};
 
 /// Everything known of one call-id.
 #[derive(Debug)]
@@ -89,6 +89,15 @@ impl Call {
             plan.peer = plan.peer.filter(|peer| stream.mirrors(self.stream(*peer)));
         }
         CallPlan { call: self.key, streams }
+    }
+
+    /// Which legs' protection lacks something that it did not lack before.
+    pub(super) fn weakened(&mut self) -> Vec<Weakened> {
+        let streams = (0..).map(StreamIndex).zip(&mut self.streams);
+        let news = |(stream, it): (StreamIndex, &mut Stream)| {
+            it.weakened().map(|weaknesses| Weakened { stream, weaknesses })
+        };
+        streams.filter_map(news).collect()
     }
 
     /// Ends a stream; whoever sent to it sends nowhere until told.

@@ -121,7 +121,8 @@ impl<P: PortSource> Calls<P> {
         let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
         call.last_signal = now;
         self.deadlines.schedule(call, &self.settings);
-        let outcome = Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings };
+        let (plan, weakened) = (Some(call.plan()), call.weakened());
+        let outcome = Outcome { sdp, call: call.key, plan, warnings, weakened };
         self.release(freed);
         Ok(outcome)
     }
@@ -328,7 +329,8 @@ fn offered<P: PortSource>(
     call.last_signal = context.now;
     call.deletion = None;
     call.delete_delay = context.signal.delete_delay.or(call.delete_delay);
-    Ok(Outcome { sdp, call: call.key, plan: Some(call.plan()), warnings })
+    let (plan, weakened) = (Some(call.plan()), call.weakened());
+    Ok(Outcome { sdp, call: call.key, plan, warnings, weakened })
 }
 
 fn parse(signal: &Signal) -> Result<Sdp, Refused> {
@@ -339,7 +341,13 @@ fn parse(signal: &Signal) -> Result<Sdp, Refused> {
 }
 
 fn unchanged(call: &Call, signal: &Signal) -> Outcome {
-    Outcome { sdp: signal.sdp.clone(), call: call.key, plan: None, warnings: Warnings::new() }
+    Outcome {
+        sdp: signal.sdp.clone(),
+        call: call.key,
+        plan: None,
+        warnings: Warnings::new(),
+        weakened: Vec::new(),
+    }
 }
 
 /// The party a `delete` means: to-tag (when flagged) before from-tag; a via-branch picks the

@@ -9,13 +9,13 @@
 use ng::request::Sdes;
 use ng::sdp::{CryptoAttribute, InlineKey};
 use ring::rand::{SecureRandom, SystemRandom};
-use srtp::{Lifetimes, MasterKey, Profile};
+use srtp::{Lifetimes, MasterKey, Profile, SessionParameters};
 use zeroize::Zeroizing;
 
 use crate::relay::key_plan::{SrtpKey, SrtpKeys};
 
-use super::Refused;
 use super::settings::{Compat, Settings};
+use super::{Refused, terms};
 
 /// A key of ours with the tag it goes by.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct LocalCrypto {
     pub(super) tag: u32,
     /// Suite, key and salt.
     pub(super) key: MasterKey,
+    /// What is left out under it.
+    pub(super) session: SessionParameters,
     /// It has been in force: once another has taken its place it cannot come back, because its
     /// packet indexes would start over under the same key.
     pub(super) used: bool,
@@ -57,17 +59,25 @@ pub(super) struct PeerCrypto {
     pub(super) tag: u32,
     /// All that it may protect with.
     pub(super) keys: SrtpKeys,
+    /// What its line leaves out.
+    pub(super) session: SessionParameters,
 }
 
 impl PeerCrypto {
     /// What we can use of a peer's attributes, in its order.
-    pub(super) fn usable(attributes: &[CryptoAttribute]) -> Vec<Self> {
-        attributes.iter().filter(|a| acceptable(a)).map(Self::of).collect()
+    pub(super) fn usable(settings: &Settings, attributes: &[CryptoAttribute]) -> Vec<Self> {
+        let usable = |line: &&CryptoAttribute| terms::are_usable(settings.accepted, line);
+        attributes.iter().filter(usable).map(Self::of).collect()
     }
 
     /// The suite.
     pub(super) fn profile(&self) -> Profile {
         self.keys.profile()
+    }
+
+    /// Whether its line leaves anything out.
+    fn leaves_out(&self) -> bool {
+        self.session != SessionParameters::default()
     }
 
     /// Its key, where it has only that and no packet names it.
@@ -77,7 +87,8 @@ impl PeerCrypto {
 
     /// A second owner: one belongs to what was said, the other to what is in force.
     pub(super) fn dangerous_duplicate(&self) -> Self {
-        Self { tag: self.tag, keys: self.keys.dangerous_duplicate() }
+        let keys = self.keys.dangerous_duplicate();
+        Self { tag: self.tag, keys, session: self.session }
     }
 
     fn of(attribute: &CryptoAttribute) -> Self {
@@ -87,7 +98,8 @@ impl PeerCrypto {
             lifetimes: inline.lifetimes.unwrap_or_default(),
         };
         let further = attribute.further.iter().map(key).collect();
-        Self { tag: attribute.tag, keys: SrtpKeys { first: key(&attribute.key), further } }
+        let keys = SrtpKeys { first: key(&attribute.key), further };
+        Self { tag: attribute.tag, keys, session: attribute.session }
     }
 }
 
@@ -95,7 +107,7 @@ impl LocalCrypto {
     /// A second owner: one is printed or in force, the other may be chosen later.
     pub(super) fn dangerous_duplicate(&self) -> Self {
         let key = self.key.dangerous_duplicate();
-        Self { tag: self.tag, key, used: self.used, shared: self.shared }
+        Self { key, ..*self }
     }
 
     /// As it is written into SDP.
@@ -108,6 +120,7 @@ impl LocalCrypto {
                 ..self.key.dangerous_duplicate().into()
             },
             further: Vec::new(),
+            session: self.session,
             parameters: Vec::new(),
         }
     }
@@ -125,8 +138,14 @@ pub(super) fn offer(
     random: &SystemRandom,
 ) -> Result<Vec<LocalCrypto>, Refused> {
     let mut list: Vec<LocalCrypto> = Vec::with_capacity(settings.suites.len());
+    let theirs_of = |profile| source.iter().find(|peer| peer.profile() == profile);
+    let wanted_of = |profile| terms::to_offer(settings, sdes, profile, theirs_of(profile));
+    // The key in force comes first, unless its terms are to change: then another takes its place.
     list.extend(
-        shown.in_force.map(|local| LocalCrypto { used: true, ..local.dangerous_duplicate() }),
+        shown
+            .in_force
+            .filter(|local| local.session == wanted_of(local.key.profile()))
+            .map(|local| LocalCrypto { used: true, ..local.dangerous_duplicate() }),
     );
     let ours = shown.in_force.into_iter().chain(shown.offered).map(|local| local.tag);
     let mut unseen = 1 + source.iter().map(|peer| peer.tag).chain(ours).max().unwrap_or(0);
@@ -135,22 +154,23 @@ pub(super) fn offer(
             continue;
         }
         let before = shown.offered.iter().find(|local| local.key.profile() == profile);
-        let before = before.filter(|local| !local.used && !local.shared);
-        let theirs = source.iter().find(|peer| peer.profile() == profile);
+        let (theirs, session) = (theirs_of(profile), wanted_of(profile));
+        let before =
+            before.filter(|local| !local.used && !local.shared && local.session == session);
         let wanted = theirs.map(|peer| peer.tag);
         let is_free = |tag: &u32| list.iter().all(|local| local.tag != *tag);
         let seen = wanted.into_iter().chain(before.map(|local| local.tag)).find(is_free);
         let tag = seen.unwrap_or(unseen);
         unseen += u32::from(seen.is_none());
         // We print no MKI, so packets that carry one cannot pass as they are.
-        let theirs = theirs.filter(|_| sharing == Sharing::OfferersKeys);
+        let theirs = theirs.filter(|p| sharing == Sharing::OfferersKeys && p.session == session);
         let handed_on = theirs.and_then(PeerCrypto::unnamed);
         let key = match (handed_on, before) {
             (Some(key), _) => key.dangerous_duplicate(),
             (None, Some(local)) => local.key.dangerous_duplicate(),
             (None, None) => generate(profile, random)?,
         };
-        list.push(LocalCrypto { tag, key, used: false, shared: handed_on.is_some() });
+        list.push(LocalCrypto { tag, key, session, used: false, shared: handed_on.is_some() });
     }
     Ok(list)
 }
@@ -163,6 +183,10 @@ fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> V
         if !offered.contains(&peer.profile()) {
             offered.push(peer.profile());
         }
+    }
+    if settings.compat == Compat::Secure {
+        // That we accept a weak suite does not mean that we ask anybody else for it.
+        offered.retain(|suite| suite.weakness().is_none() || settings.suites.contains(suite));
     }
     let mut suites = offered;
     if !sdes.no_new || suites.is_empty() {
@@ -180,11 +204,12 @@ fn suites_to_offer(settings: &Settings, sdes: &Sdes, source: &[PeerCrypto]) -> V
 }
 
 /// Named ones first, in the order named; then, unless the incumbent's habits are wanted, 32-bit
-/// tags last.
+/// tags last, and weak suites after these.
 fn sort(suites: &mut [Profile], compat: Compat, named: &[Profile]) {
     suites.sort_by_key(|profile| match named.iter().position(|n| n == profile) {
         Some(place) => place,
-        None => named.len() + usize::from(compat == Compat::Secure && short_tag(*profile)),
+        None if compat == Compat::Rtpengine => named.len(),
+        None => named.len() + usize::from(short_tag(*profile)) + 2 * usize::from(is_weak(*profile)),
     });
 }
 
@@ -197,35 +222,51 @@ pub(super) fn choose<'a>(
     in_force: Option<Profile>,
     other_leg: Option<Profile>,
 ) -> Option<&'a PeerCrypto> {
+    let usable = || offered.iter().filter(|peer| allowed(sdes, peer.profile()));
     let candidate = |profile: Profile| {
-        offered.iter().find(|peer| peer.profile() == profile && allowed(sdes, profile))
+        let mut lines = usable().filter(|peer| peer.profile() == profile);
+        match settings.compat {
+            Compat::Rtpengine => lines.next(),
+            Compat::Secure => lines.min_by_key(|peer| peer.leaves_out()),
+        }
     };
-    let mut preferred = in_force
-        .into_iter()
-        .chain(sdes.offerer_preference.iter().copied())
-        .chain(other_leg.filter(|&p| settings.compat == Compat::Rtpengine || !short_tag(p)));
-    if let Some(peer) = preferred.find_map(candidate) {
+    let mut preferred = in_force.into_iter().chain(sdes.offerer_preference.iter().copied());
+    let is_fine = |peer: &&PeerCrypto| {
+        let weak = is_weak(peer.profile()) || short_tag(peer.profile()) || peer.leaves_out();
+        settings.compat == Compat::Rtpengine || !weak
+    };
+    let as_the_other = || other_leg.and_then(candidate).filter(is_fine);
+    if let Some(peer) = preferred.find_map(candidate).or_else(as_the_other) {
         return Some(peer);
     }
-    let mut rest = offered.iter().filter(|peer| allowed(sdes, peer.profile()));
     match settings.compat {
-        Compat::Rtpengine => rest.next(),
-        Compat::Secure => rest.min_by_key(|peer| short_tag(peer.profile())),
+        Compat::Rtpengine => usable().next(),
+        Compat::Secure => usable().min_by_key(|peer| {
+            let profile = peer.profile();
+            (is_weak(profile), peer.leaves_out(), short_tag(profile))
+        }),
     }
 }
 
 /// Which of our offered keys an answer has chosen, with the peer's key: tag and suite must both
 /// be ours (RFC 4568 section 5.1.3), and the key not one that another has replaced.
 pub(super) fn accepted<'a>(
+    settings: &Settings,
     offered: &'a [LocalCrypto],
     in_force: Option<&LocalCrypto>,
     answer: &'a [PeerCrypto],
 ) -> Option<(&'a LocalCrypto, &'a PeerCrypto)> {
-    let is_fit = |local: &LocalCrypto| !local.used || in_force.is_some_and(|i| i.key == local.key);
+    let goes_on = |local: &LocalCrypto, peer: &PeerCrypto| {
+        in_force.is_some_and(|i| i.key == local.key && (i.shared || i.session == peer.session))
+    };
     answer.iter().find_map(|peer| {
         let same =
             |local: &&LocalCrypto| local.tag == peer.tag && local.key.profile() == peer.profile();
-        Some((offered.iter().find(same).filter(|local| is_fit(local))?, peer))
+        let fits = |local: &&LocalCrypto| {
+            (!local.used || goes_on(local, peer))
+                && terms::answer(settings, local.session, peer.session)
+        };
+        Some((offered.iter().find(same).filter(fits)?, peer))
     })
 }
 
@@ -245,21 +286,14 @@ fn allowed(sdes: &Sdes, profile: Profile) -> bool {
     }
 }
 
-/// We always encrypt and authenticate, and derive keys once: an attribute that asks otherwise is
-/// one we cannot honour, so it is as if it was not offered.
-fn acceptable(attribute: &CryptoAttribute) -> bool {
-    attribute.profile().weakness().is_none()
-        && attribute.parameters.iter().all(|parameter| {
-            let upper = parameter.to_ascii_uppercase();
-            !upper.starts_with(b"UNENCRYPTED_")
-                && !upper.starts_with(b"UNAUTHENTICATED_")
-                && (!upper.starts_with(b"KDR=") || upper == b"KDR=0")
-        })
-}
-
 /// Suites whose 4-byte tag lets one forgery in 2^32 through.
 fn short_tag(profile: Profile) -> bool {
     profile.rtp_overhead() < 10
+}
+
+/// Suites that policy has to accept: F8 and NULL.
+fn is_weak(profile: Profile) -> bool {
+    profile.weakness().is_some()
 }
 
 /// The longest key and salt of any suite: AES-256 counter mode's, RFC 6188.

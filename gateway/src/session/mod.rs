@@ -5,7 +5,7 @@
 //!
 //! 1. `calls` finds the call by its call-id, or makes one.
 //! 2. `dialogue` finds the two parties by tags and via-branch.
-//! 3. `offer` or `answer` weighs each media section (`media`, `crypto`, `mux`), opens ports
+//! 3. `offer` or `answer` weighs each media section (`media`, `crypto`, `terms`, `mux`), opens ports
 //!    ([`ports`], `lease`), and only then changes anything: a request that is refused leaves the
 //!    call as it was and its ports free.
 //! 4. `call`, `party` and `stream` hold what came of it; the streams' news becomes the plan.
@@ -35,12 +35,15 @@ mod place;
 pub mod ports;
 pub mod settings;
 mod stream;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 mod view;
 
 pub use calls::Calls;
-pub use outcome::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
+pub use outcome::{
+    DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings, Weakened,
+};
 pub use settings::{Compat, Interface, LocalAddress, Settings};
 pub use view::{CallView, MediaView, PartyView};

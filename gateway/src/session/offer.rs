@@ -127,6 +127,10 @@ fn draft<P: PortSource>(
     if context.signal.ice == Some(Ice::Keep) {
         warnings.push("ICE is not supported yet: its attributes are taken out");
     }
+    let weaken = context.signal.sdes.weaken;
+    if weaken.weaknesses().any(|weakness| !context.settings.accepted.contains(weakness)) {
+        warnings.push(NOT_ACCEPTED);
+    }
     let places = place::of(context, call, dialogue, warnings);
     let mut refusal = None;
     let mut sections = Vec::with_capacity(context.sdp.media.len());
@@ -160,7 +164,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         index: usize,
         section: &MediaSection,
     ) -> Result<(Draft, Option<Refused>), Refused> {
-        let crypto = PeerCrypto::usable(&section.crypto);
+        let crypto = PeerCrypto::usable(self.context.settings, &section.crypto);
         let protocol = match &self.context.signal.transport {
             Some(Transport::To(protocol)) => protocol.clone(),
             Some(Transport::Accept) | None => section.protocol.clone(),
@@ -428,3 +432,6 @@ pub(super) fn apply_flags(stream: &mut Stream, signal: &Signal) {
         stream.strict_source = true;
     }
 }
+
+const NOT_ACCEPTED: &str = "SDES-unencrypted_srtp, -unencrypted_srtcp or -unauthenticated_srtp is \
+                            ignored: srtp.accept does not name it";

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
+use srtp::Weaknesses;
 
-use crate::relay::command::{CallKey, CallPlan};
+use crate::relay::command::{CallKey, CallPlan, StreamIndex};
 
 /// An offer or answer done. The plan must reach the call's worker, whatever becomes of the
 /// reply: it carries sockets and keys that are in no other place.
@@ -18,6 +19,17 @@ pub struct Outcome {
     pub plan: Option<CallPlan>,
     /// What was odd but not refused, for the reply's `warning` and the log.
     pub warnings: Warnings,
+    /// Legs whose protection lacks something from now on.
+    pub weakened: Vec<Weakened>,
+}
+
+/// A leg agreed under terms that do not protect all.
+#[derive(Clone, Copy, Debug)]
+pub struct Weakened {
+    /// The leg.
+    pub stream: StreamIndex,
+    /// What it lacks.
+    pub weaknesses: Weaknesses,
 }
 
 /// What was odd about a request but not refused.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ng::request::{AddressFamily, EndpointLearning};
-use srtp::Profile;
+use srtp::{Profile, Weaknesses};
 
 use super::ports::InterfaceIndex;
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub interfaces: Vec<Interface>,
     /// The suites offered, in this order.
     pub suites: Vec<Profile>,
+    /// What an agreement may lack (`srtp.accept`); a line that lacks more is as if it was not there.
+    pub accepted: Weaknesses,
     /// Whose habits to follow where safety and compatibility differ.
     pub compat: Compat,
     /// How addresses are learned where the request does not say.
@@ -41,7 +43,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
-            suites: Profile::COMMON.to_vec(),
+            suites: SUITES.to_vec(),
+            accepted: Weaknesses::NONE,
             compat: Compat::Secure,
             learning: EndpointLearning::Heuristic,
             strict_source: true,
@@ -97,6 +100,33 @@ pub enum Compat {
     /// The incumbent's, for those who need it.
     Rtpengine,
 }
+
+/// The suites that we offer by default: strong ones first, short tags last (phones exist that know
+/// nothing else). Whoever has AES_192_CM has AES_256_CM; it is taken when offered.
+pub const SUITES: [Profile; 6] = [
+    Profile::AeadAes256Gcm,
+    Profile::AeadAes128Gcm,
+    Profile::AesCm256HmacSha1_80,
+    Profile::AesCm128HmacSha1_80,
+    Profile::AesCm256HmacSha1_32,
+    Profile::AesCm128HmacSha1_32,
+];
+
+/// The incumbent's suites in its order.
+pub const INCUMBENTS_SUITES: [Profile; 12] = [
+    Profile::AeadAes256Gcm,
+    Profile::AeadAes128Gcm,
+    Profile::AesCm256HmacSha1_80,
+    Profile::AesCm256HmacSha1_32,
+    Profile::AesCm192HmacSha1_80,
+    Profile::AesCm192HmacSha1_32,
+    Profile::AesCm128HmacSha1_80,
+    Profile::AesCm128HmacSha1_32,
+    Profile::F8_128HmacSha1_80,
+    Profile::F8_128HmacSha1_32,
+    Profile::NullHmacSha1_80,
+    Profile::NullHmacSha1_32,
+];
 
 /// The family of an address.
 pub(crate) fn family_of(address: IpAddr) -> AddressFamily {

@@ -5,14 +5,15 @@
 //! before the answer, and sending it anything in clear would be worse than silence.
 
 use ng::request::EndpointLearning;
-use srtp::Profile;
+use srtp::{Profile, Weaknesses};
 
 use crate::relay::command::{PortPair, Remote, StreamIndex, StreamPlan};
-use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Transition};
+use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Terms, Transition};
 
 use super::crypto::{LocalCrypto, PeerCrypto};
 use super::mux::Settled;
 use super::ports::LocalPorts;
+use super::terms;
 
 /// One party's one media section, with its sockets.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Stream {
     pub(super) answered: bool,
     /// The leg's protection.
     protection: Protection,
+    /// What the operator was told that the protection lacks.
+    told: Weaknesses,
     ended: bool,
     news: News,
 }
@@ -81,6 +84,7 @@ impl Stream {
             remote: None,
             answered: false,
             protection: Protection::Unsettled,
+            told: Weaknesses::NONE,
             ended: false,
             news: News { sockets: Some(sockets), ..News::default() },
         }
@@ -177,12 +181,11 @@ impl Stream {
             Protection::Srtp(old) => Some(old),
             Protection::Clear | Protection::Unsettled | Protection::Shared(_) => None,
         };
-        let transition = match &self.news.receive_key {
-            None => {
-                old.map_or(Transition::Replaced, |old| old.peer.keys.transition(&keys.peer.keys))
-            }
-            // The worker does not know those in force yet.
-            Some(_) => Transition::Replaced,
+        let old = old.filter(|old| old.local.session == keys.local.session);
+        let transition = match (&self.news.receive_key, old) {
+            (None, Some(old)) => old.peer.keys.transition(&keys.peer.keys),
+            // There are none, under these terms or at all, or the worker does not know them yet.
+            (Some(_), _) | (_, None) => Transition::Replaced,
         };
         match transition {
             Transition::Same => {}
@@ -190,12 +193,12 @@ impl Stream {
                 self.news.receive_key = Some(ReceivePlan::Change(Box::new(change)));
             }
             Transition::Replaced => {
-                let keys = Box::new(keys.peer.keys.dangerous_duplicate());
-                self.news.receive_key = Some(ReceivePlan::Set(keys));
+                let (terms, keys) = (keys.terms(), keys.peer.keys.dangerous_duplicate());
+                self.news.receive_key = Some(ReceivePlan::Set(Box::new(keys), terms));
             }
         }
         if old.is_none_or(|old| old.local.key != keys.local.key) {
-            self.news.send_key = Some(keys.local.plan());
+            self.news.send_key = Some(keys.send_plan());
         }
         self.protection = Protection::Srtp(Box::new(keys));
     }
@@ -219,6 +222,21 @@ impl Stream {
             Protection::Srtp(keys) | Protection::Shared(keys) => Some(keys.peer.profile()),
             Protection::Unsettled | Protection::Clear => None,
         }
+    }
+
+    /// What the leg's protection lacks.
+    pub(super) fn weaknesses(&self) -> Weaknesses {
+        match &self.protection {
+            Protection::Srtp(keys) | Protection::Shared(keys) => keys.weaknesses(),
+            Protection::Unsettled | Protection::Clear => Weaknesses::NONE,
+        }
+    }
+
+    /// The same where it is news, once.
+    pub(super) fn weakened(&mut self) -> Option<Weaknesses> {
+        let weaknesses = self.weaknesses();
+        let before = std::mem::replace(&mut self.told, weaknesses);
+        (weaknesses != before && weaknesses != Weaknesses::NONE).then_some(weaknesses)
     }
 
     /// Whether packets may be relayed from and to the party: its protection is agreed.
@@ -249,8 +267,18 @@ impl Stream {
     }
 }
 
-impl LocalCrypto {
-    fn plan(&self) -> SendPlan {
-        SendPlan::Set(Box::new(SrtpKey::unnamed(self.key.dangerous_duplicate())))
+impl SdesKeys {
+    fn send_plan(&self) -> SendPlan {
+        let key = SrtpKey::unnamed(self.local.key.dangerous_duplicate());
+        SendPlan::Set(Box::new(key), self.terms())
+    }
+
+    /// What was agreed to be left out was held against the operator's policy when it was read.
+    fn terms(&self) -> Terms {
+        Terms { session: self.local.session, accepted: self.weaknesses() }
+    }
+
+    fn weaknesses(&self) -> Weaknesses {
+        terms::weaknesses(self.local.key.profile(), self.local.session)
     }
 }

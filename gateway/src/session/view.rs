@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ng::sdp::{Direction, Protocol};
-use srtp::Profile;
+use srtp::{Profile, Weaknesses};
 
 use crate::relay::command::{CallKey, Remote, StreamIndex};
 
@@ -61,6 +61,8 @@ pub struct MediaView {
     pub signalled: Option<Remote>,
     /// SRTP suite of what the party sends, where it is SRTP.
     pub suite: Option<&'static str>,
+    /// What the protection lacks.
+    pub weaknesses: Weaknesses,
     /// The direction that the party signalled last, once it has said anything.
     pub direction: Option<Direction>,
     /// RTCP shares the RTP port.
@@ -105,6 +107,7 @@ fn media_view(call: &Call, media: &Media) -> MediaView {
         stream: media.stream,
         signalled: stream.and_then(|stream| stream.remote),
         suite: stream.and_then(Stream::suite).map(Profile::name),
+        weaknesses: stream.map_or(Weaknesses::NONE, Stream::weaknesses),
         direction: media.said.as_ref().map(|said| said.direction),
         rtcp_mux: stream.is_some_and(|stream| stream.mux == Settled::OnePort),
         strict_source: stream.is_some_and(|stream| stream.strict_source),

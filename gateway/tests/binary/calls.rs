@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gateway::session::settings::SUITES;
 use serde_json::json;
 use srtp::Profile;
 
@@ -25,7 +26,7 @@ fn on(io: &str) -> Option<Gateway> {
 fn relays_rtp_to_srtp_and_back(io: &str) {
     let Some(gateway) = on(io) else { return };
     let mut ng = gateway.ng();
-    for profile in Profile::COMMON {
+    for profile in SUITES {
         let mut caller = Party::new(gateway.address, 1);
         let mut callee = Party::new(gateway.address, 2);
         let id = profile.name();

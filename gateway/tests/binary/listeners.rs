@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gateway_control::{ApiError, CallDetail, CallList, ErrorCode, Status};
+use gateway_control::{ApiError, CallDetail, CallList, ErrorCode, EventKind, EventList, Status};
 use serde_json::json;
+use srtp::Profile;
 
-use crate::media::{Party, plain_call};
+use crate::media::{Party, plain_call, secure_call};
 use crate::process::Gateway;
 
 #[test]
@@ -107,4 +108,24 @@ fn metrics_have_our_names_and_the_incumbents() {
     ng.ask(&json!({"command": "delete", "call-id": "m", "delete-delay": 0}));
     assert_eq!(counted("rtpengine_closed_sessions_total{reason=\"terminated\"}"), 1.0);
     assert_eq!(counted("postern_ports_used{interface=\"default\"}"), 0.0);
+}
+
+#[test]
+fn a_leg_that_goes_without_encryption_is_told_counted_and_shown() {
+    let gateway = Gateway::start(&["--ng-compat", "rtpengine"]);
+    let mut ng = gateway.ng();
+    let caller = Party::new(gateway.address, 1);
+    let callee = Party::new(gateway.address, 2);
+    secure_call(&mut ng, "weak", &caller, &callee, Profile::NullHmacSha1_80);
+    let metric = "postern_srtp_weakened_legs_total{reason=\"null-cipher\"}";
+    assert_eq!(gateway.metric(metric), 1.0);
+    let events = gateway.admin("/v1/events").1;
+    let events: EventList = serde_json::from_str(&events).unwrap();
+    let told = events.events.iter().find(|event| event.kind == EventKind::SrtpWeakened).unwrap();
+    assert_eq!(told.to, "null-cipher");
+    let call: CallDetail = serde_json::from_str(&gateway.admin("/v1/calls/weak").1).unwrap();
+    let [caller, callee] = &call.streams[..] else { panic!("two streams") };
+    assert_eq!((&caller.suite, caller.weaknesses.len()), (&None, 0));
+    assert_eq!(callee.suite.as_deref(), Some("NULL_HMAC_SHA1_80"));
+    assert_eq!(callee.weaknesses, ["null-cipher"]);
 }

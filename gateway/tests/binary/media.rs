@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use ng::sdp::{CryptoAttribute, KeyPadding, Sdp};
 use serde_json::{Value, json};
-use srtp::{MasterKey, Policy, Profile, Receiver, Sender};
+use srtp::{MasterKey, Policy, Profile, Receiver, Sender, SessionParameters, Weaknesses};
 
 use crate::process::Ng;
 
@@ -126,6 +126,7 @@ pub(crate) fn secure_call(
         tag: ours.tag,
         key: theirs.dangerous_duplicate().into(),
         further: Vec::new(),
+        session: SessionParameters::default(),
         parameters: Vec::new(),
     };
     let mut crypto = BytesMut::new();
@@ -136,7 +137,8 @@ pub(crate) fn secure_call(
         "command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b",
         "sdp": callee.sdp("RTP/SAVP", &crypto),
     }));
-    let policy = Policy::default();
+    let accepted = profile.weakness().into_iter().fold(Weaknesses::NONE, Weaknesses::with);
+    let policy = Policy { accepted, ..Policy::default() };
     let protection = Protection {
         sender: Sender::new(&theirs, &policy).unwrap(),
         receiver: Receiver::new(&ours.key.master, &policy).unwrap(),

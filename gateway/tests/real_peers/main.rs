@@ -1,7 +1,7 @@
 //! Real peers: calls that a real SBC sets up and whose media independent code checks.
 //!
 //! Debian's Kamailio, with its rtpengine module, stands between two sipp agents; one party of each
-//! call speaks RTP/AVP, the other SDES-SRTP by libsrtp. For each of the four suites twenty calls of
+//! call speaks RTP/AVP, the other SDES-SRTP by libsrtp. For each of five suites twenty calls of
 //! 30 s run at one time, with a hold, a resume and a restart of the plain source's sequence, and
 //! every packet sent has to come out at the other side as it went in. The calls are the same for
 //! our gateway over each I/O driver and for rtpengine-daemon, which shows that the test is fair.
@@ -85,7 +85,7 @@ fn lacking(relay: Relay) -> Result<Option<String>> {
     }
 }
 
-/// One relay, one proxy, all four suites at one time. Returns what went wrong with the calls.
+/// One relay, one proxy, all suites at one time. Returns what went wrong with the calls.
 fn run(relay: Relay) -> Result<Vec<String>> {
     let folder = fresh_folder(relay)?;
     let mut running = relay.start(&folder)?;
@@ -107,10 +107,19 @@ fn run(relay: Relay) -> Result<Vec<String>> {
     Ok(faults)
 }
 
+/// What is called under: what nearly every peer has, and counter mode under the longest key.
+const SUITES: [Profile; 5] = [
+    Profile::AeadAes256Gcm,
+    Profile::AeadAes128Gcm,
+    Profile::AesCm256HmacSha1_80,
+    Profile::AesCm128HmacSha1_80,
+    Profile::AesCm128HmacSha1_32,
+];
+
 /// Plays the calls of each suite on a thread of its own; they inherit the namespace.
 fn call_under_every_suite(relay: Relay, folder: &Path) -> Result<Vec<SuiteReport>> {
     let mut suites = Vec::new();
-    for (index, suite) in (0..).zip(Profile::COMMON) {
+    for (index, suite) in (0..).zip(SUITES) {
         let calls = plan::calls(suite, index);
         let agents = Agents::start(&calls, index, folder)?;
         suites.push((agents, calls));

@@ -200,6 +200,7 @@ impl Kind {
 
 fn session(suite: Profile, direction: Direction, key: &InlineKey) -> Result<Session> {
     let their_suite = match suite {
+        Profile::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
         Profile::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
         Profile::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         Profile::AeadAes128Gcm => Suite::AesGcm128,

@@ -10,7 +10,7 @@ use crate::relay_support::*;
 
 #[test]
 fn relays_both_ways_between_plain_and_every_profile() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let mut call = Call::with_profile(profile);
         for sequence in 65_500..=65_535_u16 {
             let packet = rtp(SSRC, sequence);

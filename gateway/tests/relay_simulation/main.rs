@@ -12,4 +12,5 @@ mod numbers;
 mod rotation;
 mod signalling;
 mod strangers;
+mod terms;
 mod untouched;

@@ -29,10 +29,11 @@ fn keys(profile: Profile, numbers: &[u8]) -> SrtpKeys {
 /// A call whose party announced these keys and has all of them to send under.
 fn call_with(profile: Profile, numbers: &[u8]) -> Call {
     let mut call = Call::planned(profile, |plans| {
-        plans[SECURE].receive_key = ReceivePlan::Set(Box::new(keys(profile, numbers)));
+        plans[SECURE].receive_key =
+            ReceivePlan::Set(Box::new(keys(profile, numbers)), terms(profile));
     });
     let first = key(profile, numbers[0]);
-    call.crypto.sender = Sender::new(first.parameters(), &Policy::default()).unwrap();
+    call.crypto.sender = Sender::new(first.parameters(), &policy(profile)).unwrap();
     for number in &numbers[1..] {
         call.crypto.sender.install(&key(profile, *number).parameters()).unwrap();
     }
@@ -130,7 +131,7 @@ fn a_party_beyond_its_own_lifetime_is_refused_until_it_goes_on_under_another_key
     let mut call = Call::planned(PROFILE, |plans| {
         let mut keys = keys(PROFILE, &[1, 2]);
         keys.first.lifetimes = Lifetimes::from_sdes(16).unwrap();
-        plans[SECURE].receive_key = ReceivePlan::Set(Box::new(keys));
+        plans[SECURE].receive_key = ReceivePlan::Set(Box::new(keys), terms(PROFILE));
     });
     call.crypto.sender = Sender::new(key(PROFILE, 1).parameters(), &Policy::default()).unwrap();
     for sequence in 0..13 {

@@ -8,7 +8,7 @@ use crate::relay_support::*;
 
 #[test]
 fn srtp_and_srtcp_of_every_suite_pass_byte_for_byte_both_ways() {
-    for profile in Profile::COMMON {
+    for profile in Profile::ALL {
         let mut call = Call::planned(profile, |plans| {
             plans[SECURE].receive_key = ReceivePlan::Clear;
             plans[SECURE].send_key = SendPlan::Clear;

@@ -9,10 +9,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use gateway::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamIndex, StreamPlan};
-use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Terms};
 use ng::request::EndpointLearning;
 use packet_io::{Driver, Received, Token, Turn, Verdict};
-use srtp::{MasterKey, Policy, Profile};
+use srtp::{MasterKey, Policy, Profile, Weaknesses};
 
 /// The call of every test that has one.
 pub(crate) const CALL: CallKey = CallKey(1);
@@ -183,12 +183,33 @@ pub(crate) fn master_key(profile: Profile, byte: u8) -> MasterKey {
 
 /// That key for a plan, as the party's.
 pub(crate) fn set_receive(profile: Profile, byte: u8) -> ReceivePlan {
-    ReceivePlan::Set(Box::new(SrtpKey::unnamed(master_key(profile, byte)).into()))
+    let key = SrtpKey::unnamed(master_key(profile, byte));
+    ReceivePlan::Set(Box::new(key.into()), terms(profile))
 }
 
 /// That key for a plan, as ours.
 pub(crate) fn set_send(profile: Profile, byte: u8) -> SendPlan {
-    SendPlan::Set(Box::new(SrtpKey::unnamed(master_key(profile, byte))))
+    let key = SrtpKey::unnamed(master_key(profile, byte));
+    SendPlan::Set(Box::new(key), terms(profile))
+}
+
+/// Whatever the suite lacks is accepted.
+pub(crate) fn terms(profile: Profile) -> Terms {
+    Terms {
+        accepted: profile.weakness().into_iter().fold(Weaknesses::NONE, Weaknesses::with),
+        ..Terms::default()
+    }
+}
+
+/// The same for the party's own contexts.
+pub(crate) fn policy(profile: Profile) -> Policy {
+    policy_under(terms(profile))
+}
+
+/// A party's policy under these terms.
+pub(crate) fn policy_under(terms: Terms) -> Policy {
+    let Terms { session: parameters, accepted } = terms;
+    Policy { parameters, accepted, ..Policy::default() }
 }
 
 /// Both directions of a party's SRTP.
@@ -202,7 +223,7 @@ pub(crate) struct Crypto {
 impl Crypto {
     /// A party that sends under key `ours` and is sent under key `theirs`.
     pub(crate) fn new(profile: Profile, ours: u8, theirs: u8) -> Self {
-        let policy = Policy::default();
+        let policy = policy(profile);
         Self {
             sender: srtp::Sender::new(&master_key(profile, ours), &policy).unwrap(),
             receiver: srtp::Receiver::new(&master_key(profile, theirs), &policy).unwrap(),

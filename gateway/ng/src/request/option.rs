@@ -71,14 +71,13 @@ impl Sdes {
             b"nonew" => self.no_new = true,
             b"pad" => self.pad = true,
             b"lifetime" => self.lifetime = true,
-            // What we always do.
-            b"encrypted-srtp" | b"encrypted-srtcp" | b"authenticated-srtp" => {}
-            b"static"
-            | b"prefer"
-            | b"priority"
-            | b"unencrypted-srtp"
-            | b"unencrypted-srtcp"
-            | b"unauthenticated-srtp" => return Some(Taken::Unsupported),
+            b"unencrypted-srtp" => self.weaken.unencrypted_rtp = true,
+            b"unencrypted-srtcp" => self.weaken.unencrypted_rtcp = true,
+            b"unauthenticated-srtp" => self.weaken.unauthenticated_rtp = true,
+            b"encrypted-srtp" => self.strengthen.unencrypted_rtp = true,
+            b"encrypted-srtcp" => self.strengthen.unencrypted_rtcp = true,
+            b"authenticated-srtp" => self.strengthen.unauthenticated_rtp = true,
+            b"static" | b"prefer" | b"priority" => return Some(Taken::Unsupported),
             _ => return None,
         }
         Some(Taken::Yes)
@@ -155,6 +154,8 @@ pub(super) fn address(word: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use srtp::SessionParameters;
+
     use super::*;
 
     fn sdes(words: &[&str]) -> Sdes {
@@ -186,14 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn protection_is_asked_for_in_vain_and_its_absence_is_not_supported() {
-        assert_eq!(
-            sdes(&["encrypted_srtp", "encrypted_srtcp", "authenticated-srtp"]),
-            Sdes::default()
-        );
-        for word in ["unencrypted_srtp", "unencrypted_srtcp", "unauthenticated_srtp", "static"] {
-            assert_eq!(Sdes::default().element(word.as_bytes()), Taken::Unsupported, "{word}");
-        }
+    fn what_to_leave_out_and_what_not_are_apart() {
+        let only_rtcp = SessionParameters { unencrypted_rtcp: true, ..Default::default() };
+        let sdes = sdes(&["unencrypted_srtcp", "encrypted_srtp", "authenticated-srtp"]);
+        assert_eq!(sdes.weaken, only_rtcp);
+        let others = SessionParameters {
+            unencrypted_rtp: true,
+            unauthenticated_rtp: true,
+            ..Default::default()
+        };
+        assert_eq!(sdes.strengthen, others);
+        assert_eq!(Sdes::default().element(b"static"), Taken::Unsupported);
     }
 
     #[test]

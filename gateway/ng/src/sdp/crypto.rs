@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{BufMut, Bytes, BytesMut};
-use srtp::{KeyParameters, Lifetimes, MAX_KEYS, MasterKey, Mki, Profile};
+use srtp::{KeyParameters, Lifetimes, MAX_KEYS, MasterKey, Mki, Profile, SessionParameters};
 use zeroize::Zeroizing;
 
 use super::line::{fields, split_once};
@@ -35,8 +35,14 @@ impl CryptoAttribute {
         let tag = parse_tag(fields.next()?)?;
         let profile = Profile::from_name(str::from_utf8(fields.next()?).ok()?)?;
         let (key, further) = parse_keys(profile, fields.next()?)?;
-        let parameters = fields.map(|field| value.slice_ref(field)).collect();
-        Some(Self { tag, key, further, parameters })
+        let (mut session, mut parameters) = (SessionParameters::default(), Vec::new());
+        for field in fields {
+            match session_flag(&mut session, field) {
+                Some(flag) => *flag = true,
+                None => parameters.push(value.slice_ref(field)),
+            }
+        }
+        Some(Self { tag, key, further, session, parameters })
     }
 
     /// Appends the line `a=crypto:…` without a line end.
@@ -50,7 +56,12 @@ impl CryptoAttribute {
             }
             key.print(padding, out);
         }
-        for parameter in &self.parameters {
+        let session = self.session;
+        let left_out =
+            [session.unencrypted_rtp, session.unencrypted_rtcp, session.unauthenticated_rtp];
+        let names = SESSION_NAMES.iter().zip(left_out).filter(|(_, left_out)| *left_out);
+        let others = self.parameters.iter().map(|parameter| &parameter[..]);
+        for parameter in names.map(|(name, _)| name.as_bytes()).chain(others) {
             out.put_u8(b' ');
             out.put_slice(parameter);
         }
@@ -72,6 +83,7 @@ impl CryptoAttribute {
             tag: self.tag,
             key: self.key.dangerous_duplicate(),
             further: self.further.iter().map(InlineKey::dangerous_duplicate).collect(),
+            session: self.session,
             parameters: self.parameters.clone(),
         }
     }
@@ -144,6 +156,7 @@ impl fmt::Debug for CryptoAttribute {
             .field("tag", &self.tag)
             .field("key", &self.key)
             .field("further", &self.further)
+            .field("session", &self.session)
             .field("parameters", &parameters)
             .finish()
     }
@@ -169,6 +182,20 @@ fn parse_keys(profile: Profile, text: &[u8]) -> Option<(InlineKey, Vec<InlineKey
         further.push(key);
     }
     Some((first, further))
+}
+
+/// The parameter of this name (RFC 4568 sections 6.3.2 and 6.3.3).
+fn session_flag<'s>(session: &'s mut SessionParameters, name: &[u8]) -> Option<&'s mut bool> {
+    let [rtp, rtcp, unauthenticated] = SESSION_NAMES;
+    if name.eq_ignore_ascii_case(rtp.as_bytes()) {
+        Some(&mut session.unencrypted_rtp)
+    } else if name.eq_ignore_ascii_case(rtcp.as_bytes()) {
+        Some(&mut session.unencrypted_rtcp)
+    } else if name.eq_ignore_ascii_case(unauthenticated.as_bytes()) {
+        Some(&mut session.unauthenticated_rtp)
+    } else {
+        None
+    }
 }
 
 /// `2^n` or decimal. RFC 4568 section 6.1: zero, or beyond the suite's limit, is invalid.
@@ -212,6 +239,9 @@ fn print_key(key: &MasterKey, padding: KeyPadding, out: &mut BytesMut) {
 
 /// Characters of the longest `inline:` key of any suite of RFC 4568, 6188 and 7714, padded.
 const BASE64_MAX: usize = 64;
+
+/// What a line may leave out, in the order in which it is written.
+const SESSION_NAMES: [&str; 3] = ["UNENCRYPTED_SRTP", "UNENCRYPTED_SRTCP", "UNAUTHENTICATED_SRTP"];
 
 const BASE64_LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use srtp::{Lifetimes, MasterKey, Mki};
+use srtp::{Lifetimes, MasterKey, Mki, SessionParameters};
 
 use super::{KeyPadding, Line};
 
@@ -99,7 +99,9 @@ pub struct CryptoAttribute {
     /// Further keys of the same suite. Where there are any, every key has an MKI, all of one
     /// length and no two alike, and there are at most [`srtp::MAX_KEYS`] keys together.
     pub further: Vec<InlineKey>,
-    /// Session parameters as written (`UNENCRYPTED_SRTP`, …).
+    /// What the line asks to leave out (`UNENCRYPTED_SRTP`, …).
+    pub session: SessionParameters,
+    /// Other session parameters as written (`KDR=0`, …).
     pub parameters: Vec<Bytes>,
 }
 

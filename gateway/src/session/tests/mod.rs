@@ -7,4 +7,5 @@ mod lifetimes;
 mod passthrough;
 mod properties;
 mod sdes;
+mod terms;
 mod world;

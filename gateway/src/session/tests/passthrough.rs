@@ -221,3 +221,13 @@ fn packets_with_an_mki_do_not_pass_as_they_are() {
     assert_eq!(section(&answered).port, 0);
     assert!(!answered.warnings.is_empty());
 }
+
+#[test]
+fn a_plain_offer_that_names_a_key_passed_on_gets_no_srtp_answer() {
+    let mut world = world();
+    world.offer(&srtp("a", Some("c"), A, &[&crypto(3, 'A')])).unwrap();
+    let plain = audio(B, 5000, "RTP/AVP", &[&crypto(1, 'A')]);
+    world.offer(&signal("b", None, &plain)).unwrap();
+    let answered = world.answer(&srtp("b", Some("c"), B, &[&crypto(3, 'B')])).unwrap();
+    assert_eq!((section(&answered).port, section(&answered).crypto.len()), (0, 0));
+}

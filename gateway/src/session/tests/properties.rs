@@ -12,8 +12,10 @@ use ng::sdp::{Protocol, Sdp};
 use proptest::prelude::*;
 use srtp::Profile;
 
-use super::world::{Key, World, crypto, delete, read, signal};
-use crate::session::Refused;
+use super::world::{Key, World, crypto, delete, read, settings, signal};
+use crate::session::settings::INCUMBENTS_SUITES;
+use crate::session::{Compat, Refused, Settings};
+use crate::weakness;
 
 /// One thing that happens to a call.
 #[derive(Clone, Debug)]
@@ -143,6 +145,19 @@ impl Request {
     }
 }
 
+/// The settings of either way to follow.
+fn following(compat: Compat) -> Settings {
+    match compat {
+        Compat::Secure => settings(),
+        Compat::Rtpengine => Settings {
+            compat,
+            suites: INCUMBENTS_SUITES.to_vec(),
+            accepted: weakness::every(),
+            ..settings()
+        },
+    }
+}
+
 impl World {
     fn step(&mut self, step: &Step) {
         let before = (format!("{:?}", self.calls.call(b"call")), self.calls.ports().open.clone());
@@ -203,10 +218,16 @@ impl World {
                 let media = &call.parties[call.party(tag).unwrap().0].media[index];
                 let stream = &self.worker[&call.key][usize::from(media.stream.unwrap().0)];
                 assert!(stream.sends && stream.peer.is_some());
-                assert_eq!(
-                    matches!(stream.send_key, Key::Srtp(_)),
-                    media.protocol().unwrap().is_srtp()
-                );
+                let secure = media.protocol().unwrap().is_srtp();
+                match call.stream(media.stream.unwrap()).local_crypto() {
+                    // Passed as it is, from one who holds the other's key.
+                    Some(local) if local.shared => {
+                        let peer = &self.worker[&call.key][stream.peer.unwrap()];
+                        let keys = [&stream.send_key, &stream.receive_key, &peer.send_key];
+                        assert!(secure && keys.into_iter().all(|key| *key == Key::Clear));
+                    }
+                    _ => assert_eq!(matches!(stream.send_key, Key::Srtp(_)), secure),
+                }
             }
         }
     }
@@ -214,7 +235,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 800,
         rng_seed: proptest::test_runner::RngSeed::Fixed(0x5eed),
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -222,9 +243,10 @@ proptest! {
 
     #[test]
     fn no_sequence_of_requests_leaks_ports_or_sends_in_clear(
+        compat in prop::sample::select(vec![Compat::Secure, Compat::Rtpengine]),
         steps in prop::collection::vec(step(), 1..40)
     ) {
-        let mut world = World::new();
+        let mut world = World::with(following(compat));
         for step in &steps {
             world.step(step);
         }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ng::request::{AddressFamily, Delete, Signal, Transport};
 use ng::sdp::{MediaSection, Protocol, Sdp};
-use srtp::{MasterKey, Mki};
+use srtp::{MasterKey, Mki, Profile};
 
 use crate::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamPlan};
-use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys};
+use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
 use crate::session::{
     Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused, Settings,
@@ -75,6 +75,8 @@ pub(super) struct WorkerStream {
     pub(super) receive_keys: Option<SrtpKeys>,
     pub(super) send_key: Key,
     pub(super) send_mki: Mki,
+    /// What was agreed to be left out.
+    pub(super) terms: Terms,
     pub(super) sends: bool,
     pub(super) rtcp_mux: bool,
     pub(super) tos: Option<u8>,
@@ -198,6 +200,7 @@ impl WorkerStream {
             receive_keys: None,
             send_key: Key::None,
             send_mki: Mki::none(),
+            terms: Terms::default(),
             sends: false,
             rtcp_mux: false,
             tos: None,
@@ -238,7 +241,10 @@ impl WorkerStream {
         self.receive_keys = match plan {
             ReceivePlan::Keep => return 0,
             ReceivePlan::Clear => None,
-            ReceivePlan::Set(keys) => Some(*keys),
+            ReceivePlan::Set(keys, terms) => {
+                self.terms = terms;
+                Some(*keys)
+            }
             ReceivePlan::Change(change) => {
                 let keys = self.receive_keys.take().expect("a change of keys that are there");
                 let stay = |key: &SrtpKey| !change.retire.contains(&key.mki);
@@ -258,7 +264,8 @@ impl WorkerStream {
         self.send_key = match plan {
             SendPlan::Keep => return 0,
             SendPlan::Clear => Key::Clear,
-            SendPlan::Set(key) => {
+            SendPlan::Set(key, terms) => {
+                assert_eq!(self.terms, terms, "both directions are agreed alike");
                 self.send_mki = key.mki;
                 Key::Srtp(key.master)
             }
@@ -282,6 +289,8 @@ pub(super) fn settings() -> Settings {
                 addresses: vec![v4([10, 0, 0, 1], Some([192, 0, 2, 1]))],
             },
         ],
+        // Four, so that tests know their tags by heart.
+        suites: Profile::COMMON.to_vec(),
         ..Settings::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use bytes::BytesMut;
-use srtp::{Lifetimes, MAX_KEYS, Mki, Profile};
+use srtp::{Lifetimes, MAX_KEYS, Mki, Profile, SessionParameters};
 
 use super::*;
 
@@ -47,12 +47,28 @@ fn suite_and_method_are_read_in_any_case() {
 #[test]
 fn lifetime_mki_and_parameters_survive() {
     let value =
-        format!("2 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|2^20|1066:4 KDR=1 UNENCRYPTED_SRTCP");
+        format!("2 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|2^20|1066:4 UNENCRYPTED_SRTCP KDR=1");
     let read = crypto(&value).expect("a usable line");
     assert_eq!(read.key.lifetimes, Lifetimes::from_sdes(1 << 20).ok());
     assert_eq!(read.key.mki.as_bytes(), [0, 0, 4, 42]);
-    assert_eq!(read.parameters, ["KDR=1", "UNENCRYPTED_SRTCP"]);
+    assert!(read.session.unencrypted_rtcp && !read.session.unencrypted_rtp);
+    assert_eq!(read.parameters, ["KDR=1"]);
     assert_eq!(printed(&read, KeyPadding::Omit), format!("a=crypto:{value}"));
+}
+
+#[test]
+fn session_parameters_are_read_in_any_case_and_order_and_written_in_one() {
+    let line = |names: &str| format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30} {names}");
+    let read = crypto(&line("WSH=128 unauthenticated_srtp UNENCRYPTED_SRTCP Unencrypted_SRTP"))
+        .expect("usable");
+    let all = SessionParameters {
+        unencrypted_rtp: true,
+        unencrypted_rtcp: true,
+        unauthenticated_rtp: true,
+    };
+    assert_eq!(read.session, all);
+    let written = line("UNENCRYPTED_SRTP UNENCRYPTED_SRTCP UNAUTHENTICATED_SRTP WSH=128");
+    assert_eq!(printed(&read, KeyPadding::Omit), format!("a=crypto:{written}"));
 }
 
 #[test]
