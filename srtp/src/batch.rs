@@ -99,28 +99,23 @@ pub fn open_rtp_batch<S>(receivers: &mut S, packets: &mut [ToOpen<'_>])
 where
     S: IndexMut<usize, Output = Receiver> + ?Sized,
 {
-    let mut pass = ArrayVec::<_, BATCH_LEN>::new();
-    let mut seen = Seen::default();
+    let mut pass = OpenPass::default();
     let mut done = 0;
     for at in 0..packets.len() {
         let place = packets[at].receiver;
         if receivers[place].goes_alone() {
             open_pass(receivers, &mut packets[done..at], &mut pass);
-            seen = Seen::default();
             done = at + 1;
             packets[at].outcome = Some(receivers[place].open_rtp(packets[at].packet));
             continue;
         }
         let mut examined = receivers[place].examine_rtp(packets[at].packet);
-        let waits = seen.may_have(place) && depends(examined, place, &packets[done..at], &pass);
-        if pass.is_full() || waits {
+        if pass.must_end_before(&examined, place, &packets[done..at]) {
             open_pass(receivers, &mut packets[done..at], &mut pass);
-            seen = Seen::default();
             done = at;
             examined = receivers[place].examine_rtp(packets[at].packet);
         }
-        seen.add(place);
-        pass.push(examined);
+        pass.push(examined, place);
     }
     open_pass(receivers, &mut packets[done..], &mut pass);
 }
@@ -135,67 +130,94 @@ fn seal_pass<S>(
     let mut jobs = ArrayVec::<SealJob<'_>, BATCH_LEN>::new();
     for (packet, prepared) in packets.iter_mut().zip(pass.drain(..)) {
         if let Some(prepared) = prepared {
-            jobs.push(prepared.job(senders[packet.sender].rtp_cipher(), packet.buffer));
+            jobs.push(senders[packet.sender].job(&prepared, packet.buffer));
         }
     }
     seal_all(&mut jobs);
 }
 
-fn open_pass<S>(
-    receivers: &mut S,
-    packets: &mut [ToOpen<'_>],
-    pass: &mut ArrayVec<Result<Candidate, Refusal>, BATCH_LEN>,
-) where
+fn open_pass<S>(receivers: &mut S, packets: &mut [ToOpen<'_>], pass: &mut OpenPass)
+where
     S: IndexMut<usize, Output = Receiver> + ?Sized,
 {
+    let opened = opened(receivers, packets, pass);
+    let mut opened = opened.into_iter();
+    for (packet, candidate) in packets.iter_mut().zip(pass.candidates.drain(..)) {
+        packet.outcome = Some(candidate.and_then(|candidate| {
+            opened.next().unwrap_or(Err(Refusal::AuthenticationFailed))?;
+            let receiver = &mut receivers[packet.receiver];
+            receiver.reveal_header(&candidate, packet.packet);
+            if pass.is_shared {
+                receiver.accept_again(candidate)
+            } else {
+                Ok(receiver.accept(candidate))
+            }
+        }));
+    }
+    *pass = OpenPass::default();
+}
+
+/// The cryptography of those packets that were examined with success, in their order.
+fn opened<S>(
+    receivers: &S,
+    packets: &mut [ToOpen<'_>],
+    pass: &OpenPass,
+) -> ArrayVec<Result<(), Refusal>, BATCH_LEN>
+where
+    S: Index<usize, Output = Receiver> + ?Sized,
+{
     let mut jobs = ArrayVec::<OpenJob<'_>, BATCH_LEN>::new();
-    for (packet, candidate) in packets.iter_mut().zip(&*pass) {
+    for (packet, candidate) in packets.iter_mut().zip(&pass.candidates) {
         if let Ok(candidate) = candidate {
-            let cipher = receivers[packet.receiver].rtp_cipher(candidate);
-            jobs.push(candidate.job(cipher, packet.packet));
+            jobs.push(receivers[packet.receiver].job(candidate, packet.packet));
         }
     }
     open_all(&mut jobs);
-    let mut opened = ArrayVec::<_, BATCH_LEN>::new();
-    opened.extend(jobs.into_iter().map(|job| job.outcome));
-    let mut opened = opened.into_iter();
-    for (packet, candidate) in packets.iter_mut().zip(pass.drain(..)) {
-        packet.outcome = Some(candidate.and_then(|candidate| {
-            opened.next().unwrap_or(Err(Refusal::AuthenticationFailed))?;
-            receivers[packet.receiver].reveal_header(&candidate, packet.packet);
-            receivers[packet.receiver].accept_again(candidate)
-        }));
-    }
+    jobs.iter().map(|job| job.outcome).collect()
 }
 
-/// Whether examining a packet for the receiver at `place` could give another result after one of
-/// `before`.
-fn depends(
-    examined: Result<Candidate, Refusal>,
-    place: usize,
-    packets: &[ToOpen<'_>],
-    before: &[Result<Candidate, Refusal>],
-) -> bool {
-    let earlier = packets.iter().zip(before).filter(|(packet, _)| packet.receiver == place);
-    let mut earlier = earlier.filter_map(|(_, earlier)| earlier.as_ref().ok());
-    match examined {
-        Ok(candidate) => earlier.any(|earlier| candidate.depends_on(earlier)),
-        // These are about the packet's bytes alone.
-        Err(Refusal::Malformed(_) | Refusal::UnknownMki) => false,
-        Err(_) => earlier.next().is_some(),
-    }
+/// Packets that are opened together.
+#[derive(Default)]
+struct OpenPass {
+    candidates: ArrayVec<Result<Candidate, Refusal>, BATCH_LEN>,
+    /// A bit for each receiver that has packets among them, by its place modulo 64.
+    receivers: u64,
+    /// Whether two packets may be the same receiver's.
+    is_shared: bool,
 }
 
-/// Which receivers a pass has packets of; may say yes where no would do.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen(u64);
-
-impl Seen {
-    fn add(&mut self, place: usize) {
-        self.0 |= 1 << (place % 64);
+impl OpenPass {
+    fn push(&mut self, examined: Result<Candidate, Refusal>, place: usize) {
+        self.is_shared |= self.may_have(place);
+        self.receivers |= 1 << (place % 64);
+        self.candidates.push(examined);
     }
 
-    fn may_have(self, place: usize) -> bool {
-        self.0 & 1 << (place % 64) != 0
+    fn may_have(&self, place: usize) -> bool {
+        self.receivers & 1 << (place % 64) != 0
+    }
+
+    /// Whether a packet for the receiver at `place` has no room, or examining it could give another
+    /// result after those before it, `packets`.
+    fn must_end_before(
+        &self,
+        examined: &Result<Candidate, Refusal>,
+        place: usize,
+        packets: &[ToOpen<'_>],
+    ) -> bool {
+        if !self.may_have(place) {
+            return self.candidates.is_full();
+        }
+        let earlier = packets.iter().zip(&self.candidates);
+        let mut earlier = earlier
+            .filter(|(packet, _)| packet.receiver == place)
+            .filter_map(|(_, earlier)| earlier.as_ref().ok());
+        let depends = match examined {
+            Ok(candidate) => earlier.any(|earlier| candidate.depends_on(earlier)),
+            // These are about the packet's bytes alone.
+            Err(Refusal::Malformed(_) | Refusal::UnknownMki) => false,
+            Err(_) => earlier.next().is_some(),
+        };
+        depends || self.candidates.is_full()
     }
 }

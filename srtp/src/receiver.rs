@@ -223,7 +223,7 @@ impl Receiver {
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<OpenedRtcp, Refusal> {
         let candidate = self.examine_rtcp(packet)?;
         let cipher = self.key(candidate.key).rtcp_cipher();
-        candidate.job(&cipher, packet).open()?;
+        candidate.job(&cipher, &self.rtcp_trailer, packet).open()?;
         self.hear(candidate.key);
         self.rtcp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
         Ok(OpenedRtcp {
@@ -264,7 +264,7 @@ impl Receiver {
             None => Framing::plain(&header),
             Some(protection) => protection.examine(&header)?,
         };
-        Ok(Candidate { id, slot, header_len, csrc_len, len: message.len(), trailer, key })
+        Ok(Candidate { id, slot, header_len, csrc_len, len: message.len(), key })
     }
 
     /// Whether each packet is to be opened by itself.
@@ -272,13 +272,13 @@ impl Receiver {
         self.guesses.is_some()
     }
 
-    /// The cipher of a candidate's key.
-    pub(crate) fn rtp_cipher(&self, candidate: &Candidate) -> &Cipher {
-        &self.key(candidate.key).rtp_cipher
+    /// What is to be done to a candidate's packet.
+    pub(crate) fn job<'a>(&'a self, candidate: &Candidate, packet: &'a mut [u8]) -> OpenJob<'a> {
+        candidate.job(&self.key(candidate.key).rtp_cipher, &self.rtp_trailer, packet)
     }
 
     fn decrypt(&self, candidate: &Candidate, packet: &mut [u8]) -> Result<(), Refusal> {
-        candidate.job(self.rtp_cipher(candidate), packet).open()?;
+        self.job(candidate, packet).open()?;
         self.reveal_header(candidate, packet);
         Ok(())
     }
@@ -291,7 +291,7 @@ impl Receiver {
     }
 
     /// Takes note of a packet that was genuine.
-    fn accept(&mut self, candidate: Candidate) -> Opened {
+    pub(crate) fn accept(&mut self, candidate: Candidate) -> Opened {
         self.hear(candidate.key);
         self.rtp.mark(candidate.slot, candidate.id.ssrc, candidate.id.index);
         let index = PacketIndex::from_value(candidate.id.index);
@@ -320,7 +320,7 @@ impl Receiver {
         let slot = self.rtcp.slot(ssrc)?;
         self.rtcp.check(slot, u64::from(index)).map_err(replay)?;
         let (id, header_len) = (PacketId::rtcp(ssrc, word), rtcp::FIXED_LEN);
-        Ok(Candidate { id, slot, header_len, csrc_len: 0, len: message.len(), trailer, key })
+        Ok(Candidate { id, slot, header_len, csrc_len: 0, len: message.len(), key })
     }
 
     /// The part of `packet` before its trailer, and the key that its MKI names, which must not
@@ -377,7 +377,6 @@ pub(crate) struct Candidate {
     csrc_len: usize,
     /// Of the packet without its trailer.
     len: usize,
-    trailer: Trailer,
     key: KeyAt,
 }
 
@@ -389,10 +388,9 @@ enum KeyAt {
 }
 
 impl Candidate {
-    /// What is to be done to the packet.
-    pub(crate) fn job<'a>(&self, cipher: &'a Cipher, packet: &'a mut [u8]) -> OpenJob<'a> {
+    fn job<'a>(&self, cipher: &'a Cipher, at: &Trailer, packet: &'a mut [u8]) -> OpenJob<'a> {
         let (message, trailer) = packet.split_at_mut(self.len);
-        let tag = &trailer[self.trailer.tag..][..self.trailer.tag_len];
+        let tag = &trailer[at.tag..][..at.tag_len];
         let (header_len, csrc_len) = (self.header_len, self.csrc_len);
         OpenJob { cipher, id: self.id, message, header_len, csrc_len, tag, outcome: Ok(()) }
     }

@@ -154,7 +154,7 @@ impl Sender {
     /// that one which would lie before index 0 is [`Refusal::TooOld`].
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<Sealed, Refusal> {
         let prepared = self.prepare_rtp(buffer, len)?;
-        prepared.job(self.rtp_cipher(), buffer).seal();
+        self.job(&prepared, buffer).seal();
         Ok(prepared.sealed_rtp())
     }
 
@@ -164,7 +164,7 @@ impl Sender {
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<SealedRtcp, Refusal> {
         let prepared = self.prepare_rtcp(buffer, len)?;
         let cipher = self.keys.current.rtcp_cipher();
-        prepared.job(&cipher, buffer).seal();
+        prepared.job(&cipher, &self.rtcp_trailer, buffer).seal();
         Ok(prepared.sealed_rtcp())
     }
 
@@ -196,7 +196,6 @@ impl Sender {
             header_len: framing.header_len,
             csrc_len: framing.csrc_len,
             len: len + trailer.len,
-            trailer,
             key: self.keys.current.usage.count_rtp(index),
         })
     }
@@ -218,7 +217,6 @@ impl Sender {
             header_len: rtcp::FIXED_LEN,
             csrc_len: 0,
             len: len + trailer.len,
-            trailer,
             key: self.keys.current.usage.count_rtcp(),
         })
     }
@@ -228,9 +226,9 @@ impl Sender {
         self.keys.current.usage.is_exhausted()
     }
 
-    /// The cipher of the key in use.
-    pub(crate) fn rtp_cipher(&self) -> &Cipher {
-        &self.keys.current.rtp_cipher
+    /// What is to be done to a prepared packet, under the key in use.
+    pub(crate) fn job<'a>(&'a self, prepared: &Prepared, buffer: &'a mut [u8]) -> SealJob<'a> {
+        prepared.job(&self.keys.current.rtp_cipher, &self.rtp_trailer, buffer)
     }
 
     /// Whether there is a key that may protect one more packet.
@@ -278,15 +276,13 @@ pub(crate) struct Prepared {
     csrc_len: usize,
     /// Of the packet with its trailer.
     len: usize,
-    trailer: Trailer,
     key: KeyState,
 }
 
 impl Prepared {
-    /// What is to be done to the packet in `buffer`.
-    pub(crate) fn job<'a>(&self, cipher: &'a Cipher, buffer: &'a mut [u8]) -> SealJob<'a> {
-        let (message, trailer) = buffer[..self.len].split_at_mut(self.len - self.trailer.len);
-        let tag = &mut trailer[self.trailer.tag..][..self.trailer.tag_len];
+    fn job<'a>(&self, cipher: &'a Cipher, at: &Trailer, buffer: &'a mut [u8]) -> SealJob<'a> {
+        let (message, trailer) = buffer[..self.len].split_at_mut(self.len - at.len);
+        let tag = &mut trailer[at.tag..][..at.tag_len];
         let (header_len, csrc_len) = (self.header_len, self.csrc_len);
         SealJob { cipher, id: self.id, message, header_len, csrc_len, tag }
     }

@@ -28,7 +28,7 @@ pub(crate) struct MacJob<'a> {
     /// What is authenticated behind the message: the ROC of SRTP, the E flag and index of SRTCP.
     pub(crate) word: [u8; 4],
     /// For the caller, because the jobs change places.
-    pub(crate) place: usize,
+    pub(crate) place: u8,
     /// The MAC of `message ‖ word`, written here.
     pub(crate) mac: [u8; 20],
 }

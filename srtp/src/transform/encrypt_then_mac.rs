@@ -3,9 +3,10 @@
 //! What makes the keystream is the only thing in which these profiles differ. Opening, the tag is
 //! checked before anything is decrypted.
 
-use subtle::ConstantTimeEq;
-
-use super::{HmacSha1, PacketId, Transform};
+use super::{
+    HmacSha1, PacketId, Transform,
+    hmac_sha1::{tag_matches, write_tag},
+};
 use crate::{
     Refusal,
     header_extension::{CLEAR_LEN, gathered},
@@ -43,7 +44,7 @@ impl<K: Keystream> EncryptThenMac<K> {
             return;
         }
         let mac = self.hmac.mac(message, id.word());
-        tag.copy_from_slice(&mac[..self.tag_len]);
+        write_tag(&mac, tag);
     }
 
     fn check_tag(&self, id: PacketId, message: &[u8], tag: &[u8]) -> Result<(), Refusal> {
@@ -51,7 +52,7 @@ impl<K: Keystream> EncryptThenMac<K> {
             return Ok(());
         }
         let mac = self.hmac.mac(message, id.word());
-        if !bool::from(mac[..self.tag_len].ct_eq(tag)) {
+        if !tag_matches(&mac, tag) {
             return Err(Refusal::AuthenticationFailed);
         }
         Ok(())

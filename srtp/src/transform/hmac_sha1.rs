@@ -5,6 +5,7 @@
 //! pads, 40 bytes. SHA instructions are used where the CPU has them.
 
 use sha1::block_api::compress;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::session_keys::AUTH_KEY_LEN;
@@ -53,6 +54,38 @@ impl Drop for HmacSha1 {
     }
 }
 
+/// Writes the start of `mac` as a tag of 10 or 4 bytes. Each length is a case of its own, so that
+/// neither copying nor comparing becomes a call.
+pub(crate) fn write_tag(mac: &[u8; DIGEST_LEN], tag: &mut [u8]) {
+    if let Ok(tag) = <&mut [u8; 10]>::try_from(&mut *tag) {
+        tag.copy_from_slice(&mac[..10]);
+    } else if let Ok(tag) = <&mut [u8; 4]>::try_from(&mut *tag) {
+        tag.copy_from_slice(&mac[..4]);
+    } else {
+        tag.copy_from_slice(&mac[..tag.len()]);
+    }
+}
+
+/// Whether `tag` is the start of `mac`, in a time that does not tell where they differ.
+pub(crate) fn tag_matches(mac: &[u8; DIGEST_LEN], tag: &[u8]) -> bool {
+    let difference = match *tag {
+        [a, b, c, d, e, f, g, h, i, j] => {
+            let start = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+            let mac_start = u64::from_ne_bytes([
+                mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mac[6], mac[7],
+            ]);
+            let end = u16::from_ne_bytes([i, j]) ^ u16::from_ne_bytes([mac[8], mac[9]]);
+            start ^ mac_start | u64::from(end)
+        }
+        [a, b, c, d] => {
+            let mac = u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]);
+            u64::from(u32::from_ne_bytes([a, b, c, d]) ^ mac)
+        }
+        _ => return mac[..tag.len()].ct_eq(tag).into(),
+    };
+    difference.ct_eq(&0).into()
+}
+
 /// The SHA-1 state after the key's padded block.
 fn pad_state(key: &[u8; AUTH_KEY_LEN], pad: u8) -> [u32; 5] {
     let mut block = [pad; BLOCK_LEN];
@@ -90,6 +123,22 @@ const LENGTH_AT: usize = BLOCK_LEN - 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_matches_the_start_of_its_mac_and_nothing_else() {
+        let mac: [u8; DIGEST_LEN] = std::array::from_fn(|at| at as u8);
+        for len in [4, 7, 10, 20] {
+            let mut tag = vec![0xff; len];
+            write_tag(&mac, &mut tag);
+            assert_eq!(tag, mac[..len]);
+            assert!(tag_matches(&mac, &tag));
+            for bit in 0..8 * len {
+                let mut other = tag.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(!tag_matches(&mac, &other), "bit {bit} of {len} bytes");
+            }
+        }
+    }
 
     #[test]
     fn every_length_around_the_block_edges_agrees_with_an_independent_hmac() {

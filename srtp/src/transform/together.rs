@@ -30,7 +30,6 @@ pub(crate) fn open_all(jobs: &mut [OpenJob<'_>]) {
 #[cfg(target_arch = "x86_64")]
 mod side_by_side {
     use arrayvec::ArrayVec;
-    use subtle::ConstantTimeEq;
 
     use crate::{
         BATCH_LEN, Refusal,
@@ -38,7 +37,10 @@ mod side_by_side {
             Avx512,
             sha1::{self, MacJob},
         },
-        transform::{AesCm, Cipher, EncryptThenMac, OpenJob, SealJob},
+        transform::{
+            AesCm, Cipher, EncryptThenMac, OpenJob, PacketId, SealJob,
+            hmac_sha1::{tag_matches, write_tag},
+        },
     };
 
     pub(super) fn seal_all(cpu: Avx512, jobs: &mut [SealJob<'_>]) {
@@ -49,37 +51,34 @@ mod side_by_side {
                     None => job.seal(),
                 }
             }
-            let mut macs = ArrayVec::<_, BATCH_LEN>::new();
-            for (place, job) in jobs.iter().enumerate() {
-                if let Some(cipher) = shared(job.cipher, job.csrc_len) {
-                    let (hmac, message, word) = (&cipher.hmac, &*job.message, job.id.word());
-                    macs.push(MacJob { hmac, message, word, place, mac: [0; 20] });
-                }
-            }
-            sha1::macs(cpu, &mut macs);
-            for (place, mac) in results(macs) {
-                let tag = &mut *jobs[place].tag;
-                tag.copy_from_slice(&mac[..tag.len()]);
+            let macs = macs(
+                cpu,
+                jobs.iter().map(|job| {
+                    let cipher = shared(job.cipher, job.csrc_len)?;
+                    Some((cipher, &*job.message, job.id))
+                }),
+            );
+            for (place, mac) in macs {
+                write_tag(&mac, jobs[usize::from(place)].tag);
             }
         }
     }
 
     pub(super) fn open_all(cpu: Avx512, jobs: &mut [OpenJob<'_>]) {
         for jobs in jobs.chunks_mut(BATCH_LEN) {
-            let mut macs = ArrayVec::<_, BATCH_LEN>::new();
-            for (place, job) in jobs.iter_mut().enumerate() {
-                match shared(job.cipher, job.csrc_len) {
-                    Some(cipher) => {
-                        let (hmac, message, word) = (&cipher.hmac, &*job.message, job.id.word());
-                        macs.push(MacJob { hmac, message, word, place, mac: [0; 20] });
-                    }
-                    None => job.open_in_place(),
-                }
+            for job in jobs.iter_mut().filter(|job| shared(job.cipher, job.csrc_len).is_none()) {
+                job.open_in_place();
             }
-            sha1::macs(cpu, &mut macs);
-            for (place, mac) in results(macs) {
-                let job = &mut jobs[place];
-                let is_genuine = bool::from(mac[..job.tag.len()].ct_eq(job.tag));
+            let macs = macs(
+                cpu,
+                jobs.iter().map(|job| {
+                    let cipher = shared(job.cipher, job.csrc_len)?;
+                    Some((cipher, &*job.message, job.id))
+                }),
+            );
+            for (place, mac) in macs {
+                let job = &mut jobs[usize::from(place)];
+                let is_genuine = tag_matches(&mac, job.tag);
                 match shared(job.cipher, job.csrc_len).filter(|_| is_genuine) {
                     Some(cipher) => cipher.apply_keystream(job.id, job.message, job.header_len),
                     None => job.outcome = Err(Refusal::AuthenticationFailed),
@@ -88,9 +87,22 @@ mod side_by_side {
         }
     }
 
-    /// The MACs with their jobs' places, the messages let go.
-    fn results(macs: ArrayVec<MacJob<'_>, BATCH_LEN>) -> ArrayVec<(usize, [u8; 20]), BATCH_LEN> {
-        macs.into_iter().map(|job| (job.place, job.mac)).collect()
+    type Hashed<'a> = (&'a EncryptThenMac<AesCm>, &'a [u8], PacketId);
+
+    /// The MACs of those messages that share lanes, each with its place among all.
+    fn macs<'a>(
+        cpu: Avx512,
+        messages: impl Iterator<Item = Option<Hashed<'a>>>,
+    ) -> ArrayVec<(u8, [u8; 20]), BATCH_LEN> {
+        let mut jobs = ArrayVec::<_, BATCH_LEN>::new();
+        for (place, message) in (0..).zip(messages) {
+            if let Some((cipher, message, id)) = message {
+                let (hmac, word) = (&cipher.hmac, id.word());
+                jobs.push(MacJob { hmac, message, word, place, mac: [0; 20] });
+            }
+        }
+        sha1::macs(cpu, &mut jobs);
+        jobs.iter().map(|job| (job.place, job.mac)).collect()
     }
 
     /// The cipher of a packet whose HMAC goes with those of others.
