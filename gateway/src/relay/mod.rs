@@ -27,9 +27,10 @@
 //! # Where to look
 //!
 //! [`worker`] is the thread and its loop, [`table`] its calls, [`stream`] one party's one media
-//! section, [`plan`] what a plan does to that, [`path`] the packet path and, in its order,
-//! [`demultiplex`], [`learning`], [`keys`], [`source`], [`sequence`], [`feedback`];
-//! [`residence`] and [`stats`] are what is measured.
+//! section, [`plan`] what a plan does to that, with the keys of a [`key_plan`]; [`path`] the packet
+//! path and, in its order, [`demultiplex`], [`learning`], [`keys`], [`source`], [`sequence`],
+//! [`feedback`]; [`limits`] is what control hears of used-up keys, [`residence`] and [`stats`] are
+//! what is measured.
 
 pub mod command;
 mod demultiplex;

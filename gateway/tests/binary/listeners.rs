@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gateway_control::{ApiError, CallDetail, CallList, ErrorCode, EventKind, EventList, Status};
+use gateway_control::{
+    ApiError, CallDetail, CallList, ErrorCode, Event, EventKind, EventList, Status,
+};
 use serde_json::json;
 use srtp::Profile;
 
-use crate::media::{Party, plain_call, secure_call};
+use crate::media::{Party, limited_call, plain_call, secure_call};
 use crate::process::Gateway;
 
 #[test]
@@ -128,4 +130,43 @@ fn a_leg_that_goes_without_encryption_is_told_counted_and_shown() {
     assert_eq!((&caller.suite, caller.weaknesses.len()), (&None, 0));
     assert_eq!(callee.suite.as_deref(), Some("NULL_HMAC_SHA1_80"));
     assert_eq!(callee.weaknesses, ["null-cipher"]);
+}
+
+#[test]
+fn a_peer_at_the_end_of_its_own_lifetime_is_told_and_then_refused() {
+    let gateway = Gateway::start(&[]);
+    let mut ng = gateway.ng();
+    let (caller, mut callee) = (Party::new(gateway.address, 1), Party::new(gateway.address, 2));
+    let ([_, towards_caller], mut protection) =
+        limited_call(&mut ng, "limited", [&caller, &callee], 16);
+    let mut send = |count| {
+        for _ in 0..count {
+            let packet = callee.packet();
+            callee.socket.send_to(&protection.protect(&packet), towards_caller).unwrap();
+        }
+    };
+    send(16);
+    (0..16).for_each(|_| drop(caller.receive()));
+    assert_eq!(awaited(&gateway, EventKind::SrtpRekeyDue).owner, "signalling");
+    send(4);
+    assert_eq!(awaited(&gateway, EventKind::LimitReached).owner, "signalling");
+    assert!(caller.try_receive().is_none());
+    let refused = |worker| {
+        let labels = format!("worker=\"{worker}\",reason=\"key_exhausted\"");
+        gateway.metric(&format!("postern_dropped_packets_total{{{labels}}}"))
+    };
+    assert_eq!((0..gateway.status.workers.len()).map(refused).sum::<f64>(), 4.0);
+}
+
+/// The first event of this kind, once there is one.
+fn awaited(gateway: &Gateway, kind: EventKind) -> Event {
+    let mut after = 0;
+    loop {
+        let (_, body) = gateway.admin(&format!("/v1/events?after={after}&wait=10"));
+        let events: EventList = serde_json::from_str(&body).unwrap();
+        after = events.events.last().expect("an event within ten seconds").seq;
+        if let Some(event) = events.events.into_iter().find(|event| event.kind == kind) {
+            return event;
+        }
+    }
 }

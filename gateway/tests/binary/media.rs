@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ng::sdp::{CryptoAttribute, KeyPadding, Sdp};
+use ng::sdp::{CryptoAttribute, InlineKey, KeyPadding, Sdp};
 use serde_json::{Value, json};
-use srtp::{MasterKey, Policy, Profile, Receiver, Sender, SessionParameters, Weaknesses};
+use srtp::{
+    Lifetimes, MasterKey, Policy, Profile, Receiver, Sender, SessionParameters, Weaknesses,
+};
 
 use crate::process::Ng;
 
@@ -107,6 +109,17 @@ pub(crate) fn plain_call(ng: &mut Ng, id: &str, caller: &Party, callee: &Party) 
     [told(&answer).rtp, told(&offer).rtp]
 }
 
+/// A call from a plain caller to an SRTP callee whose key may protect so many packets.
+pub(crate) fn limited_call(
+    ng: &mut Ng,
+    id: &str,
+    [caller, callee]: [&Party; 2],
+    packets: u64,
+) -> ([SocketAddr; 2], Protection) {
+    let lifetimes = Lifetimes::from_sdes(packets).ok();
+    keyed_call(ng, id, [caller, callee], Profile::AeadAes128Gcm, lifetimes)
+}
+
 /// A call from a plain caller to an SRTP callee under one suite.
 pub(crate) fn secure_call(
     ng: &mut Ng,
@@ -114,6 +127,16 @@ pub(crate) fn secure_call(
     caller: &Party,
     callee: &Party,
     profile: Profile,
+) -> ([SocketAddr; 2], Protection) {
+    keyed_call(ng, id, [caller, callee], profile, None)
+}
+
+fn keyed_call(
+    ng: &mut Ng,
+    id: &str,
+    [caller, callee]: [&Party; 2],
+    profile: Profile,
+    lifetimes: Option<Lifetimes>,
 ) -> ([SocketAddr; 2], Protection) {
     let offer = ng.ask(&json!({
         "command": "offer", "call-id": id, "from-tag": "a", "sdp": caller.sdp("RTP/AVP", ""),
@@ -124,7 +147,7 @@ pub(crate) fn secure_call(
     let theirs = callee_key(profile);
     let line = CryptoAttribute {
         tag: ours.tag,
-        key: theirs.dangerous_duplicate().into(),
+        key: InlineKey { lifetimes, ..theirs.dangerous_duplicate().into() },
         further: Vec::new(),
         session: SessionParameters::default(),
         parameters: Vec::new(),

@@ -5,7 +5,7 @@ use ng::sdp::{Protocol, Sdp};
 use srtp::{Lifetimes, Mki, Profile};
 
 use super::world::{
-    A, B, Key, World, audio, crypto, read, section, settings, signal, text, towards,
+    A, B, Key, World, audio, crypto, read, rotating, section, settings, signal, text, towards,
 };
 use crate::session::{Compat, Refused, Settings};
 
@@ -233,15 +233,6 @@ fn an_mki_is_expected_of_the_peer_and_not_carried_by_us() {
     assert_eq!(theirs.mki.as_bytes(), [0, 7]);
     assert_eq!(Ok(theirs.lifetimes), Lifetimes::from_sdes(1 << 20));
     assert_eq!(world.streams()[1].send_mki, Mki::none());
-}
-
-/// A phone's line with a key of one letter for each MKI.
-fn rotating(tag: u32, keys: &[(u8, char)]) -> String {
-    let keys: Vec<String> = keys
-        .iter()
-        .map(|(mki, letter)| format!("inline:{}|{mki}:2", letter.to_string().repeat(40)))
-        .collect();
-    format!("crypto:{tag} AES_CM_128_HMAC_SHA1_80 {}", keys.join(";"))
 }
 
 fn received_mkis(world: &World, stream: usize) -> Vec<u8> {

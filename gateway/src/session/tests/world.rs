@@ -77,6 +77,8 @@ pub(super) struct WorkerStream {
     pub(super) send_mki: Mki,
     /// What was agreed to be left out.
     pub(super) terms: Terms,
+    /// Every key that we ever protected with towards the party.
+    sealed_under: Vec<MasterKey>,
     pub(super) sends: bool,
     pub(super) rtcp_mux: bool,
     pub(super) tos: Option<u8>,
@@ -201,6 +203,7 @@ impl WorkerStream {
             send_key: Key::None,
             send_mki: Mki::none(),
             terms: Terms::default(),
+            sealed_under: Vec::new(),
             sends: false,
             rtcp_mux: false,
             tos: None,
@@ -266,6 +269,8 @@ impl WorkerStream {
             SendPlan::Clear => Key::Clear,
             SendPlan::Set(key, terms) => {
                 assert_eq!(self.terms, terms, "both directions are agreed alike");
+                assert!(!self.sealed_under.contains(&key.master), "indexes would start over");
+                self.sealed_under.push(key.master.dangerous_duplicate());
                 self.send_mki = key.mki;
                 Key::Srtp(key.master)
             }
@@ -343,6 +348,15 @@ pub(super) fn audio(address: &str, port: u16, transport: &str, attributes: &[&st
 pub(super) fn crypto(tag: u32, letter: char) -> String {
     let key: String = std::iter::repeat_n(letter, 40).collect();
     format!("crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{key}")
+}
+
+/// A phone's line with a key of one letter for each MKI.
+pub(super) fn rotating(tag: u32, keys: &[(u8, char)]) -> String {
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|(mki, letter)| format!("inline:{}|{mki}:2", letter.to_string().repeat(40)))
+        .collect();
+    format!("crypto:{tag} AES_CM_128_HMAC_SHA1_80 {}", keys.join(";"))
 }
 
 /// What was written, parsed again.
