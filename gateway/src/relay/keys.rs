@@ -85,7 +85,8 @@ impl Opener {
             Inbound::Srtp(mut opener) => {
                 opener.receivers.follow(receiver);
                 opener.withdrawn = None;
-                // Packets under what was agreed before are taken for a while: the weaker counts.
+                // Receivers from before are asked for a while: what they let in proves nothing. A
+                // leg once without authentication stays as wary of addresses as a plain one.
                 opener.authenticates_rtp &= authenticates_rtp;
                 opener
             }
