@@ -155,9 +155,10 @@ impl Receiver {
     /// begin again at ROC 0 under the same key, as some peers do after a re-INVITE (RFC 3711 does
     /// not allow it: they encrypt with keystream that they have used). Once per call of this.
     ///
-    /// A stream that has begun again could be followed by packets of its own earlier rounds, sent
-    /// again by somebody else, when it comes to those rounds. Call this only where the peers are
-    /// known to need it.
+    /// The price: somebody who recorded the stream's first round can have a packet of it opened
+    /// again. That does not silence the stream: if it goes on where it was, the next 250 packets
+    /// take it back, and there is no second chance. But a stream that did begin again could be
+    /// followed by packets of its earlier rounds when it comes to those.
     pub fn expect_restarts(&mut self) {
         let mut guesses = self.guesses.take();
         for (ssrc, _) in self.streams().filter(|(_, highest)| highest.roc() > 0) {
@@ -189,32 +190,41 @@ impl Receiver {
         guesses.kept.clear();
         guesses.kept.extend_from_slice(packet);
         let (mut opened, mut guessed) = (self.open_as_estimated(packet), None);
+        let mut before = None;
         if opened.is_err() {
-            guessed = self.guess(&guesses);
+            (guessed, before) = self.guess(&guesses).unzip();
             if let Some(guess) = guessed {
                 packet.copy_from_slice(&guesses.kept);
                 opened = self.open_as_guessed(guess, packet).or(opened);
             }
         }
         if let Ok(opened) = opened {
-            guesses.settle(opened.ssrc, guessed);
+            guesses.settle(opened.ssrc, guessed, before.flatten());
         }
         self.guesses = Some(guesses).filter(|guesses| !guesses.is_empty());
         opened
     }
 
-    fn guess(&self, guesses: &RocGuesses) -> Option<Guess> {
+    /// A guess, and the highest index heard so far.
+    fn guess(&self, guesses: &RocGuesses) -> Option<(Guess, Option<PacketIndex>)> {
         let (message, _) = self.split(&guesses.kept, self.rtp_trailer).ok()?;
         let header = rtp::Header::new_checked(message).ok()?;
-        guesses.guess(header.ssrc(), self.highest(header.ssrc()), header.sequence())
+        let heard = self.highest(header.ssrc());
+        Some((guesses.guess(header.ssrc(), heard, header.sequence())?, heard))
     }
 
     fn open_as_guessed(&mut self, guess: Guess, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        let (Guess::GoesOn(index) | Guess::Restarts(index)) = guess;
-        let candidate = self.candidate(packet, |_, _| Ok(index))?;
+        let (Guess::GoesOn(index) | Guess::Restarts(index) | Guess::Returns(index)) = guess;
+        let mut candidate = self.candidate(packet, |_, _| Ok(index))?;
         self.decrypt(&candidate, packet)?;
-        if let Guess::Restarts(index) = guess {
-            self.rtp.restart(candidate.slot, index.value());
+        match guess {
+            Guess::GoesOn(_) => {}
+            Guess::Restarts(index) => self.rtp.restart(candidate.slot, index.value()),
+            // What was heard before it is not known any more: it all counts as used.
+            Guess::Returns(index) => {
+                self.rtp.resume(candidate.id.ssrc, index.value())?;
+                candidate.slot = self.rtp.slot(candidate.id.ssrc)?;
+            }
         }
         Ok(self.accept(candidate))
     }

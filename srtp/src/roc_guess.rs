@@ -7,9 +7,10 @@
 //! * signalling has spoken and the peer may have begun again under the same key, at ROC 0.
 //!
 //! A guess is only where to look: nothing opens that does not authenticate there. But a restart
-//! that is believed makes room for replays of what the stream sent in its earlier rounds, as it
-//! does for the packets of the restarted stream itself: who calls
-//! [`crate::Receiver::expect_restarts`] accepts that.
+//! may also be somebody's replay of a packet from the first round, and then the stream itself goes
+//! on where it was. So for a while its old place is a guess too, for packets after all that was
+//! heard there: those nobody but the peer can have. What remains is that packets of earlier rounds
+//! open once more: who calls [`crate::Receiver::expect_restarts`] accepts that.
 //!
 //! The guesses lie outside the receiver's own state, boxed, and are gone once used: the packet
 //! path asks one question, whether there are any.
@@ -26,6 +27,8 @@ pub(crate) struct RocGuesses {
     stood: Vec<(u32, PacketIndex)>,
     /// Streams that may begin again, and how many more packets they may go on for.
     restarts: Vec<(u32, u16)>,
+    /// Where streams stood that have begun again, and for how many more packets they may return.
+    left: Vec<(u32, PacketIndex, u16)>,
     /// Opening spoils what it refuses.
     pub(crate) kept: Vec<u8>,
 }
@@ -37,6 +40,8 @@ pub(crate) enum Guess {
     GoesOn(PacketIndex),
     /// The stream begins again with this packet.
     Restarts(PacketIndex),
+    /// The stream had not begun again.
+    Returns(PacketIndex),
 }
 
 impl RocGuesses {
@@ -45,7 +50,7 @@ impl RocGuesses {
 
     pub(crate) fn new() -> Self {
         let kept = Vec::with_capacity(USUAL_PACKET);
-        Self { stood: Vec::new(), restarts: Vec::new(), kept }
+        Self { stood: Vec::new(), restarts: Vec::new(), left: Vec::new(), kept }
     }
 
     /// The last packet of `ssrc` that somebody saw was `last`.
@@ -78,25 +83,38 @@ impl RocGuesses {
                 Estimate::BeforeFirstRound | Estimate::AfterLastRound => None,
             };
         };
+        if let Some((_, last, _)) = self.left.iter().find(|(known, ..)| *known == ssrc) {
+            return match estimate(*last, sequence) {
+                Estimate::Index(index) if index > *last => Some(Guess::Returns(index)),
+                _ => None,
+            };
+        }
         let restarts = heard.roc() > 0 && self.restarts.iter().any(|(known, _)| *known == ssrc);
         restarts.then(|| Guess::Restarts(PacketIndex::new(0, sequence)))
     }
 
-    /// A packet of `ssrc` has opened, under `guess` or without any.
-    pub(crate) fn settle(&mut self, ssrc: u32, guess: Option<Guess>) {
+    /// A packet of `ssrc` has opened, under `guess` or without any; `before` was the highest index
+    /// until then.
+    pub(crate) fn settle(&mut self, ssrc: u32, guess: Option<Guess>, before: Option<PacketIndex>) {
         self.stood.retain(|(known, _)| *known != ssrc);
-        let restarted = matches!(guess, Some(Guess::Restarts(_)));
-        self.restarts.retain_mut(|(known, left)| {
-            if *known == ssrc {
-                *left = if restarted { 0 } else { *left - 1 };
-            }
-            *left > 0
-        });
+        let (restarts, returns) =
+            (matches!(guess, Some(Guess::Restarts(_))), matches!(guess, Some(Guess::Returns(_))));
+        self.restarts.retain_mut(|(known, left)| *known != ssrc || spend(left, restarts));
+        self.left.retain_mut(|(known, _, left)| *known != ssrc || spend(left, returns));
+        if let (true, Some(before)) = (restarts, before) {
+            self.left.push((ssrc, before, RESTART_WITHIN));
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.stood.is_empty() && self.restarts.is_empty()
+        self.stood.is_empty() && self.restarts.is_empty() && self.left.is_empty()
     }
+}
+
+/// Takes one packet off, or all; whether any are left.
+fn spend(left: &mut u16, all: bool) -> bool {
+    *left = if all { 0 } else { left.saturating_sub(1) };
+    *left > 0
 }
 
 /// Packets after which a stream that could have begun again has not: five seconds of speech.
@@ -118,7 +136,7 @@ mod tests {
         assert_eq!(guesses.guess(SSRC, None, 10), over_the_wrap);
         assert_eq!(guesses.guess(SSRC + 1, None, 10), None);
         assert_eq!(guesses.guess(SSRC, Some(PacketIndex::new(3, 1)), 10), None);
-        guesses.settle(SSRC, over_the_wrap);
+        guesses.settle(SSRC, over_the_wrap, None);
         assert!(guesses.is_empty());
     }
 
@@ -131,7 +149,7 @@ mod tests {
         for _ in 0..RESTART_WITHIN {
             let restarts = Some(Guess::Restarts(PacketIndex::new(0, 5)));
             assert_eq!(guesses.guess(SSRC, heard, 5), restarts);
-            guesses.settle(SSRC, None);
+            guesses.settle(SSRC, None, heard);
         }
         assert!(guesses.is_empty());
     }

@@ -84,6 +84,30 @@ fn a_stream_begins_again_only_after_signalling_has_spoken() {
     }
 }
 
+#[test]
+fn a_replay_taken_for_a_restart_does_not_silence_the_stream() {
+    for profile in Profile::ALL {
+        let key = key(profile);
+        let (mut peer, mut receiver) = (sender(&key), receiver(&key));
+        let packets = advance(&mut peer, 2);
+        for packet in &packets {
+            receiver.open_rtp(&mut packet.clone()).expect("opens");
+        }
+        receiver.expect_restarts();
+        receiver.open_rtp(&mut packets[0].clone()).expect("the price of expecting restarts");
+        // The peer had not begun again, and goes on.
+        for sequence in [6_000, 6_001] {
+            let packet = protect(&mut peer, sequence);
+            let opened = receiver.open_rtp(&mut packet.clone()).expect("opens");
+            assert_eq!(opened.index, PacketIndex::new(2, sequence), "{profile}");
+            assert!(receiver.open_rtp(&mut packet.clone()).is_err(), "a replay");
+        }
+        for packet in &packets {
+            assert!(receiver.open_rtp(&mut packet.clone()).is_err(), "no second chance");
+        }
+    }
+}
+
 /// Sends a stream into round `roc`, to its sequence number 5,000, and returns its packets.
 fn advance(sender: &mut Sender, roc: u32) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();

@@ -111,6 +111,12 @@ impl Opener {
         Ok(())
     }
 
+    /// Signalling spoke: a party that keeps its key may begin its streams again, as some do after
+    /// hold.
+    pub(super) fn expect_restart(&mut self) {
+        self.receivers.newest_mut().expect_restarts();
+    }
+
     /// Whether the key last heard should be replaced soon.
     pub(super) fn key_state(&self) -> KeyState {
         self.receivers.newest().keys().next().map_or(KeyState::Fresh, |key| key.state)

@@ -199,6 +199,9 @@ impl Table {
         for slot in slots {
             let stream = &mut self.streams[slot.key()];
             stream.sources.expect_restart();
+            if let Inbound::Srtp(opener) = &mut stream.inbound {
+                opener.expect_restart();
+            }
             if let Outbound::Srtp(sealer) = &mut stream.outbound {
                 sealer.expect_restart();
             }

@@ -1,6 +1,7 @@
 //! Sources and their sequence numbers: many, restarting, on a bad network.
 
 use gateway::relay::drop_reason::DropReason;
+use srtp::Sender;
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -111,4 +112,21 @@ fn feedback_about_a_renumbered_source_speaks_its_own_numbers() {
     let sent = call.arrives(call.party[SECURE][1], (SECURE, 1), &report);
     assert_eq!(sent[0].bytes, receiver_report(SSRC, 599));
     assert_eq!(sent[0].to, call.party[PLAIN][1]);
+}
+
+#[test]
+fn a_party_that_keeps_its_key_may_begin_again_in_the_first_round_once_signalling_has_spoken() {
+    let mut call = Call::new();
+    for step in 0..=8_u32 {
+        let packet = call.crypto.protect(&rtp(SSRC, (5_000 + step * 16_384) as u16));
+        assert!(call.sends(SECURE, &packet).is_some(), "step {step}");
+    }
+    call.crypto.sender = Sender::new(&master_key(PROFILE, 1), &policy(PROFILE)).unwrap();
+    let packet = call.crypto.protect(&rtp(SSRC, 9));
+    assert!(call.sends(SECURE, &packet).is_none(), "nobody has spoken");
+    call.apply([unchanged(1), unchanged(0)]);
+    for sequence in [10, 11] {
+        let packet = call.crypto.protect(&rtp(SSRC, sequence));
+        assert!(call.sends(SECURE, &packet).is_some(), "{sequence}");
+    }
 }
