@@ -15,6 +15,8 @@
 //! ```
 
 mod content;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
