@@ -1,5 +1,5 @@
-//! Interoperation with libsrtp, both ways: every profile that it has, with and without MKIs, and
-//! several keys.
+//! Interoperation with libsrtp, both ways: every profile that it has, with and without MKIs,
+//! several keys, and whatever may be left out.
 #![allow(
     clippy::expect_used,
     reason = "a call that cannot be made or carried is the test's failure"
@@ -11,6 +11,7 @@ mod header_extensions;
 mod rounds;
 #[path = "../scenario/mod.rs"]
 mod scenario;
+mod session_parameters;
 mod sys;
 
 use scenario::{

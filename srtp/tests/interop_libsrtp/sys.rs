@@ -11,6 +11,8 @@ use std::{
     sync::OnceLock,
 };
 
+use srtp::SessionParameters;
+
 /// A libsrtp session for one direction.
 pub(crate) struct Session {
     context: NonNull<Context>,
@@ -89,7 +91,7 @@ impl Session {
     /// A session under `keys`, at least one, each of the suite's length. They all have an MKI, or
     /// the only one has none.
     pub(crate) fn new(direction: Direction, suite: Suite, keys: &[Key]) -> Result<Self, Status> {
-        Self::encrypting(&[], direction, suite, keys)
+        Self::create(&[], direction, [suite.rtp(), suite.rtcp()], keys)
     }
 
     /// The same, in which the header extension elements with these ids are encrypted.
@@ -97,6 +99,35 @@ impl Session {
         extensions: &[u8],
         direction: Direction,
         suite: Suite,
+        keys: &[Key],
+    ) -> Result<Self, Status> {
+        Self::create(extensions, direction, [suite.rtp(), suite.rtcp()], keys)
+    }
+
+    /// The same without what `parameters` leave out.
+    pub(crate) fn leaving_out(
+        parameters: SessionParameters,
+        direction: Direction,
+        suite: Suite,
+        keys: &[Key],
+    ) -> Result<Self, Status> {
+        let (mut rtp, mut rtcp) = (suite.rtp(), suite.rtcp());
+        if parameters.unencrypted_rtp {
+            rtp = rtp.unencrypted();
+        }
+        if parameters.unencrypted_rtcp {
+            rtcp = rtcp.unencrypted();
+        }
+        if parameters.unauthenticated_rtp {
+            rtp = rtp.unauthenticated();
+        }
+        Self::create(&[], direction, [rtp, rtcp], keys)
+    }
+
+    fn create(
+        extensions: &[u8],
+        direction: Direction,
+        policies: [CryptoPolicy; 2],
         keys: &[Key],
     ) -> Result<Self, Status> {
         static INIT: OnceLock<Result<(), Status>> = OnceLock::new();
@@ -108,7 +139,7 @@ impl Session {
         let mut masters: Vec<_> = keys.iter_mut().map(MasterKey::new).collect();
         let mut masters: Vec<_> = masters.iter_mut().map(ptr::from_mut).collect();
         let mut extensions: Vec<_> = extensions.iter().copied().map(c_int::from).collect();
-        let policy = Policy::new(direction, suite, &mut masters, &mut extensions);
+        let policy = Policy::new(direction, policies, &mut masters, &mut extensions);
         let mut context = ptr::null_mut();
         // SAFETY: `context` is a valid place for the result. `policy` and all it points to
         // (`masters`, what they point to, the bytes in `keys`, and `extensions`) live past the
@@ -252,7 +283,7 @@ struct Policy {
 impl Policy {
     fn new(
         direction: Direction,
-        suite: Suite,
+        [rtp, rtcp]: [CryptoPolicy; 2],
         masters: &mut [*mut MasterKey],
         extensions: &mut [c_int],
     ) -> Self {
@@ -264,8 +295,8 @@ impl Policy {
         Self {
             ssrc_type,
             ssrc_value,
-            rtp: suite.rtp(),
-            rtcp: suite.rtcp(),
+            rtp,
+            rtcp,
             key: ptr::null_mut(),
             keys: masters.as_mut_ptr(),
             num_master_keys: masters.len() as c_ulong,
@@ -288,7 +319,20 @@ struct CryptoPolicy {
     auth_type: c_uint,
     auth_key_len: c_int,
     auth_tag_len: c_int,
+    /// `srtp_sec_serv_t`, a set of bits.
     sec_serv: c_uint,
+}
+
+impl CryptoPolicy {
+    fn unencrypted(self) -> Self {
+        Self { sec_serv: self.sec_serv & !SEC_SERV_CONF, ..self }
+    }
+
+    /// The length of the tag matters besides the service: opening takes it off the packet anyway.
+    fn unauthenticated(self) -> Self {
+        let sec_serv = self.sec_serv & !SEC_SERV_AUTH;
+        Self { auth_type: NULL_AUTH, auth_key_len: 0, auth_tag_len: 0, sec_serv, ..self }
+    }
 }
 
 /// `srtp_master_key_t`.
@@ -313,6 +357,12 @@ const _: () = {
     assert!(size_of::<Policy>() == 128);
 };
 
+/// `sec_serv_conf`.
+const SEC_SERV_CONF: c_uint = 1;
+/// `sec_serv_auth`.
+const SEC_SERV_AUTH: c_uint = 2;
+/// `SRTP_NULL_AUTH`.
+const NULL_AUTH: c_uint = 0;
 /// `srtp_err_status_fail`.
 const FAIL: c_uint = 1;
 /// A tag, an MKI and SRTCP's word: `SRTP_MAX_SRTCP_TRAILER_LEN`.
