@@ -99,10 +99,14 @@ impl Usage {
         if index.value() >= soft(PacketIndex::COUNT) { KeyState::SoftLimit } else { self.state() }
     }
 
-    /// Counts an SRTCP packet.
-    pub(crate) fn count_rtcp(&mut self) -> KeyState {
+    /// Counts an SRTCP packet. Its index goes on over a change of key, so it may run out first.
+    pub(crate) fn count_rtcp(&mut self, index: u32) -> KeyState {
         self.rtcp.used += 1;
-        self.state()
+        if u64::from(index) >= soft(Lifetimes::MAX.rtcp) {
+            KeyState::SoftLimit
+        } else {
+            self.state()
+        }
     }
 
     /// Counts what was protected elsewhere. Never goes back.
@@ -189,8 +193,9 @@ mod tests {
         let seven_eighths = (1 << 48) / 8 * 7;
         assert_eq!(used(seven_eighths - 2, 0).count_rtp(first), KeyState::Fresh);
         assert_eq!(used(seven_eighths - 1, 0).count_rtp(first), KeyState::SoftLimit);
-        assert_eq!(used(0, (1 << 31) / 8 * 7 - 1).count_rtcp(), KeyState::SoftLimit);
+        assert_eq!(used(0, (1 << 31) / 8 * 7 - 1).count_rtcp(0), KeyState::SoftLimit);
         let far = PacketIndex::new(u32::MAX / 8 * 7 + 7, 0);
         assert_eq!(used(0, 0).count_rtp(far), KeyState::SoftLimit);
+        assert_eq!(used(0, 0).count_rtcp((1 << 31) / 8 * 7), KeyState::SoftLimit);
     }
 }

@@ -240,7 +240,7 @@ impl Receiver {
             len: candidate.len,
             ssrc: candidate.id.ssrc,
             index: candidate.id.index as u32,
-            key: self.keys.current.usage.count_rtcp(),
+            key: self.keys.current.usage.count_rtcp(candidate.id.index as u32),
         })
     }
 

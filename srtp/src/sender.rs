@@ -25,8 +25,9 @@ use crate::{
 pub struct Sender {
     keys: KeyRing,
     streams: Streams,
-    /// The next SRTCP index: one counter for all SSRCs, so that no key can be asked for more
-    /// indexes than it may protect packets.
+    /// The next SRTCP index: one counter for all SSRCs and all keys. It ends at 2^31 rather than
+    /// begin again, because a key that was in use before another one, or comes back, may have
+    /// used the first indexes.
     rtcp_index: u32,
     rtp_trailer: Trailer,
     rtcp_trailer: Trailer,
@@ -141,7 +142,7 @@ impl Sender {
         }
         self.streams = streams;
         self.keys.resume(&content.keys, ahead);
-        self.rtcp_index = content.rtcp_index.wrapping_add(ahead) & !ENCRYPTED_FLAG;
+        self.rtcp_index = content.rtcp_index.saturating_add(ahead).min(RTCP_INDEXES);
         Ok(())
     }
 
@@ -161,6 +162,10 @@ impl Sender {
     /// Protects the compound RTCP packet in `buffer[..len]` in place: afterwards the SRTCP packet
     /// is `buffer[..sealed.len]`. The buffer needs tailroom of
     /// [`crate::Profile::rtcp_overhead`] plus the MKI.
+    ///
+    /// A sender has 2^31 SRTCP indexes, whatever keys it is given; at seven eighths of them it
+    /// says [`KeyState::SoftLimit`], after the last [`Refusal::KeyExhausted`]: then it takes a
+    /// new sender, under a new key.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<SealedRtcp, Refusal> {
         let prepared = self.prepare_rtcp(buffer, len)?;
         let cipher = self.keys.current.rtcp_cipher();
@@ -202,13 +207,16 @@ impl Sender {
 
     /// The same for RTCP: E flag and index are written too.
     fn prepare_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<Prepared, Refusal> {
+        if self.rtcp_index == RTCP_INDEXES {
+            return Err(Refusal::KeyExhausted);
+        }
         self.ready()?;
         let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
         let ssrc = rtcp::Header::new_checked(plain)?.ssrc();
         let trailer = self.rtcp_trailer;
         check_room(buffer, len, trailer)?;
         let index = self.rtcp_index;
-        self.rtcp_index = (index + 1) & !ENCRYPTED_FLAG;
+        self.rtcp_index = index + 1;
         let word = len + trailer.word;
         buffer[word..word + 4].copy_from_slice(&(index | trailer.flag).to_be_bytes());
         self.write_mki(&mut buffer[len..], trailer);
@@ -217,7 +225,7 @@ impl Sender {
             header_len: rtcp::FIXED_LEN,
             csrc_len: 0,
             len: len + trailer.len,
-            key: self.keys.current.usage.count_rtcp(),
+            key: self.keys.current.usage.count_rtcp(index),
         })
     }
 
@@ -296,6 +304,9 @@ impl Prepared {
         SealedRtcp { len: self.len, index: self.id.index as u32, key: self.key }
     }
 }
+
+/// How many SRTCP indexes there are.
+const RTCP_INDEXES: u32 = ENCRYPTED_FLAG;
 
 /// Whether `buffer` has room for the trailer behind `len` bytes of message.
 fn check_room(buffer: &[u8], len: usize, trailer: Trailer) -> Result<(), Refusal> {

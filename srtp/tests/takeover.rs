@@ -72,6 +72,34 @@ fn what_may_have_been_sent_since_is_not_sent_again() {
     assert_eq!(sealed.index, 50);
 }
 
+/// Which keys come and go in between makes no difference: an index is one key's at most once.
+#[test]
+fn srtcp_indexes_end_rather_than_begin_again_under_a_key_that_comes_back() {
+    let profile = Profile::AeadAes128Gcm;
+    let masters = [key(profile, 1), key(profile, 2)];
+    let parameters = |at: usize| {
+        let mki = Mki::new(&[at as u8]).expect("one byte");
+        KeyParameters { master: &masters[at], mki, lifetimes: Lifetimes::MAX }
+    };
+    let build = || Sender::new(parameters(0), &policy()).expect("suitable");
+    let index = |sender: &mut Sender| {
+        sender.protect_rtcp(&mut report_plain(), REPORT_LEN).map(|sealed| sealed.index)
+    };
+    let mut first = build();
+    assert_eq!(index(&mut first), Ok(0));
+    let sealed = first.seal_state(&state_key(), &SystemRandom::new()).expect("seals");
+    let mut second = build();
+    second.restore_state(&sealed, &state_key(), (1 << 31) - 3).expect("restores");
+    second.install(&parameters(1)).expect("suitable");
+    second.switch_to(&parameters(1).mki).expect("installed");
+    second.retire(&parameters(0).mki).expect("not the only one");
+    assert_eq!(index(&mut second), Ok((1 << 31) - 2));
+    assert_eq!(index(&mut second), Ok((1 << 31) - 1));
+    second.install(&parameters(0)).expect("suitable");
+    second.switch_to(&parameters(0).mki).expect("installed");
+    assert_eq!(index(&mut second), Err(Refusal::KeyExhausted), "0 is that key's no more");
+}
+
 #[test]
 fn the_use_of_keys_is_carried_and_so_is_the_one_in_use() {
     let profile = Profile::AesCm128HmacSha1_80;
