@@ -68,15 +68,15 @@ impl Receiver {
         Ok(Self::with_key(Key::derive(&key, policy.terms()), policy))
     }
 
-    /// A receiver with session keys as given, both of one profile; weaknesses are not asked about.
-    /// Refused if header extensions need the master key.
+    /// A receiver with session keys as given, as for [`crate::Sender::from_session_keys`].
     pub fn from_session_keys(
         rtp: &SessionKeys,
         rtcp: SessionKeys,
         policy: &Policy,
     ) -> Result<Self, Unsuitable> {
-        policy.parameters.check(rtcp.profile())?;
+        policy.check(rtcp.profile())?;
         let protection = HeaderProtection::without_master(policy.header_extensions)?;
+        rtp.check_beside(&rtcp)?;
         let key = Key::from_session_keys(rtp, rtcp, policy.terms(), protection);
         Ok(Self::with_key(key, policy))
     }

@@ -65,15 +65,17 @@ impl Sender {
         Ok(Self::with_key(Key::derive(&key, policy.terms()), policy))
     }
 
-    /// A sender with session keys as given, both of one profile; weaknesses are not asked about.
-    /// Refused if header extensions need the master key.
+    /// A sender with session keys as given. Refused if they are not of one profile, if they have
+    /// cipher key and salt in common (an SRTP and an SRTCP packet would have one nonce), and if
+    /// header extensions need the master key.
     pub fn from_session_keys(
         rtp: &SessionKeys,
         rtcp: SessionKeys,
         policy: &Policy,
     ) -> Result<Self, Unsuitable> {
-        policy.parameters.check(rtcp.profile())?;
+        policy.check(rtcp.profile())?;
         let protection = HeaderProtection::without_master(policy.header_extensions)?;
+        rtp.check_beside(&rtcp)?;
         let key = Key::from_session_keys(rtp, rtcp, policy.terms(), protection);
         Ok(Self::with_key(key, policy))
     }

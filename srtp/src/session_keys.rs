@@ -6,9 +6,10 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::{MasterKey, Profile, transform::Aes};
+use crate::{MasterKey, Profile, Unsuitable, transform::Aes};
 
 /// The cipher key, authentication key and salt of one kind of packet. Zeroized on drop, never
 /// printed.
@@ -53,21 +54,36 @@ impl SessionKeys {
         keys
     }
 
-    /// Session keys as given, or `None` when a length is not the profile's. `auth` is empty for
-    /// an AEAD profile and 20 bytes otherwise.
-    pub fn from_parts(profile: Profile, cipher: &[u8], auth: &[u8], salt: &[u8]) -> Option<Self> {
+    /// Session keys as given, of the profile's lengths. `auth` is empty for an AEAD profile and
+    /// 20 bytes otherwise.
+    pub fn from_parts(
+        profile: Profile,
+        cipher: &[u8],
+        auth: &[u8],
+        salt: &[u8],
+    ) -> Result<Self, Unsuitable> {
         let mut keys = Self::zero(profile);
         let auth_len = if profile.is_aead() { 0 } else { AUTH_KEY_LEN };
-        if cipher.len() != profile.key_len()
-            || salt.len() != profile.salt_len()
-            || auth.len() != auth_len
-        {
-            return None;
+        let expected = [profile.key_len(), auth_len, profile.salt_len()];
+        let got = [cipher, auth, salt].map(<[u8]>::len);
+        if got != expected {
+            return Err(Unsuitable::SessionKeyLengths { profile, expected, got });
         }
         keys.cipher[..cipher.len()].copy_from_slice(cipher);
         keys.auth[..auth.len()].copy_from_slice(auth);
         keys.salt[..salt.len()].copy_from_slice(salt);
-        Some(keys)
+        Ok(keys)
+    }
+
+    /// Whether a direction can have these for SRTP and `rtcp` for SRTCP: all of its lengths follow
+    /// from one profile, and the two kinds make their nonces alike.
+    pub(crate) fn check_beside(&self, rtcp: &Self) -> Result<(), Unsuitable> {
+        let (expected, got) = (rtcp.profile, self.profile);
+        if expected != got {
+            return Err(Unsuitable::OtherProfile { expected, got });
+        }
+        let shared = self.cipher.ct_eq(&rtcp.cipher) & self.salt.ct_eq(&rtcp.salt);
+        if shared.into() { Err(Unsuitable::SharedSessionKeys) } else { Ok(()) }
     }
 
     /// A name for these keys that does not tell them: the start of their SHA-256.
@@ -147,6 +163,52 @@ pub(crate) const MAX_SALT_LEN: usize = 14;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Policy, Receiver, Sender, Weakness};
+
+    fn keys(profile: Profile, byte: u8) -> SessionKeys {
+        let auth = if profile.is_aead() { 0 } else { 20 };
+        let [cipher, auth, salt] =
+            [profile.key_len(), auth, profile.salt_len()].map(|len| vec![byte; len]);
+        SessionKeys::from_parts(profile, &cipher, &auth, &salt).expect("the profile's lengths")
+    }
+
+    #[test]
+    fn session_keys_of_two_profiles_or_one_for_both_kinds_or_not_accepted_are_refused() {
+        let (gcm, cm, null) =
+            (Profile::AeadAes128Gcm, Profile::AesCm128HmacSha1_80, Profile::NullHmacSha1_80);
+        for (rtp, rtcp, expected) in [
+            ((gcm, 1), (cm, 2), Unsuitable::OtherProfile { expected: cm, got: gcm }),
+            ((cm, 1), (gcm, 2), Unsuitable::OtherProfile { expected: gcm, got: cm }),
+            ((gcm, 1), (gcm, 1), Unsuitable::SharedSessionKeys),
+            ((cm, 1), (cm, 1), Unsuitable::SharedSessionKeys),
+            ((null, 1), (null, 2), Unsuitable::NotAccepted(Weakness::NullCipher)),
+        ] {
+            let given = || (keys(rtp.0, rtp.1), keys(rtcp.0, rtcp.1), Policy::default());
+            let (rtp, rtcp, policy) = given();
+            assert_eq!(Sender::from_session_keys(&rtp, rtcp, &policy).err(), Some(expected));
+            let (rtp, rtcp, policy) = given();
+            assert_eq!(Receiver::from_session_keys(&rtp, rtcp, &policy).err(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn session_keys_of_other_lengths_are_refused_with_the_numbers() {
+        let profile = Profile::AesCm192HmacSha1_80;
+        for got in [[23, 20, 14], [24, 0, 14], [24, 20, 12], [0, 0, 0]] {
+            let [cipher, auth, salt] = got.map(|len| vec![1; len]);
+            let refused = SessionKeys::from_parts(profile, &cipher, &auth, &salt).err();
+            let expected = [24, 20, 14];
+            assert_eq!(refused, Some(Unsuitable::SessionKeyLengths { profile, expected, got }));
+        }
+        let refused = SessionKeys::from_parts(profile, &[1; 16], &[1; 20], &[1; 14]);
+        assert_eq!(
+            refused.err().map(|refused| refused.to_string()).as_deref(),
+            Some(
+                "AES_192_CM_HMAC_SHA1_80 takes session keys of [24, 20, 14] bytes (cipher key, \
+                 authentication key, salt), not [16, 20, 14]"
+            )
+        );
+    }
 
     /// RFC 6904 appendix A.
     #[test]

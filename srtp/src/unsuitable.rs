@@ -76,6 +76,22 @@ pub enum Unsuitable {
     /// Zero is padding between header extension elements (RFC 8285 section 4.1.1).
     #[error("a header extension id is 1 to 255, not 0")]
     ExtensionIdZero,
+    /// A part of the session keys is not as long as the profile wants.
+    #[error(
+        "{profile} takes session keys of {expected:?} bytes (cipher key, authentication key, \
+         salt), not {got:?}"
+    )]
+    SessionKeyLengths {
+        /// The profile.
+        profile: Profile,
+        /// Bytes of cipher key, authentication key and salt that it takes.
+        expected: [usize; 3],
+        /// Bytes given.
+        got: [usize; 3],
+    },
+    /// SRTP and SRTCP would use one keystream for two packets (RFC 3711 section 9.1).
+    #[error("SRTP and SRTCP need session keys of their own")]
+    SharedSessionKeys,
     /// Session keys are given, but RFC 6904 derives its own from the master key.
     #[error("encrypted header extensions need the master key, not session keys")]
     NoMasterKey,

@@ -29,11 +29,10 @@ impl Keystream {
     fn check(&self) {
         for (profile, policy) in self.profiles.iter().flat_map(|&profile| on_backends(profile)) {
             let salt = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
-            let keys = || {
-                SessionKeys::from_parts(profile, &hex(self.key), &[0; 20], &salt)
-                    .expect("lengths of the profile")
-            };
-            let mut sender = Sender::from_session_keys(&keys(), keys(), &policy).expect("suitable");
+            let keys = SessionKeys::from_parts(profile, &hex(self.key), &[0; 20], &salt)
+                .expect("lengths of the profile");
+            let mut sender =
+                Sender::from_session_keys(&keys, unused(profile), &policy).expect("suitable");
             let mut packet = with_tailroom(&vec![0; HEADER_LEN + KEYSTREAM_LEN]);
             packet[0] = 0x80;
             sender.protect_rtp(&mut packet, HEADER_LEN + KEYSTREAM_LEN).expect("protects");
@@ -68,6 +67,14 @@ impl Derivation {
             assert_eq!(keys.dangerous_auth_key()[..], hex(self.auth_key), "{profile}");
         }
     }
+}
+
+/// Keys for the kind of packet that a vector has none of.
+fn unused(profile: Profile) -> SessionKeys {
+    let auth_len = if profile.is_aead() { 0 } else { 20 };
+    let [cipher, auth, salt] =
+        [profile.key_len(), auth_len, profile.salt_len()].map(|len| vec![0xee; len]);
+    SessionKeys::from_parts(profile, &cipher, &auth, &salt).expect("lengths of the profile")
 }
 
 /// The profile with a policy for each backend.

@@ -1,14 +1,14 @@
 //! RFC 7714 sections 16 and 17. The tags of SRTCP in the clear (17.3 and 17.4) are made and
 //! checked beside the transforms; here such packets are refused, as nobody agreed to them.
 
-use srtp::{Malformed, PacketIndex, Profile, Receiver, Sender, SessionKeys};
+use srtp::{Malformed, PacketIndex, PacketKind, Profile, Receiver, Sender, SessionKeys};
 
-use crate::{hex, on_backends, with_tailroom};
+use crate::{hex, on_backends, unused, with_tailroom};
 
 /// Sections 16.1 and 16.2: SRTP, encryption and decryption.
 #[test]
 fn section_16_srtp() {
-    for_each(RTP, |mut sender, mut receiver, protected| {
+    for_each(PacketKind::Rtp, RTP, |mut sender, mut receiver, protected| {
         let plain = hex(RTP_PLAIN);
         let mut buffer = with_tailroom(&plain);
         let sealed = sender.protect_rtp(&mut buffer, plain.len()).expect("protects");
@@ -23,7 +23,7 @@ fn section_16_srtp() {
 /// Sections 17.1 and 17.2: SRTCP, index 0x5d4, which the sender reaches by counting.
 #[test]
 fn section_17_srtcp() {
-    for_each(RTCP, |mut sender, mut receiver, mut protected| {
+    for_each(PacketKind::Rtcp, RTCP, |mut sender, mut receiver, mut protected| {
         let plain = hex(RTCP_PLAIN);
         let mut buffer = with_tailroom(&plain);
         for _ in 0..0x5d4 {
@@ -44,21 +44,29 @@ fn section_17_srtcp() {
 /// Sections 17.3 and 17.4: authentic, but E = 0, which nobody agreed to.
 #[test]
 fn section_17_unencrypted_srtcp_is_refused() {
-    for_each(RTCP_CLEAR, |_, mut receiver, mut protected| {
+    for_each(PacketKind::Rtcp, RTCP_CLEAR, |_, mut receiver, mut protected| {
         let opened = receiver.open_rtcp(&mut protected);
         assert_eq!(opened, Err(Malformed::EncryptionFlag.into()));
     });
 }
 
 /// Each profile's case with a fresh session on each backend.
-fn for_each(cases: [(Profile, &str); 2], check: impl Fn(Sender, Receiver, Vec<u8>)) {
+fn for_each(
+    kind: PacketKind,
+    cases: [(Profile, &str); 2],
+    check: impl Fn(Sender, Receiver, Vec<u8>),
+) {
     for (profile, protected) in cases {
         let key: Vec<u8> = (0..profile.key_len() as u8).collect();
-        let keys =
-            || SessionKeys::from_parts(profile, &key, &[], b"Quid pro quo").expect("lengths");
+        let keys = |of| match of == kind {
+            true => SessionKeys::from_parts(profile, &key, &[], b"Quid pro quo").expect("lengths"),
+            false => unused(profile),
+        };
         for (_, policy) in on_backends(profile) {
-            let sender = Sender::from_session_keys(&keys(), keys(), &policy).expect("suitable");
-            let receiver = Receiver::from_session_keys(&keys(), keys(), &policy).expect("suitable");
+            let (rtp, rtcp) = (keys(PacketKind::Rtp), keys(PacketKind::Rtcp));
+            let sender = Sender::from_session_keys(&rtp, rtcp, &policy).expect("suitable");
+            let rtcp = keys(PacketKind::Rtcp);
+            let receiver = Receiver::from_session_keys(&rtp, rtcp, &policy).expect("suitable");
             println!("{profile} on {}", policy.backend);
             check(sender, receiver, hex(protected));
         }
