@@ -57,6 +57,18 @@ impl AesKey {
     pub(crate) fn round_keys(&self) -> &[[u8; 16]] {
         &self.round_keys[..=usize::from(self.rounds)]
     }
+
+    /// Those of a key of 128 bits, if it is one.
+    #[inline]
+    pub(super) fn keys_of_128(&self) -> Option<&[[u8; 16]; 11]> {
+        self.round_keys.first_chunk().filter(|_| self.rounds == 10)
+    }
+
+    /// Those of a key of 256 bits, which the caller knows it to be.
+    #[inline]
+    pub(super) fn keys_of_256(&self) -> &[[u8; 16]; MAX_ROUNDS + 1] {
+        &self.round_keys
+    }
 }
 
 impl Drop for AesKey {

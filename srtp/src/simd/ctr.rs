@@ -6,13 +6,15 @@
 //! is kept; who uses which IV is decided by the caller.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm512_add_epi64, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
-    _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_set_epi64, _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_storeu_si512, _mm512_xor_si512,
+    __m512i, _mm512_add_epi64, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
+    _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_set_epi64, _mm512_set4_epi32,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
-use super::{AesKey, Avx512};
+use super::{
+    AesKey, Avx512,
+    vector::{VECTOR_LEN, broadcast, load_vector},
+};
 
 /// XORs `data` with the keystream that begins at `iv`.
 pub(crate) fn apply_keystream(_cpu: Avx512, key: &AesKey, iv: [u8; 16], data: &mut [u8]) {
@@ -80,18 +82,18 @@ fn apply_group<const KEYS: usize, const VECTORS: usize>(
     data: &mut [u8],
 ) {
     let mut blocks = [_mm512_setzero_si512(); VECTORS];
-    let whitening = round_key(&keys[0]);
+    let whitening = broadcast(&keys[0]);
     for block in &mut blocks {
         *block = _mm512_xor_si512(_mm512_shuffle_epi8(*counters, big_endian()), whitening);
         *counters = _mm512_add_epi64(*counters, _mm512_set_epi64(0, 4, 0, 4, 0, 4, 0, 4));
     }
     for key in &keys[1..KEYS - 1] {
-        let key = round_key(key);
+        let key = broadcast(key);
         for block in &mut blocks {
             *block = _mm512_aesenc_epi128(*block, key);
         }
     }
-    let last = round_key(&keys[KEYS - 1]);
+    let last = broadcast(&keys[KEYS - 1]);
     let (vectors, rest) = data.as_chunks_mut::<VECTOR_LEN>();
     for (index, block) in blocks.into_iter().enumerate() {
         let keystream = _mm512_aesenclast_epi128(block, last);
@@ -105,9 +107,7 @@ fn apply_group<const KEYS: usize, const VECTORS: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn xor_vector(vector: &mut [u8; VECTOR_LEN], keystream: __m512i) {
-    // SAFETY: an unaligned load of the 64 bytes of a `[u8; 64]`, which are initialised.
-    let text = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
-    let text = _mm512_xor_si512(text, keystream);
+    let text = _mm512_xor_si512(load_vector(vector), keystream);
     // SAFETY: an unaligned store to the same 64 bytes, borrowed mutably.
     unsafe { _mm512_storeu_si512(vector.as_mut_ptr().cast(), text) };
 }
@@ -126,14 +126,6 @@ fn xor_part(part: &mut [u8], keystream: __m512i) {
     unsafe { _mm512_mask_storeu_epi8(part.as_mut_ptr().cast(), mask, text) };
 }
 
-/// A round key in each of the four blocks.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn round_key(key: &[u8; 16]) -> __m512i {
-    // SAFETY: an unaligned load of the 16 bytes of a `[u8; 16]`, which are initialised.
-    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.as_ptr().cast()) })
-}
-
 /// Turns the bytes of each 128-bit number around.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -142,7 +134,6 @@ fn big_endian() -> __m512i {
 }
 
 const BLOCK_LEN: u64 = 16;
-const VECTOR_LEN: usize = 64;
 /// Vectors side by side: as many as keep the AES unit busy, which begins a vector every cycle and
 /// has it three to four cycles.
 const GROUP: usize = 4;

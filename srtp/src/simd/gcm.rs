@@ -1,29 +1,36 @@
 //! AES-GCM (NIST SP 800-38D), four blocks an instruction in the cipher and in the hash.
 //!
-//! GHASH's blocks are multiplied by descending powers of H and summed before one reduction, which
-//! covers up to sixteen blocks: all of a voice packet, its header and its lengths. Opening
-//! compares the tag before it decrypts, so a refused packet keeps its bytes. The key object holds
-//! sixteen powers, as large as the round keys beside them, and is zeroized on drop.
+//! A message is laid out as GHASH reads it, in registers of four blocks, with its end at the end
+//! of a register:
 //!
-//! Field elements are kept as POLYVAL has them (RFC 8452 appendix A): a block turned round, and H
-//! multiplied by x, which spares a shift in every product.
+//! ```text
+//! zeros | associated data, zeros | data, zeros | lengths
+//! ```
+//!
+//! So a block's place decides its power of H, and the lane of the lengths, in which nothing is to
+//! be encrypted, encrypts the first counter. Sixteen blocks share a reduction, and a message that
+//! has no more (a voice packet, its header and its lengths) is done without a loop. The key object
+//! holds sixteen powers, as large as the round keys beside them, and is zeroized on drop.
 
 use std::arch::x86_64::*;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::{AesKey, Avx512, ctr};
+use super::{
+    AesKey, Avx512, ctr,
+    ghash::{self, POWERS, Products},
+    vector::{Part, VECTOR_LEN, broadcast},
+};
 
 /// A key with what is computed from it alone.
 #[repr(align(64))]
 pub(crate) struct GcmKey {
     aes: AesKey,
     /// H^16 down to H^1, each as a little-endian number.
-    powers: [[u8; 16]; WINDOW],
+    powers: [[u8; 16]; POWERS],
 }
 
-/// The tag was wrong; nothing was decrypted.
+/// The tag was wrong; the data is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused;
 
@@ -36,14 +43,9 @@ impl GcmKey {
         let aes = AesKey::new(cpu, key)?;
         let mut h = [0; 16];
         ctr::apply_keystream(cpu, &aes, [0; 16], &mut h);
-        let mut made = Self { aes, powers: [[0; 16]; WINDOW] };
-        // H times x (RFC 8452 appendix A), without a branch on a secret bit.
-        let number = u128::from_be_bytes(h);
-        let first = number << 1 ^ (FIELD & 0_u128.wrapping_sub(number >> 127));
+        let mut made = Self { aes, powers: [[0; 16]; POWERS] };
+        ghash::fill_powers(cpu, &mut made.powers, h);
         h.zeroize();
-        // SAFETY: the CPU has AVX-512 F and carry-less multiply, also of vectors, which
-        // `Avx512::detect` asked for.
-        unsafe { fill_powers(&mut made.powers, first) };
         Some(made)
     }
 }
@@ -54,313 +56,401 @@ impl Drop for GcmKey {
     }
 }
 
-/// Encrypts `data`, at most 2^20 bytes, in place and writes the tag that covers it and `aad`.
+/// Encrypts `data`, at most 2^20 bytes, in place and returns the tag that covers it and `aad`.
+#[inline]
 pub(crate) fn seal(
     _cpu: Avx512,
     key: &GcmKey,
-    nonce: &[u8; 12],
+    nonce: [u8; 12],
     aad: &[u8],
     data: &mut [u8],
-    tag: &mut [u8; 16],
-) {
-    // SAFETY: the CPU has AVX-512 F and BW, VAES and carry-less multiply, also of vectors, which
-    // `Avx512::detect` asked for.
-    *tag = unsafe { encrypt(key, nonce, aad, data) };
+) -> [u8; 16] {
+    // SAFETY: the CPU has AVX-512 F, BW and VL, BMI2, VAES and carry-less multiply of vectors,
+    // which `Avx512::detect` asked for.
+    unsafe { seal_message(key, nonce, aad, data) }
 }
 
-/// Verifies the tag and then decrypts `data`, at most 2^20 bytes, in place.
+/// Verifies the tag and decrypts `data`, at most 2^20 bytes, in place.
+#[inline]
 pub(crate) fn open(
     cpu: Avx512,
     key: &GcmKey,
-    nonce: &[u8; 12],
+    nonce: [u8; 12],
     aad: &[u8],
     data: &mut [u8],
-    tag: &[u8; 16],
+    tag: [u8; 16],
 ) -> Result<(), Refused> {
-    // SAFETY: the CPU has AVX-512 F and BW, VAES and carry-less multiply, also of vectors, which
-    // `Avx512::detect` asked for.
-    let expected = unsafe { authenticate(key, nonce, aad, data) };
-    if !bool::from(expected.ct_eq(tag)) {
+    // SAFETY: the CPU has AVX-512 F, BW and VL, BMI2, VAES and carry-less multiply of vectors,
+    // which `Avx512::detect` asked for.
+    unsafe { open_message(cpu, key, nonce, aad, data, tag) }
+}
+
+/// A message's parts and their places, in bytes, in what GHASH reads.
+struct Message<'a> {
+    key: &'a GcmKey,
+    aad: &'a [u8],
+    aad_start: usize,
+    data_start: usize,
+    data_len: usize,
+    /// Behind the lengths: the end of a vector.
+    end: usize,
+    /// The first counter block, its count not yet big-endian. Those before the data's are of no
+    /// use.
+    counter: __m128i,
+}
+
+impl<'a> Message<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(key: &'a GcmKey, nonce: [u8; 12], aad: &'a [u8], data_len: usize) -> Self {
+        let aad_room = aad.len().next_multiple_of(BLOCK_LEN);
+        let data_room = data_len.next_multiple_of(BLOCK_LEN);
+        let end = (aad_room + data_room + BLOCK_LEN).next_multiple_of(VECTOR_LEN);
+        let data_start = end - BLOCK_LEN - data_room;
+        let aad_start = data_start - aad_room;
+        let counter = counter_block(nonce, FIRST_COUNT.wrapping_sub(data_start / BLOCK_LEN));
+        Self { key, aad, aad_start, data_start, data_len, end, counter }
+    }
+
+    /// Associated data and data's length in bits, in the last lane of a vector.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn lengths(&self) -> __m512i {
+        let bits = |len: usize| (8 * len as i64).swap_bytes();
+        let lengths = _mm_set_epi64x(bits(self.data_len), bits(self.aad.len()));
+        _mm512_maskz_broadcast_i32x4(LAST_LANE, lengths)
+    }
+}
+
+/// Which of a vector before and after the cipher GHASH reads.
+trait Direction {
+    /// The one done.
+    const OPENS: bool;
+}
+
+struct Seal;
+struct Open;
+
+impl Direction for Seal {
+    const OPENS: bool = false;
+}
+
+impl Direction for Open {
+    const OPENS: bool = true;
+}
+
+/// Where in a message some vectors are.
+trait Place {
+    /// The last vector has the lengths.
+    const ENDS: bool;
+}
+
+struct Inside;
+struct End;
+
+impl Place for Inside {
+    const ENDS: bool = false;
+}
+
+impl Place for End {
+    const ENDS: bool = true;
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn seal_message(key: &GcmKey, nonce: [u8; 12], aad: &[u8], data: &mut [u8]) -> [u8; 16] {
+    let message = Message::new(key, nonce, aad, data.len());
+    match key.aes.keys_of_128() {
+        Some(keys) => seal_with(keys, &message, data),
+        None => seal_with(key.aes.keys_of_256(), &message, data),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn seal_with<const KEYS: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    data: &mut [u8],
+) -> [u8; 16] {
+    let mut done = Done::nothing(message);
+    if message.end > GROUP_LEN {
+        all_but_end::<Seal, KEYS>(keys, message, &mut done, data);
+    }
+    match (message.end - done.len) / VECTOR_LEN {
+        1 => seal_end::<KEYS, 1>(keys, message, &done, data),
+        2 => seal_end::<KEYS, 2>(keys, message, &done, data),
+        3 => seal_end::<KEYS, 3>(keys, message, &done, data),
+        _ => seal_end::<KEYS, 4>(keys, message, &done, data),
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn seal_end<const KEYS: usize, const V: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &Done,
+    data: &mut [u8],
+) -> [u8; 16] {
+    let group = group::<Seal, End, KEYS, V>(keys, message, done, data);
+    group.store(data);
+    let (tag, mut bytes) = (group.tag(), [0; 16]);
+    // SAFETY: an unaligned store to the 16 bytes of a `[u8; 16]`, borrowed mutably.
+    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), tag) };
+    bytes
+}
+
+/// A long message is decrypted in the pass that hashes, and encrypted again if it turns out to be
+/// forged: a second pass for each genuine one would cost more.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn open_message(
+    cpu: Avx512,
+    key: &GcmKey,
+    nonce: [u8; 12],
+    aad: &[u8],
+    data: &mut [u8],
+    tag: [u8; 16],
+) -> Result<(), Refused> {
+    let message = Message::new(key, nonce, aad, data.len());
+    let mut done = Done::nothing(&message);
+    let outcome = match key.aes.keys_of_128() {
+        Some(keys) => open_with(keys, &message, &mut done, data, tag),
+        None => open_with(key.aes.keys_of_256(), &message, &mut done, data, tag),
+    };
+    if outcome.is_err() && done.len > message.data_start {
+        let mut first = [0; 16];
+        first[..12].copy_from_slice(&nonce);
+        first[15] = FIRST_COUNT as u8;
+        let decrypted = data.len().min(done.len - message.data_start);
+        ctr::apply_keystream(cpu, &key.aes, first, &mut data[..decrypted]);
+    }
+    outcome
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn open_with<const KEYS: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &mut Done,
+    data: &mut [u8],
+    tag: [u8; 16],
+) -> Result<(), Refused> {
+    if message.end > GROUP_LEN {
+        all_but_end::<Open, KEYS>(keys, message, done, data);
+    }
+    match (message.end - done.len) / VECTOR_LEN {
+        1 => open_end::<KEYS, 1>(keys, message, done, data, tag),
+        2 => open_end::<KEYS, 2>(keys, message, done, data, tag),
+        3 => open_end::<KEYS, 3>(keys, message, done, data, tag),
+        _ => open_end::<KEYS, 4>(keys, message, done, data, tag),
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn open_end<const KEYS: usize, const V: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &Done,
+    data: &mut [u8],
+    tag: [u8; 16],
+) -> Result<(), Refused> {
+    let group = group::<Open, End, KEYS, V>(keys, message, done, data);
+    // SAFETY: an unaligned load of the 16 bytes of a `[u8; 16]`.
+    let tag = unsafe { _mm_loadu_si128(tag.as_ptr().cast()) };
+    // One comparison of all bits, whichever differ.
+    let differing = _mm_xor_si128(group.tag(), tag);
+    if _mm_testz_si128(differing, differing) == 0 {
         return Err(Refused);
     }
-    ctr::apply_keystream(cpu, &key.aes, counter_block(nonce, 2), data);
+    group.store(data);
     Ok(())
 }
 
-/// The nonce and GCM's block counter: 1 for the tag, 2 onwards for data.
-fn counter_block(nonce: &[u8; 12], count: u32) -> [u8; 16] {
-    let mut block = [0; 16];
-    block[..12].copy_from_slice(nonce);
-    block[12..].copy_from_slice(&count.to_be_bytes());
-    block
+/// What is done of a message: some whole vectors from its start.
+struct Done {
+    /// Bytes.
+    len: usize,
+    /// The next counter block, as in [`Message`].
+    counter: __m128i,
+    hash: __m128i,
 }
 
-#[target_feature(enable = "avx512f,avx512bw,vaes,pclmulqdq,vpclmulqdq")]
-fn encrypt(key: &GcmKey, nonce: &[u8; 12], aad: &[u8], data: &mut [u8]) -> [u8; 16] {
-    let mask = encrypted_counters::<1>(&key.aes, &mut first_counters(nonce, 1))[0];
-    let mut counter = first_counters(nonce, 2);
-    let mut hash = Ghash::new(key, aad, data.len());
-    let (whole, rest) = data.as_chunks_mut::<{ 4 * 64 }>();
-    for chunk in whole {
-        blocks::<4>(&key.aes, &mut counter, chunk, &mut hash);
+impl Done {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn nothing(message: &Message<'_>) -> Self {
+        Self { len: 0, counter: message.counter, hash: _mm_setzero_si128() }
     }
-    match rest.len().div_ceil(64) {
-        0 => {}
-        1 => blocks::<1>(&key.aes, &mut counter, rest, &mut hash),
-        2 => blocks::<2>(&key.aes, &mut counter, rest, &mut hash),
-        3 => blocks::<3>(&key.aes, &mut counter, rest, &mut hash),
-        _ => blocks::<4>(&key.aes, &mut counter, rest, &mut hash),
-    }
-    hash.tag(mask)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,vaes,pclmulqdq,vpclmulqdq")]
-fn authenticate(key: &GcmKey, nonce: &[u8; 12], aad: &[u8], data: &[u8]) -> [u8; 16] {
-    let mask = encrypted_counters::<1>(&key.aes, &mut first_counters(nonce, 1))[0];
-    let mut hash = Ghash::new(key, aad, data.len());
-    hash.absorb_bytes(data);
-    hash.tag(mask)
-}
-
-/// Encrypts `data`, which ends in the last of `N` registers, and absorbs the ciphertext.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,vaes,pclmulqdq,vpclmulqdq")]
-fn blocks<const N: usize>(
-    key: &AesKey,
-    counter: &mut __m512i,
+/// Does all groups of four vectors but the last, and the smaller one before them.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn all_but_end<D: Direction, const KEYS: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &mut Done,
     data: &mut [u8],
-    hash: &mut Ghash<'_>,
 ) {
-    let keystream = encrypted_counters::<N>(key, counter);
-    for (keystream, data) in keystream.into_iter().zip(data.chunks_mut(64)) {
-        let mask = mask_of(data);
-        let sealed = _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(load(data), keystream));
-        store(data, sealed);
-        hash.absorb(sealed, data.len().div_ceil(16));
+    match message.end / VECTOR_LEN % 4 {
+        1 => next_group::<D, KEYS, 1>(keys, message, done, data),
+        2 => next_group::<D, KEYS, 2>(keys, message, done, data),
+        3 => next_group::<D, KEYS, 3>(keys, message, done, data),
+        _ => {}
+    }
+    while done.len + GROUP_LEN < message.end {
+        next_group::<D, KEYS, 4>(keys, message, done, data);
     }
 }
 
-/// AES of `N` registers of counters, which moves on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn next_group<D: Direction, const KEYS: usize, const V: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &mut Done,
+    data: &mut [u8],
+) {
+    let group = group::<D, Inside, KEYS, V>(keys, message, done, data);
+    group.store(data);
+    done.hash = group.products.reduced();
+    done.counter = _mm_add_epi32(done.counter, _mm_set_epi32(4 * V as i32, 0, 0, 0));
+    done.len += V * VECTOR_LEN;
+}
+
+/// Some vectors, encrypted or decrypted but not stored, and absorbed but not reduced.
+struct Group<const V: usize> {
+    parts: [Part; V],
+    results: [__m512i; V],
+    products: Products,
+    /// The last four blocks of keystream.
+    keystream: __m512i,
+}
+
+/// The `V` vectors that are next.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2,vaes,pclmulqdq,vpclmulqdq")]
+fn group<D: Direction, P: Place, const KEYS: usize, const V: usize>(
+    keys: &[[u8; 16]; KEYS],
+    message: &Message<'_>,
+    done: &Done,
+    data: &[u8],
+) -> Group<V> {
+    let mut parts = [Part::default(); V];
+    let mut texts = [_mm512_setzero_si512(); V];
+    let mut absorbed = [_mm512_setzero_si512(); V];
+    for v in 0..V {
+        let at = done.len + v * VECTOR_LEN;
+        if at < message.data_start {
+            let aad = Part::new(message.aad.len(), message.aad_start, at);
+            absorbed[v] = aad.load(message.aad);
+        }
+        parts[v] = Part::new(data.len(), message.data_start, at);
+        texts[v] = parts[v].load(data);
+    }
+    let mut counters = following::<V>(done.counter);
+    if P::ENDS {
+        absorbed[V - 1] = _mm512_or_si512(absorbed[V - 1], message.lengths());
+        // The tag's count, in the lane of the lengths.
+        counters[V - 1] = _mm512_mask_set1_epi32(counters[V - 1], 1 << 15, 1);
+    }
+    let mut results = encrypted(keys, counters);
+    let keystream = results[V - 1];
+    let mut products = Products::none();
+    for v in 0..V {
+        results[v] = _mm512_xor_si512(texts[v], results[v]);
+        let blocks = if D::OPENS {
+            _mm512_or_si512(absorbed[v], texts[v])
+        } else {
+            parts[v].select(absorbed[v], results[v])
+        };
+        let mut blocks = ghash::turned(blocks);
+        if v == 0 {
+            blocks = _mm512_xor_si512(blocks, _mm512_zextsi128_si512(done.hash));
+        }
+        products.add(blocks, &message.key.powers, V - v);
+    }
+    Group { parts, results, products, keystream }
+}
+
+impl<const V: usize> Group<V> {
+    /// Writes the results over the data.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn store(&self, data: &mut [u8]) {
+        for v in 0..V {
+            self.parts[v].store(data, self.results[v]);
+        }
+    }
+
+    /// Of the group with the lengths: the hash, encrypted.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,pclmulqdq,vpclmulqdq")]
+    fn tag(&self) -> __m128i {
+        let hash = _mm512_zextsi128_si512(self.products.reduced());
+        let hash = _mm512_castsi512_si128(ghash::turned(hash));
+        _mm_xor_si128(hash, _mm512_extracti32x4_epi32::<3>(self.keystream))
+    }
+}
+
+/// `nonce` with the lowest 32 bits of `count`, which are not big-endian.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn counter_block(nonce: [u8; 12], count: usize) -> __m128i {
+    let [n0, n1, n2, n3, n4, n5, n6, n7, rest @ ..] = nonce;
+    let start = i64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]);
+    let rest = i64::from(u32::from_le_bytes(rest)) | (count as i64) << 32;
+    _mm_set_epi64x(rest, start)
+}
+
+/// The counter blocks from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn following<const V: usize>(first: __m128i) -> [__m512i; V] {
+    let first = _mm512_broadcast_i32x4(first);
+    let mut counters = [first; V];
+    for (v, counter) in counters.iter_mut().enumerate() {
+        let n = 4 * v as i32;
+        let steps = _mm512_set_epi32(n + 3, 0, 0, 0, n + 2, 0, 0, 0, n + 1, 0, 0, 0, n, 0, 0, 0);
+        *counter = _mm512_add_epi32(first, steps);
+    }
+    counters
+}
+
+/// AES of counter blocks, whose counts are numbers of the CPU.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,vaes")]
-fn encrypted_counters<const N: usize>(key: &AesKey, counter: &mut __m512i) -> [__m512i; N] {
-    let mut state = [_mm512_setzero_si512(); N];
-    let [first, rest @ ..] = key.round_keys() else { return state };
-    let Some((last, middle)) = rest.split_last() else { return state };
-    let whitening = broadcast(first);
-    for block in &mut state {
-        *block = _mm512_xor_si512(turned(*counter), whitening);
-        *counter = _mm512_add_epi32(*counter, _mm512_set4_epi32(0, 0, 0, 4));
+fn encrypted<const KEYS: usize, const V: usize>(
+    keys: &[[u8; 16]; KEYS],
+    mut blocks: [__m512i; V],
+) -> [__m512i; V] {
+    let big_endian = _mm512_set4_epi32(0x0c0d_0e0f, 0x0b0a_0908, 0x0706_0504, 0x0302_0100);
+    let whitening = broadcast(&keys[0]);
+    for block in &mut blocks {
+        *block = _mm512_xor_si512(_mm512_shuffle_epi8(*block, big_endian), whitening);
     }
-    for round_key in middle {
-        let round_key = broadcast(round_key);
-        for block in &mut state {
-            *block = _mm512_aesenc_epi128(*block, round_key);
+    for key in &keys[1..KEYS - 1] {
+        let key = broadcast(key);
+        for block in &mut blocks {
+            *block = _mm512_aesenc_epi128(*block, key);
         }
     }
-    let last = broadcast(last);
-    for block in &mut state {
+    let last = broadcast(&keys[KEYS - 1]);
+    for block in &mut blocks {
         *block = _mm512_aesenclast_epi128(*block, last);
     }
-    state
+    blocks
 }
 
-/// GHASH of associated data, ciphertext and their lengths, in windows of up to sixteen blocks.
-struct Ghash<'a> {
-    powers: &'a [[u8; 16]; WINDOW],
-    aad_len: usize,
-    data_len: usize,
-    /// Blocks of associated data and of ciphertext still to come.
-    aad_blocks: usize,
-    data_blocks: usize,
-    /// Blocks that the current window still takes: the power of H due to the next.
-    left: usize,
-    /// The hash of all windows before.
-    hash: __m128i,
-    low: __m512i,
-    middle: __m512i,
-    high: __m512i,
-}
-
-impl<'a> Ghash<'a> {
-    /// That has absorbed `aad`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,pclmulqdq,vpclmulqdq")]
-    fn new(key: &'a GcmKey, aad: &[u8], data_len: usize) -> Self {
-        let zero = _mm512_setzero_si512();
-        let mut hash = Self {
-            powers: &key.powers,
-            aad_len: aad.len(),
-            data_len,
-            aad_blocks: aad.len().div_ceil(16),
-            data_blocks: data_len.div_ceil(16),
-            left: 0,
-            hash: _mm_setzero_si128(),
-            low: zero,
-            middle: zero,
-            high: zero,
-        };
-        hash.absorb_bytes(aad);
-        hash
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,pclmulqdq,vpclmulqdq")]
-    fn absorb_bytes(&mut self, bytes: &[u8]) {
-        for bytes in bytes.chunks(64) {
-            self.absorb(load(bytes), bytes.len().div_ceil(16));
-        }
-    }
-
-    /// Absorbs the first `count` blocks of a register, the rest of which is zero.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,pclmulqdq,vpclmulqdq")]
-    fn absorb(&mut self, blocks: __m512i, count: usize) {
-        let mut blocks = turned(blocks);
-        if self.left == 0 {
-            self.left = self.window();
-            blocks = _mm512_xor_si512(blocks, _mm512_zextsi128_si512(self.hash));
-        }
-        let from_aad = count.min(self.aad_blocks);
-        self.aad_blocks -= from_aad;
-        self.data_blocks = self.data_blocks.saturating_sub(count - from_aad);
-        let powers = load_powers(&self.powers[WINDOW - self.left..], count);
-        let cross = _mm512_xor_si512(
-            _mm512_clmulepi64_epi128::<0x01>(blocks, powers),
-            _mm512_clmulepi64_epi128::<0x10>(blocks, powers),
-        );
-        self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(blocks, powers));
-        self.middle = _mm512_xor_si512(self.middle, cross);
-        self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(blocks, powers));
-        self.left -= count;
-        if self.left == 0 {
-            self.hash = reduce(folded(self.low), folded(self.middle), folded(self.high));
-            let zero = _mm512_setzero_si512();
-            (self.low, self.middle, self.high) = (zero, zero, zero);
-        }
-    }
-
-    /// The blocks of the next window: all that are left, or as many whole registers as fit.
-    #[inline]
-    fn window(&self) -> usize {
-        let (aad, all) = (self.aad_blocks, self.aad_blocks + self.data_blocks + 1);
-        match (all <= WINDOW, aad < WINDOW) {
-            (true, _) => all,
-            (false, true) => aad + (WINDOW - aad) / 4 * 4,
-            (false, false) => WINDOW,
-        }
-    }
-
-    /// Absorbs the lengths in bits, and adds the encrypted first counter, in `mask`'s low lane.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,pclmulqdq,vpclmulqdq")]
-    fn tag(mut self, mask: __m512i) -> [u8; 16] {
-        let bits = (self.aad_len as u128) << 67 | (self.data_len as u128) << 3;
-        let lengths = load(&bits.to_be_bytes());
-        self.absorb(lengths, 1);
-        let hash = turned(_mm512_zextsi128_si512(self.hash));
-        let mut tag = [0; 16];
-        store(&mut tag, _mm512_xor_si512(hash, mask));
-        tag
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,pclmulqdq,vpclmulqdq")]
-fn fill_powers(powers: &mut [[u8; 16]; WINDOW], first: u128) {
-    let h = _mm512_castsi512_si128(load(&first.to_le_bytes()));
-    let mut power = h;
-    for bytes in powers.iter_mut().rev() {
-        store(bytes, _mm512_zextsi128_si512(power));
-        let cross = _mm_xor_si128(
-            _mm_clmulepi64_si128::<0x01>(power, h),
-            _mm_clmulepi64_si128::<0x10>(power, h),
-        );
-        let (low, high) =
-            (_mm_clmulepi64_si128::<0x00>(power, h), _mm_clmulepi64_si128::<0x11>(power, h));
-        power = reduce(low, cross, high);
-    }
-}
-
-/// A product of 256 bits, times x^-128, in the field: Montgomery's reduction in two steps.
-#[inline]
-#[target_feature(enable = "avx512f,pclmulqdq")]
-fn reduce(low: __m128i, middle: __m128i, high: __m128i) -> __m128i {
-    let field = _mm_set_epi64x(((FIELD >> 64) as u64).cast_signed(), 1);
-    let mut low = _mm_xor_si128(low, _mm_slli_si128::<8>(middle));
-    let high = _mm_xor_si128(high, _mm_srli_si128::<8>(middle));
-    for _ in 0..2 {
-        let product = _mm_clmulepi64_si128::<0x10>(low, field);
-        low = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), product);
-    }
-    _mm_xor_si128(high, low)
-}
-
-/// The sum of the four lanes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn folded(sums: __m512i) -> __m128i {
-    let half = _mm256_xor_si256(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums));
-    _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
-}
-
-/// Four consecutive counter blocks, turned round so that the count is a dword.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn first_counters(nonce: &[u8; 12], count: u32) -> __m512i {
-    let first = turned(broadcast(&counter_block(nonce, count)));
-    _mm512_add_epi32(first, _mm512_set_epi32(0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0))
-}
-
-/// Each block with its bytes turned round.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn turned(blocks: __m512i) -> __m512i {
-    let order = _mm512_set4_epi32(0x0001_0203, 0x0405_0607, 0x0809_0a0b, 0x0c0d_0e0f);
-    _mm512_shuffle_epi8(blocks, order)
-}
-
-/// A block four times.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn broadcast(block: &[u8; 16]) -> __m512i {
-    // SAFETY: the reference is to 16 readable bytes, and the load asks for no alignment.
-    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(block.as_ptr().cast()) })
-}
-
-/// The first `count` of `powers`, at most four; zero in the other lanes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn load_powers(powers: &[[u8; 16]], count: usize) -> __m512i {
-    load(powers[..count].as_flattened())
-}
-
-/// A mask of the first bytes of a register, as many as `bytes` has: 1 to 64.
-#[inline]
-fn mask_of(bytes: &[u8]) -> u64 {
-    assert!(matches!(bytes.len(), 1..=64));
-    u64::MAX >> (64 - bytes.len())
-}
-
-/// `bytes`, 1 to 64 of them, and zeros.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn load(bytes: &[u8]) -> __m512i {
-    // SAFETY: only the bytes under the mask are read, which are those of the slice.
-    unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes), bytes.as_ptr().cast()) }
-}
-
-/// Writes the first bytes of `value`, as many as `bytes` has: 1 to 64.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn store(bytes: &mut [u8], value: __m512i) {
-    // SAFETY: only the bytes under the mask are written, which are those of the slice.
-    unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask_of(bytes), value) }
-}
-
-/// Blocks that share a reduction. Sixteen powers take 256 bytes of every session.
-const WINDOW: usize = 16;
-/// x^127 + x^126 + x^121 + 1, which x^128 equals (RFC 8452 section 3).
-const FIELD: u128 = 0xc200_0000_0000_0000_0000_0000_0000_0001;
+const BLOCK_LEN: usize = 16;
+/// Of the data's first counter block; 1 is the tag's.
+const FIRST_COUNT: usize = 2;
+/// As many blocks as share a reduction.
+const GROUP_LEN: usize = POWERS * BLOCK_LEN;
+/// The dwords of a vector's last block.
+const LAST_LANE: u16 = 0xf000;
 
 #[cfg(test)]
 mod tests {
@@ -376,8 +466,8 @@ mod tests {
         let ours = GcmKey::new(cpu, key).expect("a length");
         let algorithm = if key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
         let ring = LessSafeKey::new(UnboundKey::new(algorithm, key).expect("a length"));
-        let (mut data, mut other, mut tag) = (plain.to_vec(), plain.to_vec(), [0; 16]);
-        seal(cpu, &ours, &NONCE, aad, &mut data, &mut tag);
+        let (mut data, mut other) = (plain.to_vec(), plain.to_vec());
+        let mut tag = seal(cpu, &ours, NONCE, aad, &mut data);
         let nonce = Nonce::assume_unique_for_key(NONCE);
         let theirs = ring
             .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut other)
@@ -387,10 +477,10 @@ mod tests {
 
         let bit = (aad.len() + plain.len()) % 128;
         tag[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(open(cpu, &ours, &NONCE, aad, &mut data, &tag), Err(Refused));
+        assert_eq!(open(cpu, &ours, NONCE, aad, &mut data, tag), Err(Refused));
         assert!(data == other, "a refused message keeps its bytes");
         tag[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(open(cpu, &ours, &NONCE, aad, &mut data, &tag), Ok(()));
+        assert_eq!(open(cpu, &ours, NONCE, aad, &mut data, tag), Ok(()));
         assert!(data == plain, "{} and {} bytes", aad.len(), plain.len());
     }
 

@@ -7,12 +7,13 @@
 //! encrypted is decided above. The portable implementations give the same bytes, which unit tests
 //! and fuzz targets compare.
 #![allow(unsafe_code)]
-#![allow(dead_code, unused_imports, reason = "the kernels that use these come next")]
 
 mod aes_key;
 pub(crate) mod ctr;
 pub(crate) mod gcm;
+mod ghash;
 pub(crate) mod sha1;
+mod vector;
 
 pub(crate) use aes_key::AesKey;
 
@@ -26,6 +27,7 @@ impl Avx512 {
         let all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("aes")
             && is_x86_feature_detected!("vaes")
             && is_x86_feature_detected!("pclmulqdq")

@@ -118,7 +118,7 @@ impl Key {
                 tag.copy_from_slice(sealed.as_ref());
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(cpu, key) => gcm::seal(*cpu, key, &nonce, aad, body, &mut tag),
+            Self::Avx512(cpu, key) => tag = gcm::seal(*cpu, key, nonce, aad, body),
         }
         tag
     }
@@ -138,7 +138,7 @@ impl Key {
                     .map_err(|_| Refusal::AuthenticationFailed)
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(cpu, key) => gcm::open(*cpu, key, &nonce, aad, body, &tag)
+            Self::Avx512(cpu, key) => gcm::open(*cpu, key, nonce, aad, body, tag)
                 .map_err(|_| Refusal::AuthenticationFailed),
         }
     }
