@@ -17,24 +17,28 @@ use crate::{
 /// AES-GCM with a 16-byte tag, of either key length.
 pub(crate) struct Aead {
     key: Key,
-    salt: [u8; SALT_LEN],
+    /// The session salt, as long as GCM's nonce, in two big-endian numbers.
+    salt: (u64, u32),
 }
 
 impl Aead {
     pub(super) fn new(keys: &SessionKeys, backend: Backend) -> Self {
         let mut salt = [0; SALT_LEN];
         salt.copy_from_slice(&keys.dangerous_salt()[..SALT_LEN]);
-        Self { key: Key::new(keys, backend), salt }
+        let [s0, s1, s2, s3, s4, s5, s6, s7, end @ ..] = salt;
+        let start = u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        salt.zeroize();
+        Self { key: Key::new(keys, backend), salt: (start, u32::from_be_bytes(end)) }
     }
 
     /// `00 00 ‖ SSRC ‖ index`, XORed with the salt (RFC 7714 sections 8.1 and 9.1): the same
     /// formula for both kinds, the SRTCP index standing in the last 31 of 48 bits.
     fn nonce(&self, id: PacketId) -> [u8; SALT_LEN] {
-        let mut nonce = self.salt;
-        let id = u128::from(id.ssrc) << 48 | u128::from(id.index);
-        for (byte, id) in nonce.iter_mut().zip(&id.to_be_bytes()[4..]) {
-            *byte ^= id;
-        }
+        let start = self.salt.0 ^ u64::from(id.ssrc) << 16 ^ id.index >> 32;
+        let end = self.salt.1 ^ id.index as u32;
+        let mut nonce = [0; SALT_LEN];
+        nonce[..8].copy_from_slice(&start.to_be_bytes());
+        nonce[8..].copy_from_slice(&end.to_be_bytes());
         nonce
     }
 }
@@ -175,7 +179,6 @@ impl AsRef<[u8]> for AssociatedData<'_> {
     }
 }
 
-/// The session salt of RFC 7714, as long as GCM's nonce.
 const SALT_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 const RTCP_LEN: usize = crate::rtcp::FIXED_LEN + 4;
