@@ -504,6 +504,53 @@ mod tests {
         }
     }
 
+    /// Parts are loaded and stored at offsets that lie outside of them, under masks.
+    #[test]
+    fn nothing_around_a_message_is_read_or_written() {
+        let Some(cpu) = Avx512::detect() else {
+            println!("SKIPPED nothing_around_a_message_is_read_or_written: no AVX-512");
+            return;
+        };
+        let key = GcmKey::new(cpu, &[9; 16]).expect("a length");
+        for aad_len in [0, 1, 12, 15, 16, 17, 28, 64, 72, 80, 260] {
+            // Up to, at and beyond the sixteen blocks that are done without a loop.
+            for len in (0..=70).chain(150..=290).chain([511, 512, 513, 1_200]) {
+                let (mut quiet, mut loud) = (vec![0; len + 600], vec![0xa5; len + 600]);
+                let (quiet_aad, mut loud_aad) = (vec![7; aad_len], vec![0x5a; aad_len + 600]);
+                loud_aad[300..][..aad_len].fill(7);
+                quiet[300..][..len].fill(3);
+                loud[300..][..len].fill(3);
+                let aad = &loud_aad[300..][..aad_len];
+                let tag = seal(cpu, &key, NONCE, aad, &mut loud[300..][..len]);
+                let other = seal(cpu, &key, NONCE, &quiet_aad, &mut quiet[300..][..len]);
+                assert_eq!(tag, other, "{aad_len} and {len} bytes");
+                assert!(loud[300..][..len] == quiet[300..][..len], "{aad_len} and {len} bytes");
+                let opened = open(cpu, &key, NONCE, aad, &mut loud[300..][..len], tag);
+                assert_eq!(opened, Ok(()), "{aad_len} and {len} bytes");
+                assert!(loud[300..][..len].iter().all(|byte| *byte == 3));
+                let around = loud[..300].iter().chain(&loud[300 + len..]);
+                assert!(around.into_iter().all(|byte| *byte == 0xa5), "{aad_len} and {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_fifteen_to_seventeen_blocks_agree_with_ring() {
+        let Some(cpu) = Avx512::detect() else {
+            println!("SKIPPED messages_of_fifteen_to_seventeen_blocks_agree: no AVX-512");
+            return;
+        };
+        let bytes: Vec<u8> = (0..600_u32).map(|at| (at * 7) as u8).collect();
+        for aad_len in [0_usize, 12, 16, 17, 72, 80, 81, 200, 256] {
+            for blocks in [15_usize, 16, 17, 18, 32, 33] {
+                let data_blocks = (blocks - 1).saturating_sub(aad_len.div_ceil(16));
+                for len in (16 * data_blocks).saturating_sub(16)..=16 * data_blocks {
+                    check(cpu, &bytes[..16], &bytes[..aad_len], &bytes[..len]);
+                }
+            }
+        }
+    }
+
     #[test]
     fn only_keys_of_gcm_are_taken_and_one_fits_in_512_bytes() {
         let Some(cpu) = Avx512::detect() else {
