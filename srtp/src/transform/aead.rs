@@ -93,6 +93,10 @@ enum Key {
 
 impl Key {
     #[expect(clippy::expect_used, reason = "SessionKeys holds a key of its profile's length")]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "elsewhere there is one backend")
+    )]
     fn new(keys: &SessionKeys, backend: Backend) -> Self {
         #[cfg(target_arch = "x86_64")]
         if backend == Backend::Avx512

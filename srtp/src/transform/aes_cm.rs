@@ -82,6 +82,10 @@ impl Aes {
     }
 
     /// The same, for an implementation that takes longer to be ready and less per packet.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "elsewhere there is one backend")
+    )]
     pub(crate) fn with_backend(key: &[u8], backend: Backend) -> Self {
         #[cfg(target_arch = "x86_64")]
         if backend == Backend::Avx512
