@@ -2,12 +2,14 @@
 //!
 //! All are for one profile and have MKIs of one length, so that a packet's parts stand in the
 //! same places whichever key it is under. The indexes are not the keys': they go on over a change
-//! of key. What is counted per key is its use. The key in use lies apart from the others, because
-//! nearly every packet is under it.
+//! of key. What is counted per key is its use, which is remembered of retired keys too: a key that
+//! comes back goes on with its lifetime. The key in use lies apart from the others, because nearly
+//! every packet is under it. The others are boxed, because a vector leaves copies of what it
+//! moves, and of a retired key nothing may be left.
 
 use crate::{
-    KeyNotFound, KeyParameters, KeyState, Lifetimes, Mki, PacketKind, Profile, SessionKeys,
-    Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
+    KeyNotFound, KeyParameters, KeyState, Lifetimes, MasterKey, Mki, PacketKind, Profile,
+    SessionKeys, Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
     sealed_state::KeyUse, transform::Cipher,
 };
 
@@ -30,7 +32,10 @@ pub struct KeyStatus<'a> {
 /// The key in use, and those that may be next or were before.
 pub(crate) struct KeyRing {
     pub(crate) current: Key,
-    others: Vec<Key>,
+    #[expect(clippy::vec_box, reason = "keys are not to be moved but in place")]
+    others: Vec<Box<Key>>,
+    /// How much the retired ones were used: 40 bytes each.
+    retired: Vec<KeyUse>,
 }
 
 /// One master key, ready for use.
@@ -44,18 +49,33 @@ pub(crate) struct Key {
     terms: Terms,
     pub(crate) mki: Mki,
     pub(crate) usage: Usage,
+    /// How many keys the direction was given before it.
+    number: u32,
 }
 
 impl KeyRing {
     pub(crate) fn new(key: Key) -> Self {
-        Self { current: key, others: Vec::new() }
+        Self { current: key, others: Vec::new(), retired: Vec::new() }
     }
 
     /// Adds a key beside those that are there.
     pub(crate) fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
         self.check(key)?;
-        self.others.push(Key::derive(key, self.current.terms));
+        let mut key = Box::new(Key::derive(key, self.current.terms));
+        key.number = self.keys().map(|known| known.number + 1).max().unwrap_or(0);
+        let digest = key.rtcp_keys.digest();
+        if let Some(at) = self.retired.iter().position(|used| used.digest == digest) {
+            let KeyUse { rtp_packets, rtcp_packets, .. } = self.retired.swap_remove(at);
+            key.usage.resume(rtp_packets, rtcp_packets);
+        }
+        self.others.push(key);
         Ok(())
+    }
+
+    /// Whether `master` is among the keys here, under whatever MKI.
+    pub(crate) fn contains(&self, master: &MasterKey) -> bool {
+        let digest = SessionKeys::derive(master, PacketKind::Rtcp).digest();
+        self.keys().any(|key| key.rtcp_keys.digest() == digest)
     }
 
     fn check(&self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
@@ -89,26 +109,30 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Makes the oldest key that is not exhausted the one in use, if there is one.
+    /// Makes the next key that is not exhausted the one in use, if there is one: of those installed
+    /// after it the first, because the peer may be about to retire those before it.
     #[cold]
     pub(crate) fn advance(&mut self) -> bool {
-        let fresh = self.others.iter().position(|key| !key.usage.is_exhausted());
-        if let Some(at) = fresh {
+        let current = self.current.number;
+        let fresh = self.others.iter().enumerate().filter(|(_, key)| !key.usage.is_exhausted());
+        let next = fresh.min_by_key(|(_, key)| (key.number < current, key.number));
+        let next = next.map(|(at, _)| at);
+        if let Some(at) = next {
             self.make_current(at);
         }
-        fresh.is_some()
+        next.is_some()
     }
 
-    /// Forgets the key of `mki`. If it is the one in use, the newest other takes its place.
+    /// Forgets the key of `mki`. If it is the one in use, the one installed last takes its place.
     pub(crate) fn retire(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
-        if let Some(at) = self.others.iter().position(|key| key.mki == *mki) {
-            self.others.remove(at);
-            return Ok(());
+        if self.current.mki == *mki {
+            let newest = self.others.iter().enumerate().max_by_key(|(_, key)| key.number);
+            let (at, _) = newest.ok_or(KeyNotFound::Last)?;
+            self.make_current(at);
         }
-        if self.current.mki != *mki {
-            return Err(KeyNotFound::Unknown);
-        }
-        self.current = self.others.pop().ok_or(KeyNotFound::Last)?;
+        let at = self.others.iter().position(|key| key.mki == *mki).ok_or(KeyNotFound::Unknown)?;
+        let retired = self.others.swap_remove(at).to_use();
+        self.retired.push(KeyUse { mki: Vec::new(), ..retired });
         Ok(())
     }
 
@@ -122,11 +146,9 @@ impl KeyRing {
         &self.others[at]
     }
 
-    /// Swaps the key in use with the other key at a [`Self::position`], which takes the place of
-    /// the newest among the others.
+    /// Swaps the key in use with the other key at a [`Self::position`].
     pub(crate) fn make_current(&mut self, at: usize) {
-        let key = self.others.remove(at);
-        self.others.push(std::mem::replace(&mut self.current, key));
+        std::mem::swap(&mut self.current, &mut self.others[at]);
     }
 
     /// Every key, the one in use first.
@@ -136,13 +158,7 @@ impl KeyRing {
 
     /// The use of every key, the one in use first.
     pub(crate) fn uses(&self) -> Vec<KeyUse> {
-        let of = |key: &Key| KeyUse {
-            mki: key.mki.as_bytes().to_vec(),
-            digest: key.rtcp_keys.digest(),
-            rtp_packets: key.usage.rtp_packets(),
-            rtcp_packets: key.usage.rtcp_packets(),
-        };
-        self.keys().map(of).collect()
+        self.keys().map(Key::to_use).collect()
     }
 
     /// Whether every one of `uses` is of a key that is here.
@@ -172,7 +188,7 @@ impl KeyRing {
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.current).chain(&self.others)
+        std::iter::once(&self.current).chain(self.others.iter().map(|key| &**key))
     }
 }
 
@@ -197,6 +213,7 @@ impl Key {
             rtcp_keys: rtcp,
             mki: Mki::none(),
             usage: Usage::new(Lifetimes::MAX),
+            number: 0,
             terms,
         }
     }
@@ -209,6 +226,15 @@ impl Key {
 
     pub(crate) fn profile(&self) -> Profile {
         self.rtcp_keys.profile()
+    }
+
+    fn to_use(&self) -> KeyUse {
+        KeyUse {
+            mki: self.mki.as_bytes().to_vec(),
+            digest: self.rtcp_keys.digest(),
+            rtp_packets: self.usage.rtp_packets(),
+            rtcp_packets: self.usage.rtcp_packets(),
+        }
     }
 
     fn status(&self) -> KeyStatus<'_> {

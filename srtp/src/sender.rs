@@ -92,8 +92,12 @@ impl Sender {
     }
 
     /// Adds a key for later; packets stay under the one in use until [`Self::switch_to`], or until
-    /// that one is exhausted. So the receiver can be given the key first.
+    /// that one is exhausted. So the receiver can be given the key first. A master key has one MKI
+    /// at a time, because two would count its packets apart.
     pub fn install(&mut self, key: &KeyParameters<'_>) -> Result<(), Unsuitable> {
+        if self.keys.contains(key.master) {
+            return Err(Unsuitable::KeyInUse);
+        }
         self.keys.install(key)
     }
 
@@ -102,7 +106,8 @@ impl Sender {
         self.keys.switch_to(mki)
     }
 
-    /// Forgets the key of `mki`, which must not be the only one.
+    /// Forgets the key of `mki`, which must not be the only one; if it is in use, the one installed
+    /// last takes over. How much it was used is remembered, should it be installed again.
     pub fn retire(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
         self.keys.retire(mki)
     }

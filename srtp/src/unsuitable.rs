@@ -53,6 +53,9 @@ pub enum Unsuitable {
     /// A key with this MKI is there already.
     #[error("another key has this MKI")]
     MkiInUse,
+    /// A sender has this master key already.
+    #[error("this master key is in use already, and one key has one MKI")]
+    KeyInUse,
     /// A direction has one profile.
     #[error("the keys of a direction are for one profile: {expected}, not {got}")]
     OtherProfile {

@@ -4,8 +4,8 @@
 mod sys;
 
 use srtp::{
-    Cryptex, ExtensionIds, HeaderExtensions, MasterKey, Policy, Profile, Receiver, Refusal, Sender,
-    Weakness, Weaknesses,
+    Backend, Cryptex, ExtensionIds, HeaderExtensions, KeyParameters, Lifetimes, MasterKey, Mki,
+    PacketKind, Policy, Profile, Receiver, Refusal, Sender, SessionKeys, Weakness, Weaknesses,
 };
 
 #[global_allocator]
@@ -69,6 +69,57 @@ fn refused_packets_allocate_nothing() {
             }
         });
         assert_eq!(calls, 0, "{profile}");
+    }
+}
+
+/// Rotation moves keys about and forgets some; moving leaves copies.
+#[test]
+fn no_key_is_left_in_freed_memory() {
+    for (&backend, profile) in Backend::available()
+        .iter()
+        .flat_map(|backend| Profile::ALL.into_iter().map(move |profile| (backend, profile)))
+        .filter(|(backend, profile)| !by_ring(**backend, *profile))
+    {
+        let masters: Vec<_> = (1..7).map(|byte| key_of(profile, byte)).collect();
+        for (secret, master) in masters.iter().enumerate() {
+            for kind in [PacketKind::Rtp, PacketKind::Rtcp] {
+                let keys = SessionKeys::derive(master, kind);
+                let secret_bytes = *keys.dangerous_cipher_key().first_chunk().expect("16 or more");
+                let left = sys::leaks(secret_bytes, || rotate(&masters, backend));
+                assert_eq!(left, 0, "{profile} on {backend}, {kind:?} key {secret}");
+            }
+        }
+    }
+}
+
+/// `ring` does not zeroize the GCM keys that it expands.
+fn by_ring(backend: Backend, profile: Profile) -> bool {
+    profile.is_aead() && backend == Backend::Portable
+}
+
+fn rotate(masters: &[MasterKey], backend: Backend) {
+    let policy = Policy { backend, ..policy() };
+    let key = |at: usize| KeyParameters {
+        master: &masters[at],
+        mki: Mki::new(&[at as u8]).expect("one byte"),
+        lifetimes: Lifetimes::MAX,
+    };
+    let mut sender = Sender::new(key(0), &policy).expect("suitable");
+    let mut receiver = Receiver::new(key(0), &policy).expect("suitable");
+    for at in 1..masters.len() {
+        sender.install(&key(at)).expect("suitable");
+        receiver.install(&key(at)).expect("suitable");
+    }
+    for at in (0..masters.len()).rev() {
+        sender.switch_to(&key(at).mki).expect("installed");
+        let mut rtp = [0x80; PACKET + 1];
+        rtp[3] = at as u8;
+        let sealed = sender.protect_rtp(&mut rtp, PACKET - 16).expect("protects");
+        receiver.open_rtp(&mut rtp[..sealed.len]).expect("opens");
+        if at % 2 == 0 && at > 0 {
+            sender.retire(&key(at).mki).expect("not the only one");
+            receiver.retire(&key(at).mki).expect("not the only one");
+        }
     }
 }
 
@@ -179,7 +230,11 @@ fn encrypts(profile: &Profile) -> bool {
 }
 
 fn key(profile: Profile) -> MasterKey {
-    let bytes = vec![7; profile.key_len() + profile.salt_len()];
+    key_of(profile, 7)
+}
+
+fn key_of(profile: Profile, byte: u8) -> MasterKey {
+    let bytes = vec![byte; profile.key_len() + profile.salt_len()];
     MasterKey::from_concatenated(profile, &bytes).expect("the profile's length")
 }
 
