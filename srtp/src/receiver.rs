@@ -8,7 +8,13 @@
 //!
 //! So no unauthenticated packet changes anything. A change of key goes on in the same indexes.
 
+mod candidate;
+mod guessing;
+
 use std::fmt;
+
+pub(crate) use candidate::Candidate;
+use candidate::KeyAt;
 
 use crate::{
     KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
@@ -17,11 +23,11 @@ use crate::{
     index::Estimate,
     key_ring::{Key, KeyRing},
     replay::Stale,
-    roc_guess::{Guess, RocGuesses},
+    roc_guess::RocGuesses,
     rtcp, rtp,
     sealed_state::{Content, NotRestored},
     streams::{Slot, Streams},
-    transform::{Cipher, ENCRYPTED_FLAG, MAX_MESSAGE_LEN, OpenJob, PacketId, Trailer},
+    transform::{ENCRYPTED_FLAG, MAX_MESSAGE_LEN, OpenJob, PacketId, Trailer},
 };
 
 /// Opens the SRTP and SRTCP packets that one side of a session sends.
@@ -138,35 +144,6 @@ impl Receiver {
         self.rtp.all().map(|(ssrc, highest)| (ssrc, PacketIndex::from_value(highest)))
     }
 
-    /// The last packet of `ssrc` that somebody else saw was `last`: if this receiver has not heard
-    /// the stream, its first packet may go on from there instead of beginning with ROC 0. Up to
-    /// 64 streams are kept in mind.
-    pub fn expect(&mut self, ssrc: u32, last: PacketIndex) {
-        self.guesses.get_or_insert_with(|| Box::new(RocGuesses::new())).stood(ssrc, last);
-    }
-
-    /// The same where only the ROC is known: the first packet of `ssrc` may be in round `roc`.
-    pub fn expect_roc(&mut self, ssrc: u32, roc: u32) {
-        // From the middle of a round every sequence number is nearest in the same round.
-        self.expect(ssrc, PacketIndex::new(roc, 1 << 15));
-    }
-
-    /// Signalling has spoken: for its next 250 packets, each stream beyond its first round may
-    /// begin again at ROC 0 under the same key, as some peers do after a re-INVITE (RFC 3711 does
-    /// not allow it: they encrypt with keystream that they have used). Once per call of this.
-    ///
-    /// The price: somebody who recorded the stream's first round can have a packet of it opened
-    /// again. That does not silence the stream: if it goes on where it was, the next 250 packets
-    /// take it back, and there is no second chance. But a stream that did begin again could be
-    /// followed by packets of its earlier rounds when it comes to those.
-    pub fn expect_restarts(&mut self) {
-        let mut guesses = self.guesses.take();
-        for (ssrc, _) in self.streams().filter(|(_, highest)| highest.roc() > 0) {
-            guesses.get_or_insert_with(|| Box::new(RocGuesses::new())).may_restart(ssrc);
-        }
-        self.guesses = guesses;
-    }
-
     /// Opens `packet` in place: afterwards `packet[..len]` is the plain RTP packet.
     ///
     /// A stream begins with ROC 0, whatever its first sequence number, or where
@@ -181,51 +158,6 @@ impl Receiver {
     fn open_as_estimated(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
         let candidate = self.examine_rtp(packet)?;
         self.decrypt(&candidate, packet)?;
-        Ok(self.accept(candidate))
-    }
-
-    #[cold]
-    fn open_guessing(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        let Some(mut guesses) = self.guesses.take() else { return self.open_as_estimated(packet) };
-        guesses.kept.clear();
-        guesses.kept.extend_from_slice(packet);
-        let (mut opened, mut guessed) = (self.open_as_estimated(packet), None);
-        let mut before = None;
-        if opened.is_err() {
-            (guessed, before) = self.guess(&guesses).unzip();
-            if let Some(guess) = guessed {
-                packet.copy_from_slice(&guesses.kept);
-                opened = self.open_as_guessed(guess, packet).or(opened);
-            }
-        }
-        if let Ok(opened) = opened {
-            guesses.settle(opened.ssrc, guessed, before.flatten());
-        }
-        self.guesses = Some(guesses).filter(|guesses| !guesses.is_empty());
-        opened
-    }
-
-    /// A guess, and the highest index heard so far.
-    fn guess(&self, guesses: &RocGuesses) -> Option<(Guess, Option<PacketIndex>)> {
-        let (message, _) = self.split(&guesses.kept, self.rtp_trailer).ok()?;
-        let header = rtp::Header::new_checked(message).ok()?;
-        let heard = self.highest(header.ssrc());
-        Some((guesses.guess(header.ssrc(), heard, header.sequence())?, heard))
-    }
-
-    fn open_as_guessed(&mut self, guess: Guess, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        let (Guess::GoesOn(index) | Guess::Restarts(index) | Guess::Returns(index)) = guess;
-        let mut candidate = self.candidate(packet, |_, _| Ok(index))?;
-        self.decrypt(&candidate, packet)?;
-        match guess {
-            Guess::GoesOn(_) => {}
-            Guess::Restarts(index) => self.rtp.restart(candidate.slot, index.value()),
-            // What was heard before it is not known any more: it all counts as used.
-            Guess::Returns(index) => {
-                self.rtp.resume(candidate.id.ssrc, index.value())?;
-                candidate.slot = self.rtp.slot(candidate.id.ssrc)?;
-            }
-        }
         Ok(self.accept(candidate))
     }
 
@@ -377,45 +309,6 @@ impl fmt::Debug for Receiver {
     }
 }
 
-/// A packet that may be genuine: its tag will tell.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate {
-    id: PacketId,
-    slot: Slot,
-    header_len: usize,
-    /// Of the CSRCs, if they are encrypted.
-    csrc_len: usize,
-    /// Of the packet without its trailer.
-    len: usize,
-    key: KeyAt,
-}
-
-/// Which key of the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyAt {
-    Current,
-    Other(usize),
-}
-
-impl Candidate {
-    fn job<'a>(&self, cipher: &'a Cipher, at: &Trailer, packet: &'a mut [u8]) -> OpenJob<'a> {
-        let (message, trailer) = packet.split_at_mut(self.len);
-        let tag = &trailer[at.tag..][..at.tag_len];
-        let (header_len, csrc_len) = (self.header_len, self.csrc_len);
-        OpenJob { cipher, id: self.id, message, header_len, csrc_len, tag, outcome: Ok(()) }
-    }
-
-    /// Whether this packet could be another candidate once `earlier`, of the same receiver, has
-    /// been opened: keys change places, and a stream's first packets decide its ROC. Two packets
-    /// of a stream that lie close are estimated alike before and after each other.
-    pub(crate) fn depends_on(&self, earlier: &Self) -> bool {
-        let key_moves = self.key != KeyAt::Current || earlier.key != KeyAt::Current;
-        let same_stream = self.id.ssrc == earlier.id.ssrc;
-        let apart = self.id.index.abs_diff(earlier.id.index) >= CLOSE;
-        key_moves || same_stream && (apart || matches!(self.slot, Slot::New))
-    }
-}
-
 fn replay(stale: Stale) -> Refusal {
     match stale {
         Stale::Used => Refusal::Replayed,
@@ -426,5 +319,3 @@ fn replay(stale: Stale) -> Refusal {
 /// SRTCP packets come one by one, seconds apart: twice the least that RFC 3711 section 3.3.2
 /// allows is plenty.
 const RTCP_WINDOW_BITS: usize = 128;
-/// Well within half the sequence space.
-const CLOSE: u64 = 1 << 14;

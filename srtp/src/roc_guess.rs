@@ -69,6 +69,13 @@ impl RocGuesses {
         }
     }
 
+    /// Whether there is anything to guess about `ssrc`.
+    pub(crate) fn concern(&self, ssrc: u32) -> bool {
+        self.stood.iter().any(|(known, _)| *known == ssrc)
+            || self.restarts.iter().any(|(known, _)| *known == ssrc)
+            || self.left.iter().any(|(known, ..)| *known == ssrc)
+    }
+
     /// What to try for a packet of `ssrc`, whose stream has the highest index `heard` here.
     pub(crate) fn guess(
         &self,
