@@ -1,4 +1,7 @@
 //! Bytes to registers of 64 bytes and back, safe for any slice.
+//!
+//! A slice that does not fill its vectors is loaded and stored under masks, which name no byte
+//! outside of it. What the bytes mean, and where in a vector they belong, is decided above.
 
 use std::arch::x86_64::*;
 

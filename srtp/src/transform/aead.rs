@@ -46,8 +46,11 @@ impl Aead {
 impl Transform for Aead {
     fn seal(&self, id: PacketId, message: &mut [u8], header_len: usize, tag: &mut [u8]) {
         let (header, body) = message.split_at_mut(header_len);
-        let aad = AssociatedData::new(id, header);
-        tag.copy_from_slice(&self.key.seal(self.nonce(id), aad.as_ref(), body));
+        let nonce = self.nonce(id);
+        tag.copy_from_slice(&match id.kind {
+            PacketKind::Rtp => self.key.seal(nonce, header, body),
+            PacketKind::Rtcp => self.key.seal(nonce, &rtcp_associated_data(id, header), body),
+        });
     }
 
     fn open(
@@ -58,9 +61,12 @@ impl Transform for Aead {
         tag: &[u8],
     ) -> Result<(), Refusal> {
         let (header, body) = message.split_at_mut(header_len);
-        let aad = AssociatedData::new(id, header);
         let tag = tag.try_into().map_err(|_| Malformed::TooShort)?;
-        self.key.open(self.nonce(id), aad.as_ref(), body, tag)
+        let nonce = self.nonce(id);
+        match id.kind {
+            PacketKind::Rtp => self.key.open(nonce, header, body, tag),
+            PacketKind::Rtcp => self.key.open(nonce, &rtcp_associated_data(id, header), body, tag),
+        }
     }
 
     fn seal_with_csrcs(&self, id: PacketId, message: &mut [u8], csrc_len: usize, tag: &mut [u8]) {
@@ -152,35 +158,14 @@ impl Key {
     }
 }
 
-/// What is authenticated but not encrypted: SRTP's header (RFC 7714 section 8.2), or SRTCP's
-/// header followed by the E flag and index, which stand apart in the packet (section 9.2).
-enum AssociatedData<'a> {
-    Rtp(&'a [u8]),
-    Rtcp([u8; RTCP_LEN]),
-}
-
-impl<'a> AssociatedData<'a> {
-    fn new(id: PacketId, header: &'a [u8]) -> Self {
-        match id.kind {
-            PacketKind::Rtp => Self::Rtp(header),
-            PacketKind::Rtcp => {
-                let mut data = [0; RTCP_LEN];
-                let (start, word) = data.split_at_mut(crate::rtcp::FIXED_LEN);
-                start.copy_from_slice(header);
-                word.copy_from_slice(&id.word());
-                Self::Rtcp(data)
-            }
-        }
-    }
-}
-
-impl AsRef<[u8]> for AssociatedData<'_> {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Rtp(header) => header,
-            Self::Rtcp(data) => data,
-        }
-    }
+/// What SRTCP authenticates but does not encrypt (RFC 7714 section 9.2): the header followed by
+/// the E flag and index, which stand apart in the packet. SRTP has its header as it is.
+fn rtcp_associated_data(id: PacketId, header: &[u8]) -> [u8; RTCP_LEN] {
+    let mut data = [0; RTCP_LEN];
+    let (start, word) = data.split_at_mut(crate::rtcp::FIXED_LEN);
+    start.copy_from_slice(header);
+    word.copy_from_slice(&id.word());
+    data
 }
 
 const SALT_LEN: usize = 12;
