@@ -157,8 +157,8 @@
 //! A key protects at most 2^48 SRTP and 2^31 SRTCP packets (RFC 3711 section 9.2), or what SDES
 //! says (`|2^20`), counted across its SSRCs. From seven eighths on, each packet comes with
 //! [`KeyState::SoftLimit`]: that is the time to agree on another key, or to switch to one that is
-//! installed. At the limit packets are refused, in both directions, unless another installed key
-//! is left: a sender goes on under the oldest of those.
+//! installed. At the limit packets under it are refused, in both directions; a sender that has
+//! other keys goes on under the next of them.
 //!
 //! ```
 //! use srtp::{KeyParameters, KeyState, Lifetimes, MasterKey, Policy, Profile, Refusal, Sender};
