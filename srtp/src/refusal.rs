@@ -4,33 +4,41 @@ use thiserror::Error;
 
 /// Every way a packet can be refused. Small and `Copy`: on the packet path it is counted, not
 /// logged. After a refusal the packet's bytes are unspecified and the state is as before.
+///
+/// Opening asks in this order, and the first answer counts: the packet's length, the key that its
+/// MKI names, that key's lifetime, the header's form, the table of SSRCs, the window, the tag.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Not a packet of this kind.
     #[error("not a well-formed packet: {0}")]
     Malformed(#[from] Malformed),
-    /// The MKI is that of no key here.
+    /// Opening: the MKI is that of no key here.
     #[error("unknown MKI")]
     UnknownMki,
-    /// The tag does not verify.
+    /// Opening: the tag does not verify. The packet is forged or damaged, under another key, or in
+    /// another round than its stream's (see [`Receiver::expect`](crate::Receiver::expect)).
     #[error("authentication failed")]
     AuthenticationFailed,
-    /// The index was received before.
+    /// Opening: the index was received before (RFC 3711 section 3.3.2).
     #[error("replayed")]
     Replayed,
-    /// The index is behind the window (receiving: replay window; sending: used or unknown).
+    /// The index lies behind the window ([`Policy::replay_window`](crate::Policy::replay_window) for
+    /// SRTP, 128 for SRTCP): whether it was used is not known any more. Protecting, also a packet
+    /// from before its stream's first round.
     #[error("older than the window")]
     TooOld,
-    /// The key has protected all the packets that it may; the session needs a new one.
+    /// The key has protected all the packets that it may (RFC 3711 section 9.2), or the stream has
+    /// come to the end of its indexes; the session needs a new key.
     #[error("key exhausted")]
     KeyExhausted,
-    /// Protecting would use an index a second time.
+    /// Protecting: the index was used before, and a second packet under it would give both away.
     #[error("index already used")]
     IndexReused,
-    /// The SSRC table is full, retired SSRCs included.
+    /// The SSRC table is full, retired SSRCs included
+    /// ([`Policy::max_streams`](crate::Policy::max_streams) and 1,024 more).
     #[error("too many SSRCs")]
     TooManyStreams,
-    /// The buffer has no tailroom for the trailer.
+    /// Protecting: the buffer has no tailroom for the trailer.
     #[error("no room for the trailer")]
     NoRoom,
 }
@@ -53,7 +61,7 @@ pub enum Malformed {
     /// The header extension reaches past the end.
     #[error("the header extension reaches past the end")]
     ExtensionPastEnd,
-    /// SRTCP whose E flag says other than what was agreed.
+    /// SRTCP whose E flag says other than what was agreed (RFC 3711 section 3.4).
     #[error("the E flag is not as agreed")]
     EncryptionFlag,
     /// A header extension, or CSRCs without one, whose encryption is not as agreed, or which cannot

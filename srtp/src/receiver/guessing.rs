@@ -29,10 +29,10 @@ impl Receiver {
     /// begin again at ROC 0 under the same key, as some peers do after a re-INVITE (RFC 3711 does
     /// not allow it: they encrypt with keystream that they have used). Once per call of this.
     ///
-    /// The price: somebody who recorded the stream's first round can have a packet of it opened
-    /// again. That does not silence the stream: if it goes on where it was, the next 250 packets
-    /// take it back, and there is no second chance. But a stream that did begin again could be
-    /// followed by packets of its earlier rounds when it comes to those.
+    /// The price: somebody who recorded the stream's first round can have packets of it opened
+    /// again, until the stream's own next one. That does not silence the stream: if it goes on where
+    /// it was, the next 250 packets take it back, and there is no second chance. But a stream that
+    /// did begin again could be followed by packets of its earlier rounds when it comes to those.
     pub fn expect_restarts(&mut self) {
         let mut guesses = self.guesses.take();
         for (ssrc, _) in self.streams().filter(|(_, highest)| highest.roc() > 0) {
