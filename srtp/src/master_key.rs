@@ -26,7 +26,13 @@ pub struct KeyParameters<'k> {
 
 impl MasterKey {
     /// Splits `key ‖ salt` (the order of RFC 4568's `inline:`), which must be exactly the
-    /// profile's `key_len() + salt_len()` bytes.
+    /// profile's [`key_len()`](Profile::key_len) `+` [`salt_len()`](Profile::salt_len) bytes.
+    ///
+    /// What DTLS-SRTP exports has both sides' keys before both sides' salts (RFC 5764 section 4.2):
+    /// put each salt behind its key.
+    ///
+    /// Refused with [`Unsuitable::SaltMissing`] for a key alone, [`Unsuitable::KeyLength`] for any
+    /// other length.
     pub fn from_concatenated(profile: Profile, bytes: &[u8]) -> Result<Self, Unsuitable> {
         if bytes.len() == profile.key_len() {
             return Err(Unsuitable::SaltMissing { profile });
