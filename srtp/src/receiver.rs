@@ -211,7 +211,7 @@ impl Receiver {
 
     /// Whether each packet is to be opened by itself.
     pub(crate) fn goes_alone(&self) -> bool {
-        self.guesses.is_some()
+        self.guesses.is_some() || !self.keys.current.rtp_cipher.gains_from_company()
     }
 
     /// What is to be done to a candidate's packet.

@@ -97,6 +97,17 @@ impl Cipher {
     }
 }
 
+impl Cipher {
+    /// Whether packets under different keys of this kind are quicker together than one by one.
+    pub(crate) fn gains_from_company(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::AesCm(cipher) = self {
+            return cipher.shares_lanes();
+        }
+        false
+    }
+}
+
 /// A packet to encrypt and to give a tag.
 pub(crate) struct SealJob<'a> {
     pub(crate) cipher: &'a Cipher,
