@@ -289,7 +289,8 @@
 //! * A packet has at most 1 MiB, the reach of AES-CM's block counter (RFC 3711 section 4.1.1).
 //! * A sender counts its SRTCP packets over all its SSRCs, where others count per SSRC (section
 //!   3.4 does not say): receivers do not notice.
-//! * SRTCP goes one by one, and its key schedule is made for each packet (0.2 µs) instead of kept.
+//! * SRTCP, and SRTP through a [`Succession`], goes one by one, not in batches. SRTCP's key
+//!   schedule is made for each packet (0.2 µs) instead of kept.
 //! * `ring` does not wipe the AES-GCM keys that it has expanded: those of SRTCP, and of SRTP where
 //!   there is no AVX-512. Nor are registers and stack wiped.
 //! * AArch64 runs the portable code: tested under emulation, not measured.

@@ -15,6 +15,10 @@ use arrayvec::ArrayVec;
 use crate::{Opened, OpenedRtcp, Receiver, Refusal};
 
 /// A receiver and, for a while after a change of key, those before it.
+///
+/// What tells the keys apart is the tag: under UNAUTHENTICATED_SRTP
+/// ([`SessionParameters`](crate::SessionParameters)) every SRTP packet opens under the newest key,
+/// the late ones as noise.
 #[derive(Debug)]
 pub struct Succession {
     newest: Receiver,
@@ -63,7 +67,8 @@ impl Succession {
         self.before.as_ref().map_or(0, |before| before.receivers.len())
     }
 
-    /// The peer will protect under the key of `receiver` from now on.
+    /// The peer will protect under the key of `receiver` from now on. Streams past their first
+    /// round may go on in it, up to 64 of them, or begin again at ROC 0.
     pub fn follow(&mut self, mut receiver: Receiver) {
         for (ssrc, last) in self.newest.streams() {
             if last.roc() > 0 {
@@ -79,6 +84,7 @@ impl Succession {
     }
 
     /// Opens `packet` in place, as [`Receiver::open_rtp`] does; `now` is read where keys overlap.
+    /// If no key opens it, the refusal is the newest one's.
     pub fn open_rtp(&mut self, packet: &mut [u8], now: Instant) -> Result<Opened, Refusal> {
         if self.before.is_none() {
             return self.newest.open_rtp(packet);
