@@ -486,10 +486,7 @@ mod tests {
 
     #[test]
     fn every_length_agrees_with_ring() {
-        let Some(cpu) = Avx512::detect() else {
-            println!("SKIPPED every_length_agrees_with_ring: no AVX-512");
-            return;
-        };
+        let Some(cpu) = Avx512::or_skip() else { return };
         let bytes: Vec<u8> = (0..70_001_u32).map(|at| (at * 7) as u8).collect();
         for key_len in [16, 32] {
             for len in (0..=600).chain([1_200, 4_096, 70_001]) {
@@ -507,10 +504,7 @@ mod tests {
     /// Parts are loaded and stored at offsets that lie outside of them, under masks.
     #[test]
     fn nothing_around_a_message_is_read_or_written() {
-        let Some(cpu) = Avx512::detect() else {
-            println!("SKIPPED nothing_around_a_message_is_read_or_written: no AVX-512");
-            return;
-        };
+        let Some(cpu) = Avx512::or_skip() else { return };
         let key = GcmKey::new(cpu, &[9; 16]).expect("a length");
         for aad_len in [0, 1, 12, 15, 16, 17, 28, 64, 72, 80, 260] {
             // Up to, at and beyond the sixteen blocks that are done without a loop.
@@ -536,10 +530,7 @@ mod tests {
 
     #[test]
     fn messages_of_fifteen_to_seventeen_blocks_agree_with_ring() {
-        let Some(cpu) = Avx512::detect() else {
-            println!("SKIPPED messages_of_fifteen_to_seventeen_blocks_agree: no AVX-512");
-            return;
-        };
+        let Some(cpu) = Avx512::or_skip() else { return };
         let bytes: Vec<u8> = (0..600_u32).map(|at| (at * 7) as u8).collect();
         for aad_len in [0_usize, 12, 16, 17, 72, 80, 81, 200, 256] {
             for blocks in [15_usize, 16, 17, 18, 32, 33] {
@@ -553,10 +544,7 @@ mod tests {
 
     #[test]
     fn only_keys_of_gcm_are_taken_and_one_fits_in_512_bytes() {
-        let Some(cpu) = Avx512::detect() else {
-            println!("SKIPPED only_keys_of_gcm_are_taken: no AVX-512");
-            return;
-        };
+        let Some(cpu) = Avx512::or_skip() else { return };
         for len in 0..40 {
             let key = GcmKey::new(cpu, &vec![1; len]);
             assert_eq!(key.is_some(), matches!(len, 16 | 32), "{len}");

@@ -34,4 +34,14 @@ impl Avx512 {
             && is_x86_feature_detected!("vpclmulqdq");
         all.then_some(Self(()))
     }
+
+    /// The proof, or the line that says why a test was skipped.
+    #[cfg(test)]
+    pub(crate) fn or_skip() -> Option<Self> {
+        let cpu = Self::detect();
+        if cpu.is_none() {
+            println!("SKIPPED srtp_avx512: this CPU has no AVX-512 with VAES and VPCLMULQDQ");
+        }
+        cpu
+    }
 }

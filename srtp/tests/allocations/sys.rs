@@ -39,7 +39,7 @@ fn look_for_secret(memory: *const u8, len: usize) {
     for at in 0..len {
         // SAFETY: the block at `memory` has `len` bytes and is not given back yet; it was zeroed
         // when it was allocated. Volatile, so that padding is taken as it lies there.
-        let byte = unsafe { memory.add(at).read_volatile() };
+        let byte = unsafe { memory.wrapping_add(at).read_volatile() };
         found = if byte == secret[found] { found + 1 } else { usize::from(byte == secret[0]) };
         if found == secret.len() {
             return LEAKS.set(LEAKS.get() + 1);
