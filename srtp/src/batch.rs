@@ -105,7 +105,7 @@ where
     let mut done = 0;
     for at in 0..packets.len() {
         let place = packets[at].receiver;
-        if receivers[place].goes_alone() {
+        if receivers[place].goes_alone(packets[at].packet) {
             if pass.must_end_before_alone(place) {
                 open_pass(receivers, &mut packets[done..at], &mut pass);
                 done = at;

@@ -183,6 +183,25 @@ impl KeyRing {
         }
     }
 
+    /// Whether one of `uses` is of a key that is here, under whatever MKI.
+    pub(crate) fn shares(&self, uses: &[KeyUse]) -> bool {
+        self.keys().any(|key| {
+            let digest = key.rtcp_keys.digest();
+            uses.iter().any(|used| used.digest == digest)
+        })
+    }
+
+    /// Takes over the use of those keys that are here too.
+    pub(crate) fn absorb(&mut self, uses: &[KeyUse]) {
+        let others = self.others.iter_mut().map(|key| &mut **key);
+        for key in std::iter::once(&mut self.current).chain(others) {
+            let digest = key.rtcp_keys.digest();
+            for used in uses.iter().filter(|used| used.digest == digest) {
+                key.usage.resume(used.rtp_packets, used.rtcp_packets);
+            }
+        }
+    }
+
     pub(crate) fn profile(&self) -> Profile {
         self.current.profile()
     }

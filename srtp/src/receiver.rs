@@ -134,6 +134,32 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether `content` belongs to a key that is here too.
+    pub(crate) fn shares_key(&self, content: &Content) -> bool {
+        self.keys.shares(&content.keys)
+    }
+
+    /// Takes for received what another receiver, which shares a key, has received.
+    pub(crate) fn absorb(&mut self, content: &Content) {
+        content.rtp.iter().for_each(|stream| self.rtp.absorb(stream));
+        content.rtcp.iter().for_each(|stream| self.rtcp.absorb(stream));
+        self.keys.absorb(&content.keys);
+    }
+
+    /// Tells `newer`, under another key, where the streams stood: those heard here, and those that
+    /// were expected here and have not come.
+    pub(crate) fn tell(&self, newer: &mut Self) {
+        let expected = self.guesses.iter().flat_map(|guesses| guesses.places());
+        let heard = self.streams().filter(|(_, last)| last.roc() > 0);
+        for (ssrc, last) in expected.chain(heard) {
+            match newer.highest(ssrc) {
+                None => newer.expect(ssrc, last),
+                Some(known) if known < last => newer.guesses_mut().may_return(ssrc, last),
+                Some(_) => {}
+            }
+        }
+    }
+
     /// The highest index heard of `ssrc`.
     pub fn highest(&self, ssrc: u32) -> Option<PacketIndex> {
         self.rtp.highest(ssrc).map(PacketIndex::from_value)
@@ -149,7 +175,7 @@ impl Receiver {
     /// A stream begins with ROC 0, whatever its first sequence number, or where
     /// [`Self::expect`] said.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        if self.guesses.is_some() {
+        if self.guesses.is_some() && self.may_guess(packet) {
             return self.open_guessing(packet);
         }
         self.open_as_estimated(packet)
@@ -209,9 +235,10 @@ impl Receiver {
         Ok(Candidate { id, slot, header_len, csrc_len, len: message.len(), key })
     }
 
-    /// Whether each packet is to be opened by itself.
-    pub(crate) fn goes_alone(&self) -> bool {
-        self.guesses.is_some() || !self.keys.current.rtp_cipher.gains_from_company()
+    /// Whether `packet` is to be opened by itself.
+    pub(crate) fn goes_alone(&self, packet: &[u8]) -> bool {
+        self.guesses.is_some() && self.may_guess(packet)
+            || !self.keys.current.rtp_cipher.gains_from_company()
     }
 
     /// What is to be done to a candidate's packet.

@@ -13,7 +13,8 @@
 //! open once more: who calls [`crate::Receiver::expect_restarts`] accepts that.
 //!
 //! The guesses lie outside the receiver's own state, boxed, and are gone once used: the packet
-//! path asks one question, whether there are any.
+//! path asks one question, whether there are any, and only then whether there is one for this
+//! stream. So one that never comes back makes no other stream's packets dear.
 
 use crate::{
     PacketIndex,
@@ -58,6 +59,19 @@ impl RocGuesses {
         self.stood.retain(|(known, _)| *known != ssrc);
         if self.stood.len() < Self::MOST {
             self.stood.push((ssrc, last));
+        }
+    }
+
+    /// Where streams stood that have not come yet.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, PacketIndex)> {
+        self.stood.iter().copied()
+    }
+
+    /// `ssrc` was heard here and has since gone on elsewhere, up to `last`.
+    pub(crate) fn may_return(&mut self, ssrc: u32, last: PacketIndex) {
+        self.left.retain(|(known, ..)| *known != ssrc);
+        if self.left.len() < Self::MOST {
+            self.left.push((ssrc, last, RESTART_WITHIN));
         }
     }
 

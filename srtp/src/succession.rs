@@ -6,13 +6,17 @@
 //! peer may go on in its round or begin again with ROC 0; the newer receiver is told where the
 //! streams stood and tries both.
 //!
+//! A key that stays, or comes back, is still one key: of what was received under it nothing opens a
+//! second time. For as long as a key is taken its receiver's windows see to that; of one that has
+//! gone, the highest index of each stream is kept.
+//!
 //! While nothing is being replaced, opening costs one more branch. Time comes in as an argument.
 
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
-use crate::{Opened, OpenedRtcp, Receiver, Refusal};
+use crate::{Opened, OpenedRtcp, Receiver, Refusal, sealed_state::Content};
 
 /// A receiver and, for a while after a change of key, those before it.
 ///
@@ -23,6 +27,8 @@ use crate::{Opened, OpenedRtcp, Receiver, Refusal};
 pub struct Succession {
     newest: Receiver,
     before: Option<Box<Before>>,
+    /// What is left of keys that are not taken any more, the last one last.
+    gone: Vec<Content>,
     overlap: Duration,
 }
 
@@ -45,11 +51,14 @@ impl Succession {
     /// How many older keys are taken at a time; a further change lets the oldest go.
     pub const MOST_BEFORE: usize = 3;
 
+    /// How many keys that are not taken any more are known again if they come back.
+    pub const MOST_GONE: usize = 16;
+
     /// `receiver` alone. After a change of key, packets under the old one are taken for `overlap`
     /// more, counted from the first packet under the new one: far longer than any network
     /// reorders, say five seconds.
     pub fn new(receiver: Receiver, overlap: Duration) -> Self {
-        Self { newest: receiver, before: None, overlap }
+        Self { newest: receiver, before: None, gone: Vec::new(), overlap }
     }
 
     /// The receiver of the newest key.
@@ -67,20 +76,41 @@ impl Succession {
         self.before.as_ref().map_or(0, |before| before.receivers.len())
     }
 
-    /// The peer will protect under the key of `receiver` from now on. Streams past their first
-    /// round may go on in it, up to 64 of them, or begin again at ROC 0.
+    /// The peer will protect under the key of `receiver`, which has received nothing yet, from now
+    /// on. If an earlier receiver has that key too, or one of its keys, this one goes on in its
+    /// place, with its windows and its use of the key: the peer has kept the key or come back to
+    /// it. The last [`Self::MOST_GONE`] receivers are remembered for that.
+    ///
+    /// Under a key of its own, streams past their first round may go on in it, up to 64 of them, or
+    /// begin again at ROC 0.
     pub fn follow(&mut self, mut receiver: Receiver) {
-        for (ssrc, last) in self.newest.streams() {
-            if last.roc() > 0 {
-                receiver.expect(ssrc, last);
-            }
-        }
+        let mut before = self.before.take().unwrap_or_else(|| Box::new(Before::new()));
+        self.gone.retain(|content| !take_over(&mut receiver, content));
+        before.receivers.retain(|old| !take_over(&mut receiver, &old.receiver.content()));
+        let stays = take_over(&mut receiver, &self.newest.content());
+        self.newest.tell(&mut receiver);
         let receiver = std::mem::replace(&mut self.newest, receiver);
-        let before = self.before.get_or_insert_with(|| Box::new(Before::new()));
-        if before.receivers.is_full() {
-            before.receivers.pop();
+        if !stays {
+            if before.receivers.is_full()
+                && let Some(oldest) = before.receivers.pop()
+            {
+                self.remember(&oldest.receiver);
+            }
+            before.receivers.insert(0, Predecessor { receiver, until: None });
         }
-        before.receivers.insert(0, Predecessor { receiver, until: None });
+        self.before = Some(before).filter(|before| !before.receivers.is_empty());
+    }
+
+    /// Keeps of `receiver`, which goes, where its streams are.
+    fn remember(&mut self, receiver: &Receiver) {
+        let mut content = receiver.content();
+        for stream in content.rtp.iter_mut().chain(&mut content.rtcp) {
+            stream.history = Vec::new();
+        }
+        if self.gone.len() == Self::MOST_GONE {
+            self.gone.remove(0);
+        }
+        self.gone.push(content);
     }
 
     /// Opens `packet` in place, as [`Receiver::open_rtp`] does; `now` is read where keys overlap.
@@ -107,8 +137,8 @@ impl Succession {
         now: Instant,
         open: impl Fn(&mut Receiver, &mut [u8]) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        self.part(now);
         let Some(before) = &mut self.before else { return open(&mut self.newest, packet) };
-        before.receivers.retain(|old| old.until.is_none_or(|until| now < until));
         before.kept.clear();
         before.kept.extend_from_slice(packet);
         let mut opened = open(&mut self.newest, packet);
@@ -129,11 +159,29 @@ impl Succession {
                 old.until.get_or_insert(now + self.overlap);
             }
         }
-        if before.receivers.is_empty() {
-            self.before = None;
-        }
         opened
     }
+
+    /// Lets those go whose time has come.
+    fn part(&mut self, now: Instant) {
+        let Some(mut before) = self.before.take() else { return };
+        let goes = |old: &Predecessor| old.until.is_some_and(|until| now >= until);
+        // Whoever is before one that goes goes too.
+        while before.receivers.last().is_some_and(goes) {
+            let oldest = before.receivers.pop();
+            oldest.iter().for_each(|oldest| self.remember(&oldest.receiver));
+        }
+        self.before = Some(before).filter(|before| !before.receivers.is_empty());
+    }
+}
+
+/// Whether `receiver` has a key in common with the one of `content`, whose packets it then knows.
+fn take_over(receiver: &mut Receiver, content: &Content) -> bool {
+    let shares = receiver.shares_key(content);
+    if shares {
+        receiver.absorb(content);
+    }
+    shares
 }
 
 impl Before {
@@ -206,6 +254,57 @@ mod tests {
             assert_eq!(succession.older(), 0);
             succession.open_rtp(&mut protect(&mut new, 5), after).expect("opens");
         }
+    }
+
+    /// A re-INVITE may keep the key, and go back to one from before another.
+    #[test]
+    fn a_key_that_stays_or_comes_back_opens_nothing_twice() {
+        for profile in [Profile::AeadAes128Gcm, Profile::AesCm128HmacSha1_80] {
+            let mut now = Instant::now();
+            let (mut old, receiver) = pair(profile, 1);
+            let mut new = pair(profile, 2).0;
+            let mut succession = Succession::new(receiver, OVERLAP);
+            let packets: Vec<_> = (1..4).map(|sequence| protect(&mut old, sequence)).collect();
+            for packet in &packets {
+                succession.open_rtp(&mut packet.clone(), now).expect("opens");
+            }
+            let replayed = |succession: &mut Succession, now| {
+                packets.iter().any(|packet| succession.open_rtp(&mut packet.clone(), now).is_ok())
+            };
+            succession.follow(pair(profile, 1).1);
+            assert_eq!(succession.older(), 0, "it stays");
+            assert!(!replayed(&mut succession, now), "{profile}: it stays");
+            for later in [0, 1, 10] {
+                succession.follow(pair(profile, 2).1);
+                let sequence = 10 + later;
+                succession.open_rtp(&mut protect(&mut new, sequence), now).expect("opens");
+                now += u32::from(later) * OVERLAP;
+                assert!(!replayed(&mut succession, now), "{profile}: it is old");
+                succession.follow(pair(profile, 1).1);
+                assert!(!replayed(&mut succession, now), "{profile}: it comes back");
+                let fresh = protect(&mut old, sequence);
+                succession.open_rtp(&mut fresh.clone(), now).expect("opens");
+                let again = succession.open_rtp(&mut fresh.clone(), now);
+                assert_eq!(again, Err(Refusal::Replayed), "{profile}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_goes_on_in_its_round_over_a_key_that_was_never_heard() {
+        let now = Instant::now();
+        let profile = Profile::AeadAes128Gcm;
+        let (mut sender, receiver) = pair(profile, 1);
+        let mut succession = Succession::new(receiver, OVERLAP);
+        advance(&mut sender, &mut succession, 2, now);
+        let last = succession.newest().highest(9).expect("is heard");
+        succession.follow(pair(profile, 2).1);
+        succession.follow(pair(profile, 3).1);
+        let mut renewed = pair(profile, 3).0;
+        renewed.resume(9, last).expect("there is room");
+        let sequence = last.sequence().wrapping_add(1);
+        let opened = succession.open_rtp(&mut protect(&mut renewed, sequence), now);
+        assert_eq!(opened.map(|opened| opened.index), Ok(PacketIndex::new(2, sequence)));
     }
 
     #[test]

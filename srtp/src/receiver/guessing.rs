@@ -16,7 +16,7 @@ impl Receiver {
     /// the stream, its first packet may go on from there instead of beginning with ROC 0. Up to
     /// 64 streams are kept in mind.
     pub fn expect(&mut self, ssrc: u32, last: PacketIndex) {
-        self.guesses.get_or_insert_with(|| Box::new(RocGuesses::new())).stood(ssrc, last);
+        self.guesses_mut().stood(ssrc, last);
     }
 
     /// The same where only the ROC is known: the first packet of `ssrc` may be in round `roc`.
@@ -41,16 +41,19 @@ impl Receiver {
         self.guesses = guesses;
     }
 
+    /// Whether `packet` may need a guess: a stream that never comes
+    /// must not make the others dear. Without a tag nothing would say whether a guess is right.
+    #[cold]
+    pub(super) fn may_guess(&self, packet: &[u8]) -> bool {
+        let Some(guesses) = &self.guesses else { return false };
+        let ssrc = packet.get(8..).and_then(<[u8]>::first_chunk).copied().map(u32::from_be_bytes);
+        self.rtp_trailer.tag_len > 0 && ssrc.is_some_and(|ssrc| guesses.concern(ssrc))
+    }
+
     /// [`Self::open_rtp`] where some stream may be elsewhere than its indexes say.
     #[cold]
     pub(super) fn open_guessing(&mut self, packet: &mut [u8]) -> Result<Opened, Refusal> {
-        let ssrc = packet.get(8..).and_then(<[u8]>::first_chunk).copied().map(u32::from_be_bytes);
-        // A stream that never comes must not make the others dear.
-        let concerns =
-            |guesses: &mut Box<RocGuesses>| ssrc.is_some_and(|ssrc| guesses.concern(ssrc));
-        let Some(mut guesses) = self.guesses.take_if(concerns) else {
-            return self.open_as_estimated(packet);
-        };
+        let Some(mut guesses) = self.guesses.take() else { return self.open_as_estimated(packet) };
         guesses.kept.clear();
         guesses.kept.extend_from_slice(packet);
         let (mut opened, mut guessed) = (self.open_as_estimated(packet), None);
@@ -67,6 +70,10 @@ impl Receiver {
         }
         self.guesses = Some(guesses).filter(|guesses| !guesses.is_empty());
         opened
+    }
+
+    pub(super) fn guesses_mut(&mut self) -> &mut RocGuesses {
+        self.guesses.get_or_insert_with(|| Box::new(RocGuesses::new()))
     }
 
     /// A guess, and the highest index heard so far.

@@ -63,6 +63,20 @@ impl Streams {
         Ok(streams)
     }
 
+    /// Takes over a stream whose packets may come here too. Of one that is known already all
+    /// indexes up to the higher of both count as used. For one without room nothing is to be
+    /// done: its packets are refused.
+    pub(crate) fn absorb(&mut self, state: &StreamState) {
+        if self.import(state) != Err(NotImported::Known) {
+            return;
+        }
+        if let Ok(slot) = self.slot(state.ssrc) {
+            let highest = self.highest_in(slot).map_or(state.highest, |it| it.max(state.highest));
+            self.mark(slot, state.ssrc, highest);
+            self.windows.resume(self.recency.newest(), highest);
+        }
+    }
+
     /// Takes over a stream that is not known yet. What its history does not tell, because its
     /// window was smaller, counts as used.
     pub(crate) fn import(&mut self, state: &StreamState) -> Result<(), NotImported> {
