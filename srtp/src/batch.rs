@@ -16,7 +16,10 @@
 //!
 //! Sessions stay where their owner keeps them: whatever [`IndexMut`] finds by a number.
 
-use std::ops::{Index, IndexMut};
+use std::{
+    fmt,
+    ops::{Index, IndexMut},
+};
 
 use arrayvec::ArrayVec;
 
@@ -32,7 +35,6 @@ use crate::{
 pub const BATCH_LEN: usize = 32;
 
 /// An RTP packet for [`protect_rtp_batch`].
-#[derive(Debug)]
 pub struct ToProtect<'b> {
     /// Its session's place among the senders.
     pub sender: usize,
@@ -45,7 +47,6 @@ pub struct ToProtect<'b> {
 }
 
 /// An SRTP packet for [`open_rtp_batch`].
-#[derive(Debug)]
 pub struct ToOpen<'b> {
     /// Its session's place among the receivers.
     pub receiver: usize,
@@ -69,6 +70,26 @@ impl<'b> ToOpen<'b> {
     }
 }
 
+/// Without the packet, which may be in clear.
+impl fmt::Debug for ToProtect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sender, len, outcome, .. } = self;
+        let mut debug = f.debug_struct("ToProtect");
+        debug.field("sender", sender).field("len", len).field("outcome", outcome);
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// Without the packet, which may be in clear.
+impl fmt::Debug for ToOpen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { receiver, packet, outcome } = self;
+        let mut debug = f.debug_struct("ToOpen");
+        debug.field("receiver", receiver).field("len", &packet.len()).field("outcome", outcome);
+        debug.finish_non_exhaustive()
+    }
+}
+
 /// Does [`Sender::protect_rtp`] for each packet, in order, and leaves each an outcome.
 ///
 /// # Panics
@@ -87,7 +108,7 @@ where
         }
         let packet = &mut packets[at];
         let prepared = senders[packet.sender].prepare_rtp(packet.buffer, packet.len);
-        packet.outcome = Some(prepared.map(|prepared| prepared.sealed_rtp()));
+        packet.outcome = prepared.err().map(Err);
         pass.push(prepared.ok());
     }
     seal_pass(senders, &mut packets[done..], &mut pass);
@@ -138,12 +159,19 @@ fn seal_pass<S>(
     S: Index<usize, Output = Sender> + ?Sized,
 {
     let mut jobs = ArrayVec::<SealJob<'_>, BATCH_LEN>::new();
-    for (packet, prepared) in packets.iter_mut().zip(pass.drain(..)) {
+    for (packet, prepared) in packets.iter_mut().zip(&*pass) {
         if let Some(prepared) = prepared {
-            jobs.push(senders[packet.sender].job(&prepared, packet.buffer));
+            jobs.push(senders[packet.sender].job(prepared, packet.buffer));
         }
     }
     seal_all(&mut jobs);
+    drop(jobs);
+    // Not before: should anything above panic, a packet in clear is not to count as sealed.
+    for (packet, prepared) in packets.iter_mut().zip(pass.drain(..)) {
+        if let Some(prepared) = prepared {
+            packet.outcome = Some(Ok(prepared.sealed_rtp()));
+        }
+    }
 }
 
 fn open_pass<S>(receivers: &mut S, packets: &mut [ToOpen<'_>], pass: &mut OpenPass)

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use srtp::{
     KeyParameters, KeyState, Lifetimes, Malformed, MasterKey, Opened, PacketIndex, PacketKind,
-    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys, SessionParameters, Unsuitable,
-    Weakness, Weaknesses,
+    Policy, Profile, Receiver, Refusal, Sealed, Sender, SessionKeys, SessionParameters, ToProtect,
+    Unsuitable, Weakness, Weaknesses, protect_rtp_batch,
 };
 
 #[test]
@@ -211,6 +211,20 @@ fn the_rtcp_lifetime_ends_the_key_too() {
     let refused = sender.0.protect_rtcp(&mut report(), REPORT_LEN);
     assert_eq!(refused, Err(Refusal::KeyExhausted));
     assert_eq!(sender.try_protect(SSRC, 1).1, Err(Refusal::KeyExhausted));
+}
+
+/// Whoever lives on after a panic must not take a packet in clear for a sealed one.
+#[test]
+fn a_batch_that_panics_leaves_no_outcome_for_what_it_has_not_sealed() {
+    let mut senders = [pair(Profile::AeadAes128Gcm, &Policy::default()).0.0];
+    let mut buffers = [rtp(1, 1), rtp(1, 2)];
+    let (len, plain) = (PLAIN_LEN, buffers[0].clone());
+    let [first, second] = &mut buffers;
+    let mut packets = [ToProtect::new(0, first, len), ToProtect::new(1, second, len)];
+    let batch = std::panic::AssertUnwindSafe(|| protect_rtp_batch(&mut senders[..], &mut packets));
+    assert!(std::panic::catch_unwind(batch).is_err(), "there is no sender 1");
+    assert_eq!(packets[0].outcome, None);
+    assert!(!format!("{packets:?}").contains(&format!("{:?}", &plain[..12])));
 }
 
 #[test]
