@@ -109,18 +109,22 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Makes the next key that is not exhausted the one in use, if there is one: of those installed
-    /// after it the first, because the peer may be about to retire those before it.
+    /// The next key that is not exhausted, if there is one: of those installed after the one in use
+    /// the first, because the peer may be about to retire those before it.
     #[cold]
-    pub(crate) fn advance(&mut self) -> bool {
+    pub(crate) fn next(&self) -> Option<usize> {
         let current = self.current.number;
         let fresh = self.others.iter().enumerate().filter(|(_, key)| !key.usage.is_exhausted());
         let next = fresh.min_by_key(|(_, key)| (key.number < current, key.number));
-        let next = next.map(|(at, _)| at);
-        if let Some(at) = next {
+        next.map(|(at, _)| at)
+    }
+
+    /// Makes that key the one in use.
+    #[cold]
+    pub(crate) fn advance(&mut self) {
+        if let Some(at) = self.next() {
             self.make_current(at);
         }
-        next.is_some()
     }
 
     /// Forgets the key of `mki`. If it is the one in use, the one installed last takes its place.
@@ -170,16 +174,15 @@ impl KeyRing {
         !uses.is_empty() && uses.iter().all(is_here)
     }
 
-    /// Takes over the use of the keys, which [`Self::has`] found, and `ahead` packets of each kind
+    /// Takes over the use of the keys, which [`Self::has`] found, and so many SRTP and SRTCP packets
     /// more; the first is in use.
-    pub(crate) fn resume(&mut self, uses: &[KeyUse], ahead: u32) {
+    pub(crate) fn resume(&mut self, uses: &[KeyUse], more_rtp: u64, more_rtcp: u64) {
         for used in uses.iter().rev() {
             if let Some(at) = self.position(&used.mki) {
                 self.make_current(at);
             }
             let [rtp, rtcp] = [used.rtp_packets, used.rtcp_packets];
-            let ahead = u64::from(ahead);
-            self.current.usage.resume(rtp.saturating_add(ahead), rtcp.saturating_add(ahead));
+            self.current.usage.resume(rtp.saturating_add(more_rtp), rtcp.saturating_add(more_rtcp));
         }
     }
 

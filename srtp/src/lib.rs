@@ -288,9 +288,12 @@
 //!   beyond [`Policy::max_streams`] and 1,024 retired ones further SSRCs are refused.
 //! * A packet has at most 1 MiB, the reach of AES-CM's block counter (RFC 3711 section 4.1.1).
 //! * A sender counts its SRTCP packets over all its SSRCs, where others count per SSRC (section
-//!   3.4 does not say): receivers do not notice.
+//!   3.4 does not say): receivers do not notice. They end at 2^31, whatever keys it is given,
+//!   rather than begin again under one that may have used the first.
 //! * SRTCP, and SRTP through a [`Succession`], goes one by one, not in batches. SRTCP's key
 //!   schedule is made for each packet (0.2 µs) instead of kept.
+//! * Moving a direction may leave a copy of its keys on the stack, which nobody wipes: box it
+//!   early. What lies on the heap is wiped.
 //! * `ring` does not wipe the AES-GCM keys that it has expanded: those of SRTCP, and of SRTP where
 //!   there is no AVX-512. Nor are registers and stack wiped.
 //! * AArch64 runs the portable code: tested under emulation, not measured.

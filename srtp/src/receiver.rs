@@ -130,7 +130,7 @@ impl Receiver {
         let rtp = self.rtp.imported(&content.rtp)?;
         self.rtcp = self.rtcp.imported(&content.rtcp)?;
         self.rtp = rtp;
-        self.keys.resume(&content.keys, 0);
+        self.keys.resume(&content.keys, 0, 0);
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl Receiver {
         place: impl FnOnce(Slot, u16) -> Result<PacketIndex, Refusal>,
     ) -> Result<Candidate, Refusal> {
         let trailer = self.rtp_trailer;
-        let (message, key) = self.split(packet, trailer)?;
+        let (message, key) = self.split(packet, trailer, rtp::FIXED_LEN)?;
         let header = rtp::Header::new_checked(message)?;
         let slot = self.rtp.slot(header.ssrc())?;
         let id = PacketId::rtp(header.ssrc(), place(slot, header.sequence())?);
@@ -278,7 +278,7 @@ impl Receiver {
 
     fn examine_rtcp(&self, packet: &[u8]) -> Result<Candidate, Refusal> {
         let trailer = self.rtcp_trailer;
-        let (message, key) = self.split(packet, trailer)?;
+        let (message, key) = self.split(packet, trailer, rtcp::FIXED_LEN)?;
         let ssrc = rtcp::Header::new_checked(message)?.ssrc();
         let word = packet[message.len() + trailer.word..].first_chunk();
         let word = u32::from_be_bytes(*word.ok_or(Malformed::TooShort)?);
@@ -292,10 +292,19 @@ impl Receiver {
         Ok(Candidate { id, slot, header_len, csrc_len: 0, len: message.len(), key })
     }
 
-    /// The part of `packet` before its trailer, and the key that its MKI names, which must not
+    /// The part of `packet` before its trailer, which has `at_least` so many bytes, and the key that its MKI names, which must not
     /// be exhausted.
-    fn split<'p>(&self, packet: &'p [u8], at: Trailer) -> Result<(&'p [u8], KeyAt), Refusal> {
+    fn split<'p>(
+        &self,
+        packet: &'p [u8],
+        at: Trailer,
+        at_least: usize,
+    ) -> Result<(&'p [u8], KeyAt), Refusal> {
         let len = packet.len().checked_sub(at.len).ok_or(Malformed::TooShort)?;
+        // Before the MKI, which in so short a packet would be made of other bytes.
+        if len < at_least {
+            return Err(Malformed::TooShort.into());
+        }
         if len > MAX_MESSAGE_LEN {
             return Err(Malformed::TooLong.into());
         }

@@ -148,7 +148,8 @@ impl Sender {
             let _ = streams.resume(stream.ssrc, highest);
         }
         self.streams = streams;
-        self.keys.resume(&content.keys, ahead);
+        let packets = u64::from(ahead) * content.rtp.len().max(1) as u64;
+        self.keys.resume(&content.keys, packets, u64::from(ahead));
         self.rtcp_index = content.rtcp_index.saturating_add(ahead).min(RTCP_INDEXES);
         Ok(())
     }
@@ -186,10 +187,11 @@ impl Sender {
         buffer: &mut [u8],
         len: usize,
     ) -> Result<Prepared, Refusal> {
-        self.ready()?;
+        self.check_key()?;
         let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
         let header = rtp::Header::new_checked(plain)?;
         let ssrc = header.ssrc();
+        // The same under every key of a sender.
         let framing = match &self.keys.current.header_protection {
             None => Framing::plain(&header),
             Some(protection) => protection.frame(&header)?,
@@ -197,6 +199,7 @@ impl Sender {
         let (slot, index) = self.unused_index(ssrc, header.sequence())?;
         let (len, trailer) = (len + framing.added, self.rtp_trailer);
         check_room(buffer, len, trailer)?;
+        self.advance_key();
         self.streams.mark(slot, ssrc, index.value());
         let id = PacketId::rtp(ssrc, index);
         if let Some(protection) = &self.keys.current.header_protection {
@@ -217,11 +220,12 @@ impl Sender {
         if self.rtcp_index == RTCP_INDEXES {
             return Err(Refusal::KeyExhausted);
         }
-        self.ready()?;
+        self.check_key()?;
         let plain = buffer.get(..len).ok_or(Malformed::TooShort)?;
         let ssrc = rtcp::Header::new_checked(plain)?.ssrc();
         let trailer = self.rtcp_trailer;
         check_room(buffer, len, trailer)?;
+        self.advance_key();
         let index = self.rtcp_index;
         self.rtcp_index = index + 1;
         let word = len + trailer.word;
@@ -247,11 +251,18 @@ impl Sender {
     }
 
     /// Whether there is a key that may protect one more packet.
-    fn ready(&mut self) -> Result<(), Refusal> {
-        if self.changes_key() && !self.keys.advance() {
+    fn check_key(&self) -> Result<(), Refusal> {
+        if self.changes_key() && self.keys.next().is_none() {
             return Err(Refusal::KeyExhausted);
         }
         Ok(())
+    }
+
+    /// Goes on to that key, once nothing else can refuse the packet.
+    fn advance_key(&mut self) {
+        if self.changes_key() {
+            self.keys.advance();
+        }
     }
 
     /// The stream and index of a packet to send, if that index was never used.

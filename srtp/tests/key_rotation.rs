@@ -81,7 +81,13 @@ fn an_exhausted_key_gives_way_to_the_next() {
     let mut receiver = Receiver::new(old.clone(), &policy()).expect("suitable");
     sender.install(&new).expect("suitable");
     receiver.install(&new).expect("suitable");
-    for sequence in 0..6 {
+    for sequence in 0..3 {
+        receiver.open_rtp(&mut protect(&mut sender, sequence)).expect("opens");
+    }
+    assert_eq!(try_protect(&mut sender, 2).1, Err(Refusal::IndexReused));
+    let in_use = sender.keys().next().map(|key| key.mki.clone());
+    assert_eq!(in_use.as_ref(), Some(&old.mki), "a refused packet changes no key");
+    for sequence in 3..6 {
         receiver.open_rtp(&mut protect(&mut sender, sequence)).expect("opens");
     }
     assert_eq!(try_protect(&mut sender, 6).1, Err(Refusal::KeyExhausted));

@@ -1,7 +1,10 @@
 //! Rollover counters that somebody else knows: takeover, late joining, restarts.
 #![allow(clippy::expect_used, reason = "a packet that cannot be made is the test's failure")]
 
-use srtp::{MasterKey, PacketIndex, Policy, Profile, Receiver, Refusal, Sender, Weaknesses};
+use srtp::{
+    MasterKey, PacketIndex, Policy, Profile, Receiver, Refusal, Sender, SessionParameters,
+    Weaknesses,
+};
 
 #[test]
 fn a_standby_takes_over_a_stream_in_its_round_in_both_directions() {
@@ -23,6 +26,47 @@ fn a_standby_takes_over_a_stream_in_its_round_in_both_directions() {
         assert_eq!(opened.index, PacketIndex::new(3, next), "{profile}");
         assert_eq!(receiver.open_rtp(&mut packet.clone()), Err(Refusal::Replayed));
     }
+}
+
+/// Between the last packet elsewhere and the first one here somebody may replay what he recorded.
+#[test]
+fn a_receiver_that_resumes_opens_nothing_from_before_and_goes_on_in_the_round() {
+    for profile in Profile::ALL {
+        let key = key(profile);
+        let mut sender = sender(&key);
+        let recorded = advance(&mut sender, 2);
+        let (ssrc, last) = sender.streams().next().expect("one stream");
+        let mut receiver = receiver(&key);
+        receiver.resume(ssrc, last).expect("there is room");
+        for packet in &recorded {
+            assert!(receiver.open_rtp(&mut packet.clone()).is_err(), "{profile}");
+        }
+        let sequence = last.sequence().wrapping_add(1);
+        let opened = receiver.open_rtp(&mut protect(&mut sender, sequence)).expect("opens");
+        assert_eq!(opened.index, PacketIndex::new(2, sequence), "{profile}");
+        receiver.resume(ssrc, PacketIndex::new(1, 0)).expect("never goes back");
+        assert_eq!(receiver.highest(ssrc), Some(opened.index));
+    }
+}
+
+/// Whatever round is guessed, a packet without a tag would open in it.
+#[test]
+fn without_authentication_a_duplicate_is_no_restart() {
+    let profile = Profile::AesCm128HmacSha1_80;
+    let parameters = SessionParameters { unauthenticated_rtp: true, ..Default::default() };
+    let policy = Policy { parameters, ..policy() };
+    let key = key(profile);
+    let mut sender = Sender::new(&key, &policy).expect("suitable");
+    let mut receiver = Receiver::new(&key, &policy).expect("suitable");
+    let packets = advance(&mut sender, 2);
+    for packet in &packets {
+        receiver.open_rtp(&mut packet.clone()).expect("opens");
+    }
+    let highest = receiver.highest(SSRC);
+    receiver.expect_restarts();
+    let duplicate = packets.last().expect("some");
+    assert_eq!(receiver.open_rtp(&mut duplicate.clone()), Err(Refusal::Replayed));
+    assert_eq!(receiver.highest(SSRC), highest);
 }
 
 #[test]

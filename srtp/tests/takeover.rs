@@ -72,6 +72,18 @@ fn what_may_have_been_sent_since_is_not_sent_again() {
     assert_eq!(sealed.index, 50);
 }
 
+#[test]
+fn what_may_have_been_sent_since_counts_for_the_lifetime_in_each_stream() {
+    let key = key(Profile::AeadAes128Gcm, 1);
+    let mut first = sender(&key);
+    for ssrc in 0..3 {
+        protect(&mut first, ssrc, 100).expect("protects");
+    }
+    let second = restored_sender(&first, &key, 50);
+    let used: Vec<_> = second.keys().map(|key| (key.rtp_packets, key.rtcp_packets)).collect();
+    assert_eq!(used, [(3 + 3 * 50, 50)]);
+}
+
 /// Which keys come and go in between makes no difference: an index is one key's at most once.
 #[test]
 fn srtcp_indexes_end_rather_than_begin_again_under_a_key_that_comes_back() {

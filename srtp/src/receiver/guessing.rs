@@ -12,9 +12,19 @@ use crate::{
 };
 
 impl Receiver {
+    /// Goes on with stream `ssrc` above `last`, as if all its packets up to that one had been
+    /// received here: somebody else has, under this key. Never goes back. Of SRTCP it says
+    /// nothing: where a whole session is taken over, [`Self::restore_state`] does.
+    pub fn resume(&mut self, ssrc: u32, last: PacketIndex) -> Result<(), Refusal> {
+        self.rtp.resume(ssrc, last.value())
+    }
+
     /// The last packet of `ssrc` that somebody else saw was `last`: if this receiver has not heard
     /// the stream, its first packet may go on from there instead of beginning with ROC 0. Up to
     /// 64 streams are kept in mind.
+    ///
+    /// For a new key. Under one that was in use, packets recorded before could still be the first:
+    /// there [`Self::resume`] is right.
     pub fn expect(&mut self, ssrc: u32, last: PacketIndex) {
         self.guesses_mut().stood(ssrc, last);
     }
@@ -78,7 +88,7 @@ impl Receiver {
 
     /// A guess, and the highest index heard so far.
     fn guess(&self, guesses: &RocGuesses) -> Option<(Guess, Option<PacketIndex>)> {
-        let (message, _) = self.split(&guesses.kept, self.rtp_trailer).ok()?;
+        let (message, _) = self.split(&guesses.kept, self.rtp_trailer, rtp::FIXED_LEN).ok()?;
         let header = rtp::Header::new_checked(message).ok()?;
         let heard = self.highest(header.ssrc());
         Some((guesses.guess(header.ssrc(), heard, header.sequence())?, heard))

@@ -107,7 +107,10 @@ impl Sender {
 
     /// Goes on where the sender of `sealed` stopped. `ahead` is how many packets per stream, and
     /// SRTCP packets in all, it may have sent since: those indexes count as used, so that no nonce
-    /// repeats, and a packet that would need one is refused.
+    /// repeats, and a packet that would need one is refused. Each stream counts for the lifetime.
+    ///
+    /// Of a stream that began after the state was sealed nothing is known here: seal again when
+    /// one begins, or see to it that its source does not repeat sequence numbers.
     pub fn restore_state(
         &mut self,
         sealed: &[u8],
