@@ -7,6 +7,8 @@
 //! every packet is under it. The others are boxed, because a vector leaves copies of what it
 //! moves, and of a retired key nothing may be left.
 
+use std::collections::VecDeque;
+
 use crate::{
     KeyNotFound, KeyParameters, KeyState, Lifetimes, MasterKey, Mki, PacketKind, Profile,
     SessionKeys, Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
@@ -15,6 +17,10 @@ use crate::{
 
 /// The most keys that a direction holds at a time.
 pub const MAX_KEYS: usize = 16;
+/// Retired keys whose use is remembered: a change of key a minute for seventeen hours. What is
+/// forgotten after that is only how much of its lifetime a key has had, and not its indexes, which
+/// are the direction's.
+const MOST_RETIRED: usize = 1024;
 
 /// A key of a direction and its use, for whoever decides on rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +40,9 @@ pub(crate) struct KeyRing {
     pub(crate) current: Key,
     #[expect(clippy::vec_box, reason = "keys are not to be moved but in place")]
     others: Vec<Box<Key>>,
-    /// How much the retired ones were used: 40 bytes each.
-    retired: Vec<KeyUse>,
+    /// How much the retired ones were used, the last one last: up to [`MOST_RETIRED`], 56 bytes
+    /// each.
+    retired: VecDeque<KeyUse>,
 }
 
 /// One master key, ready for use.
@@ -55,7 +62,7 @@ pub(crate) struct Key {
 
 impl KeyRing {
     pub(crate) fn new(key: Key) -> Self {
-        Self { current: key, others: Vec::new(), retired: Vec::new() }
+        Self { current: key, others: Vec::new(), retired: VecDeque::new() }
     }
 
     /// Adds a key beside those that are there.
@@ -65,8 +72,8 @@ impl KeyRing {
         key.number = self.keys().map(|known| known.number + 1).max().unwrap_or(0);
         let digest = key.rtcp_keys.digest();
         if let Some(at) = self.retired.iter().position(|used| used.digest == digest) {
-            let KeyUse { rtp_packets, rtcp_packets, .. } = self.retired.swap_remove(at);
-            key.usage.resume(rtp_packets, rtcp_packets);
+            let used = self.retired.remove(at);
+            used.iter().for_each(|used| key.usage.resume(used.rtp_packets, used.rtcp_packets));
         }
         self.others.push(key);
         Ok(())
@@ -136,7 +143,10 @@ impl KeyRing {
         }
         let at = self.others.iter().position(|key| key.mki == *mki).ok_or(KeyNotFound::Unknown)?;
         let retired = self.others.swap_remove(at).to_use();
-        self.retired.push(KeyUse { mki: Vec::new(), ..retired });
+        if self.retired.len() == MOST_RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(KeyUse { mki: Vec::new(), ..retired });
         Ok(())
     }
 
@@ -266,5 +276,35 @@ impl Key {
             rtp_packets: self.usage.rtp_packets(),
             rtcp_packets: self.usage.rtcp_packets(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Policy;
+
+    #[test]
+    fn a_peer_that_changes_keys_for_ever_fills_no_memory() {
+        let profile = Profile::AeadAes128Gcm;
+        let master = |number: u32| {
+            let mut bytes = [0; 28];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            MasterKey::from_concatenated(profile, &bytes).expect("28 bytes")
+        };
+        let mki = |number: u32| Mki::new(&number.to_be_bytes()).expect("4 bytes");
+        let terms = Policy::default().terms();
+        let mut ring = {
+            let first = master(0);
+            KeyRing::new(Key::derive(&KeyParameters { mki: mki(0), ..(&first).into() }, terms))
+        };
+        for number in 1..=MOST_RETIRED as u32 + 10 {
+            let next = master(number);
+            let next = KeyParameters { mki: mki(number), ..(&next).into() };
+            ring.install(&next).expect("suitable");
+            ring.retire(&mki(number - 1)).expect("is there");
+        }
+        assert_eq!(ring.retired.len(), MOST_RETIRED);
+        assert_eq!(ring.keys().count(), 1);
     }
 }
