@@ -10,9 +10,13 @@
 use std::collections::VecDeque;
 
 use crate::{
-    KeyNotFound, KeyParameters, KeyState, Lifetimes, MasterKey, Mki, PacketKind, Profile,
-    SessionKeys, Unsuitable, header_extension::HeaderProtection, lifetime::Usage, policy::Terms,
-    sealed_state::KeyUse, transform::Cipher,
+    KeyNotFound, KeyParameters, KeyState, Lifetimes, MasterKey, Mki, PacketKind, Policy, Profile,
+    SessionKeys, Unsuitable,
+    header_extension::HeaderProtection,
+    lifetime::Usage,
+    policy::Terms,
+    sealed_state::KeyUse,
+    transform::{Cipher, Trailer},
 };
 
 /// The most keys that a direction holds at a time.
@@ -61,8 +65,33 @@ pub(crate) struct Key {
 }
 
 impl KeyRing {
-    pub(crate) fn new(key: Key) -> Self {
+    /// A direction's first key, if the policy takes what its profile and the terms lack.
+    pub(crate) fn new(key: &KeyParameters<'_>, policy: &Policy) -> Result<Self, Unsuitable> {
+        policy.check(key.master.profile())?;
+        Ok(Self::of(Key::derive(key, policy.terms())))
+    }
+
+    /// The same with session keys, which must fit each other, and for a policy that needs no master
+    /// key.
+    pub(crate) fn of_session_keys(
+        rtp: &SessionKeys,
+        rtcp: SessionKeys,
+        policy: &Policy,
+    ) -> Result<Self, Unsuitable> {
+        policy.check(rtcp.profile())?;
+        let protection = HeaderProtection::without_master(policy.header_extensions)?;
+        rtp.check_beside(&rtcp)?;
+        Ok(Self::of(Key::from_session_keys(rtp, rtcp, policy.terms(), protection)))
+    }
+
+    fn of(key: Key) -> Self {
         Self { current: key, others: Vec::new(), retired: VecDeque::new() }
+    }
+
+    /// What follows the ciphertext of packets of `kind`, whichever key they are under.
+    pub(crate) fn trailer(&self, kind: PacketKind) -> Trailer {
+        let key = &self.current;
+        Trailer::new(key.profile(), kind, key.mki.len(), key.terms.parameters)
     }
 
     /// Adds a key beside those that are there.
@@ -225,7 +254,7 @@ impl KeyRing {
 }
 
 impl Key {
-    pub(crate) fn derive(key: &KeyParameters<'_>, terms: Terms) -> Self {
+    fn derive(key: &KeyParameters<'_>, terms: Terms) -> Self {
         let derive = |kind| SessionKeys::derive(key.master, kind);
         let (rtp, rtcp) = (derive(PacketKind::Rtp), derive(PacketKind::Rtcp));
         let protection = HeaderProtection::derive(terms.header_extensions, key.master);
@@ -233,7 +262,7 @@ impl Key {
         Self { mki: key.mki.clone(), usage: Usage::new(key.lifetimes), ..derived }
     }
 
-    pub(crate) fn from_session_keys(
+    fn from_session_keys(
         rtp: &SessionKeys,
         rtcp: SessionKeys,
         terms: Terms,
@@ -282,7 +311,6 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Policy;
 
     #[test]
     fn a_peer_that_changes_keys_for_ever_fills_no_memory() {
@@ -293,11 +321,9 @@ mod tests {
             MasterKey::from_concatenated(profile, &bytes).expect("28 bytes")
         };
         let mki = |number: u32| Mki::new(&number.to_be_bytes()).expect("4 bytes");
-        let terms = Policy::default().terms();
-        let mut ring = {
-            let first = master(0);
-            KeyRing::new(Key::derive(&KeyParameters { mki: mki(0), ..(&first).into() }, terms))
-        };
+        let first = master(0);
+        let first = KeyParameters { mki: mki(0), ..(&first).into() };
+        let mut ring = KeyRing::new(&first, &Policy::default()).expect("suitable");
         for number in 1..=MOST_RETIRED as u32 + 10 {
             let next = master(number);
             let next = KeyParameters { mki: mki(number), ..(&next).into() };

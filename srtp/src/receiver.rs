@@ -19,7 +19,7 @@ use candidate::KeyAt;
 use crate::{
     KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
     Policy, Refusal, SessionKeys, Unsuitable,
-    header_extension::{Framing, HeaderProtection},
+    header_extension::Framing,
     index::Estimate,
     key_ring::{Key, KeyRing},
     replay::Stale,
@@ -69,9 +69,7 @@ pub struct OpenedRtcp {
 impl Receiver {
     /// A receiver under `key`: a `&MasterKey`, or [`KeyParameters`] with MKI and lifetimes.
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
-        let key = key.into();
-        policy.check(key.master.profile())?;
-        Ok(Self::with_key(Key::derive(&key, policy.terms()), policy))
+        Ok(Self::with_keys(KeyRing::new(&key.into(), policy)?, policy))
     }
 
     /// A receiver with session keys as given, as for [`crate::Sender::from_session_keys`].
@@ -80,19 +78,14 @@ impl Receiver {
         rtcp: SessionKeys,
         policy: &Policy,
     ) -> Result<Self, Unsuitable> {
-        policy.check(rtcp.profile())?;
-        let protection = HeaderProtection::without_master(policy.header_extensions)?;
-        rtp.check_beside(&rtcp)?;
-        let key = Key::from_session_keys(rtp, rtcp, policy.terms(), protection);
-        Ok(Self::with_key(key, policy))
+        Ok(Self::with_keys(KeyRing::of_session_keys(rtp, rtcp, policy)?, policy))
     }
 
-    fn with_key(key: Key, policy: &Policy) -> Self {
-        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len(), policy.parameters);
+    fn with_keys(keys: KeyRing, policy: &Policy) -> Self {
         Self {
-            rtp_trailer: trailer(PacketKind::Rtp),
-            rtcp_trailer: trailer(PacketKind::Rtcp),
-            keys: KeyRing::new(key),
+            rtp_trailer: keys.trailer(PacketKind::Rtp),
+            rtcp_trailer: keys.trailer(PacketKind::Rtcp),
+            keys,
             rtp: Streams::new(policy.max_streams, policy.window_bits()),
             rtcp: Streams::new(policy.max_streams, RTCP_WINDOW_BITS),
             guesses: None,

@@ -11,9 +11,9 @@ use std::fmt;
 use crate::{
     KeyNotFound, KeyParameters, KeyState, KeyStatus, Malformed, Mki, PacketIndex, PacketKind,
     Policy, Refusal, SessionKeys, Unsuitable,
-    header_extension::{Framing, HeaderProtection},
+    header_extension::Framing,
     index::Estimate,
-    key_ring::{Key, KeyRing},
+    key_ring::KeyRing,
     replay::Stale,
     rtcp, rtp,
     sealed_state::{Content, NotRestored},
@@ -60,9 +60,7 @@ impl Sender {
     ///
     /// A key must have only one sender, once: a second one would begin with the same indexes.
     pub fn new<'k>(key: impl Into<KeyParameters<'k>>, policy: &Policy) -> Result<Self, Unsuitable> {
-        let key = key.into();
-        policy.check(key.master.profile())?;
-        Ok(Self::with_key(Key::derive(&key, policy.terms()), policy))
+        Ok(Self::with_keys(KeyRing::new(&key.into(), policy)?, policy))
     }
 
     /// A sender with session keys as given. Refused if they are not of one profile, if they have
@@ -73,19 +71,14 @@ impl Sender {
         rtcp: SessionKeys,
         policy: &Policy,
     ) -> Result<Self, Unsuitable> {
-        policy.check(rtcp.profile())?;
-        let protection = HeaderProtection::without_master(policy.header_extensions)?;
-        rtp.check_beside(&rtcp)?;
-        let key = Key::from_session_keys(rtp, rtcp, policy.terms(), protection);
-        Ok(Self::with_key(key, policy))
+        Ok(Self::with_keys(KeyRing::of_session_keys(rtp, rtcp, policy)?, policy))
     }
 
-    fn with_key(key: Key, policy: &Policy) -> Self {
-        let trailer = |kind| Trailer::new(key.profile(), kind, key.mki.len(), policy.parameters);
+    fn with_keys(keys: KeyRing, policy: &Policy) -> Self {
         Self {
-            rtp_trailer: trailer(PacketKind::Rtp),
-            rtcp_trailer: trailer(PacketKind::Rtcp),
-            keys: KeyRing::new(key),
+            rtp_trailer: keys.trailer(PacketKind::Rtp),
+            rtcp_trailer: keys.trailer(PacketKind::Rtcp),
+            keys,
             streams: Streams::new(policy.max_streams, policy.window_bits()),
             rtcp_index: 0,
         }
