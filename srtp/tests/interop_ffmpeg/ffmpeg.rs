@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read},
+    io::Read,
     net::{Ipv4Addr, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -63,8 +63,15 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Starts it with an SDP that names suite and key, and waits until it listens.
+    /// Starts it with an SDP that names suite and key, and waits until it listens. Its ports were
+    /// free a moment ago: where another took one first, it gets others.
     pub(crate) fn start(suite: &str, inline_key: &str) -> Self {
+        let listener = (0..ATTEMPTS).find_map(|_| Self::start_once(suite, inline_key));
+        listener.unwrap_or_else(|| panic!("{suite}: ffmpeg does not listen"))
+    }
+
+    /// `None` if it ends instead of listening.
+    fn start_once(suite: &str, inline_key: &str) -> Option<Self> {
         let (rtp, rtcp) = port_pair();
         let port = rtp.local_addr().expect("bound").port();
         drop((rtp, rtcp));
@@ -80,10 +87,21 @@ impl Listener {
             .expect("starts");
         let output = read_all(child.stdout.take().expect("piped"));
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        let listener = Self { child, output, socket, port };
-        let listens = || is_taken(port) && is_taken(port + 1);
-        assert!(within(PATIENCE, listens), "{suite}: ffmpeg does not listen");
-        listener
+        let mut listener = Self { child, output, socket, port };
+        listener.listens().then_some(listener)
+    }
+
+    /// Waits until both ports are its own, not merely taken.
+    fn listens(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && self.child.try_wait().expect("a child").is_none() {
+            let sockets = udp_sockets(self.child.id());
+            if sockets.contains(&self.port) && sockets.contains(&(self.port + 1)) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
     }
 
     /// Sends it a packet, in no hurry: it has a receive buffer like anybody.
@@ -176,9 +194,18 @@ fn port_pair() -> (UdpSocket, UdpSocket) {
     }
 }
 
-fn is_taken(port: u16) -> bool {
-    let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
-    matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse)
+/// The local ports of the process's UDP sockets, from proc(5).
+fn udp_sockets(process: u32) -> Vec<u16> {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let open: Vec<_> = open.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+    let table = fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap_or_default();
+    let of_process = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let (_, port) = fields.get(1)?.split_once(':')?;
+        let socket = PathBuf::from(format!("socket:[{}]", fields.get(9)?));
+        open.contains(&socket).then(|| u16::from_str_radix(port, 16).ok())?
+    });
+    of_process.collect()
 }
 
 /// What has arrived.
@@ -192,17 +219,8 @@ fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
     packets
 }
 
-fn within(time: Duration, happens: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while start.elapsed() < time {
-        if happens() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    false
-}
-
 const TONE: &str = "sine=frequency=440:sample_rate=8000:duration=2";
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often another process may take a port first.
+const ATTEMPTS: usize = 5;
