@@ -1,12 +1,39 @@
-//! The vocabulary of inline crypto: keys, algorithms, placement.
+//! The vocabulary of inline crypto: keys, SAs, placement, and what engines are asked to do.
 //!
 //! An inline engine (a NIC, the kernel, or our own user-space code) is control plane: something
 //! asks for a key to be installed, and learns where it really went and why. This crate names
 //! those things. It does no I/O, knows no kernel and holds no `unsafe`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `algorithm`, `secret` | AEADs, keying material that cannot be printed |
+//! | `spi`, `sa`, `lifetime` | one SA and its policies, as an engine takes them |
+//! | `pair` | an SA each way, as people name, configure and rotate it |
+//! | `placement`, `capability` | where work is done, what could do it, and how we know |
+//! | `engine` | the traits, their events and errors |
 #![forbid(unsafe_code)]
 
+mod algorithm;
+mod capability;
+mod engine;
+mod lifetime;
+mod pair;
 mod placement;
+mod sa;
 mod secret;
+mod spi;
 
-pub use placement::{Effective, Placement};
+pub use algorithm::{Aead, KeyFingerprint, KeyingMaterial, WrongKeyLength};
+pub use capability::{Answer, Capabilities, Capability, Evidence, Feature};
+pub use engine::{
+    EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine, SaUsage, TlsEngine,
+};
+pub use lifetime::{BadLifetime, Lifetimes, Limits};
+pub use pair::{BadPair, MAX_REPLAY_WINDOW, PairEncapsulation, PairName, RotationTiming, SaPair};
+pub use placement::{Effective, Placement, PlacementPolicy};
+pub use sa::{
+    Direction, Mode, PolicyDirection, PolicySpec, SaSpec, Selector, SequenceNumbers,
+    UdpEncapsulation,
+};
 pub use secret::SecretKey;
+pub use spi::{Epoch, Reqid, ReservedSpi, SaId, Spi};
