@@ -35,6 +35,27 @@ pub enum EventKind {
     /// A leg of a call goes without something that SRTP should give.
     #[serde(rename = "srtp.weakened")]
     SrtpWeakened,
+    /// An SA pair has new keys.
+    #[serde(rename = "sa.rotated")]
+    SaRotated,
+    /// A rotation was undone, or stands half-way; the reason says which.
+    #[serde(rename = "sa.rotation_failed")]
+    SaRotationFailed,
+    /// An SA nears its soft limit, or is past it.
+    #[serde(rename = "sa.rotation_due")]
+    SaRotationDue,
+    /// An SA is gone that nobody of us removed: a hard limit, a link down, another program.
+    #[serde(rename = "sa.lost")]
+    SaLost,
+    /// The offload agent does not answer.
+    #[serde(rename = "agent.lost")]
+    AgentLost,
+    /// The offload agent answers again.
+    #[serde(rename = "agent.restored")]
+    AgentRestored,
+    /// Keys from before a restart were given up.
+    #[serde(rename = "state.distrusted")]
+    StateDistrusted,
     /// A limit refused something.
     #[serde(rename = "limit.reached")]
     LimitReached,
@@ -62,6 +83,13 @@ impl EventKind {
             Self::PlacementFallback => "placement.fallback",
             Self::SrtpRekeyDue => "srtp.rekey_due",
             Self::SrtpWeakened => "srtp.weakened",
+            Self::SaRotated => "sa.rotated",
+            Self::SaRotationFailed => "sa.rotation_failed",
+            Self::SaRotationDue => "sa.rotation_due",
+            Self::SaLost => "sa.lost",
+            Self::AgentLost => "agent.lost",
+            Self::AgentRestored => "agent.restored",
+            Self::StateDistrusted => "state.distrusted",
             Self::LimitReached => "limit.reached",
             Self::WorkerStalled => "worker.stalled",
             Self::WorkerRecovered => "worker.recovered",

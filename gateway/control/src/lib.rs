@@ -1,17 +1,34 @@
 //! The admin API's types: what `gateway` answers and `keymgr` and `loadgen` ask. No I/O.
 //!
-//! JSON over HTTP on a Unix socket. Every response carries [`VERSION_HEADER`]; a request that
+//! JSON over HTTP, on a Unix socket or over mTLS. Every response carries [`VERSION_HEADER`]; a request that
 //! carries it with another number is refused, so that neither side misreads the other.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 mod call;
 mod error;
 mod event;
+mod exchange;
+mod key;
+mod rotation;
+mod sa;
 mod status;
 
 pub use call::{CallDetail, CallList, CallSummary, Flow, ResidenceSummary, StreamDetail};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind, EventList};
+pub use exchange::{
+    AddSa, ExchangeFile, ExchangeIdentity, ExportRequest, ImportRequest, ManualKeys,
+};
+pub use key::{KeyOffer, KeyText};
+pub use rotation::{
+    Operation, OperationStarted, OperationState, PairProgress, PairRotationPlan, PairSelection,
+    PairTerms, PeerAnswer, PeerOffer, PeerStep, PeerStepDone, PlannedStep, RotationLog,
+    RotationPlan, RotationRecord, RotationRequest,
+};
+pub use sa::{
+    EpochStatus, ForeignList, PairList, PairStatus, PlanRefusal, PlanReport, PlanStep, SaStatus,
+};
 pub use status::{InterfaceStatus, Lifecycle, Status, WorkerStatus};
 
 /// Checked by both sides; raised when a change would break the other one.
@@ -31,4 +48,29 @@ pub mod path {
     /// [`EventList`](crate::EventList); `?after=SEQ` leaves out what is known, and
     /// `&wait=SECONDS` (at most 60) waits for something new where there is nothing yet.
     pub const EVENTS: &str = "/v1/events";
+    /// GET: [`PairList`](crate::PairList), `?after=NAME&limit=N`. POST of an
+    /// [`AddSa`](crate::AddSa) defines it, and with a peer or keys starts its first rotation.
+    pub const SAS: &str = "/v1/sas";
+    /// GET: [`PairStatus`](crate::PairStatus). DELETE removes it with its SAs.
+    pub const SA: &str = "/v1/sas/{name}";
+    /// [`ExchangeIdentity`](crate::ExchangeIdentity).
+    pub const EXCHANGE: &str = "/v1/exchange";
+    /// See [`ExportRequest`](crate::ExportRequest).
+    pub const EXPORT: &str = "/v1/sas/{name}/export";
+    /// See [`ImportRequest`](crate::ImportRequest).
+    pub const IMPORT: &str = "/v1/sas/{name}/import";
+    /// [`ForeignList`](crate::ForeignList).
+    pub const FOREIGN_SAS: &str = "/v1/foreign-sas";
+    /// GET: what the engines can do, as last found out. POST: asks them again.
+    pub const CAPABILITIES: &str = "/v1/capabilities";
+    /// POST of a [`SaPair`](crypto_offload::SaPair): [`PlanReport`](crate::PlanReport).
+    pub const PLAN: &str = "/v1/plan";
+    /// POST of a [`RotationRequest`](crate::RotationRequest); GET:
+    /// [`RotationLog`](crate::RotationLog).
+    pub const ROTATIONS: &str = "/v1/rotations";
+    /// [`Operation`](crate::Operation); `?after=REVISION&wait=SECONDS` waits for a change.
+    pub const OPERATION: &str = "/v1/operations/{id}";
+    /// From gateway to gateway: `{step}` is `offer`, `switch`, `retire` or `abort` (POST) or
+    /// `status` (GET, [`PairStatus`](crate::PairStatus)).
+    pub const PEER: &str = "/v1/peer/sas/{name}/epochs/{epoch}/{step}";
 }
