@@ -271,9 +271,18 @@ impl IntoResponse for Unavailable {
 
 fn refuse(error: ApiError) -> Response {
     let status = match error.code {
-        ErrorCode::NotFound | ErrorCode::UnknownCall => StatusCode::NOT_FOUND,
+        ErrorCode::NotFound
+        | ErrorCode::UnknownCall
+        | ErrorCode::UnknownPair
+        | ErrorCode::UnknownEpoch
+        | ErrorCode::UnknownOperation => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::VersionMismatch | ErrorCode::BadParameter => StatusCode::BAD_REQUEST,
+        ErrorCode::Invalid | ErrorCode::WrongFile | ErrorCode::Engine => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::Conflict | ErrorCode::TermsDiffer => StatusCode::CONFLICT,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(error)).into_response()

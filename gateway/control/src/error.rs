@@ -24,12 +24,30 @@ pub enum ErrorCode {
     NotFound,
     /// No such call.
     UnknownCall,
+    /// No SA pair has that name.
+    UnknownPair,
+    /// The pair has no such epoch, or no longer.
+    UnknownEpoch,
+    /// No operation has that id, or it ended long ago.
+    UnknownOperation,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Asked in another version of this API.
     VersionMismatch,
     /// A parameter cannot be read.
     BadParameter,
+    /// It can be read and makes no sense; the message says what.
+    Invalid,
+    /// The asker may not.
+    Forbidden,
+    /// Something else has it, or is being done to it now.
+    Conflict,
+    /// The two ends of a pair are defined differently.
+    TermsDiffer,
+    /// An exchange file from somebody else, for somebody else, or for another pair or epoch.
+    WrongFile,
+    /// No engine would do it.
+    Engine,
     /// The gateway could not answer in time.
     Unavailable,
 }
