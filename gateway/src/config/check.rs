@@ -1,11 +1,14 @@
 //! What a configuration must satisfy as a whole, beyond each value's own form.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crypto_offload::{PairName, Selector};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Io, Listen, State, Suite};
+use super::{Config, Io, Listen, Suite};
 
 /// A setting that cannot work, where it is and what to write instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,13 +19,13 @@ pub struct SettingError {
     /// What it says.
     pub value: String,
     /// Why that cannot work and what would.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 /// Refuses what this release or no machine can do.
 pub fn check(config: &Config) -> Result<(), SettingError> {
-    let refuse = |setting, value: &dyn std::fmt::Display, reason| {
-        Err(SettingError { setting, value: value.to_string(), reason })
+    let refuse = |setting, value: &dyn std::fmt::Display, reason: &'static str| {
+        Err(SettingError { setting, value: value.to_string(), reason: reason.into() })
     };
     if config.relay.io == Io::Xdp {
         let reason = "AF_XDP is not in this release; use \"auto\", \"uring\" or \"epoll\"";
@@ -36,8 +39,8 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
         let reason = "SRTP (RFC 3711 section 3.3.2) needs 64 packets or more; 32768 is the most";
         return refuse("relay.replay_window", &config.relay.replay_window, reason);
     }
-    if config.state.dir != State::NONE {
-        let reason = "keeping calls over a restart is not in this release; use \"none\"";
+    if config.state.directory().is_some_and(|directory| !directory.is_absolute()) {
+        let reason = "not an absolute path; write one, or \"none\"";
         return refuse("state.dir (--state-dir)", &config.state.dir, reason);
     }
     if config.ng.suites.is_empty() {
@@ -64,12 +67,37 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
         return refuse("log.filter (--log)", &config.log.filter, reason);
     }
     check_interfaces(config)?;
-    check_listeners(config)
+    check_listeners(config)?;
+    check_pairs(config)
+}
+
+/// SA pairs: each for itself, then no two for the same traffic.
+fn check_pairs(config: &Config) -> Result<(), SettingError> {
+    let refuse = |name: &PairName, reason: String| {
+        Err(SettingError { setting: "ipsec.sa", value: name.to_string(), reason: reason.into() })
+    };
+    let mut names = HashSet::new();
+    let mut selectors: Vec<(&PairName, Selector)> = Vec::new();
+    for sa in &config.ipsec.sa {
+        if !names.insert(&sa.name) {
+            return refuse(&sa.name, "named twice".to_owned());
+        }
+        let selector = match sa.pair() {
+            Ok(pair) => pair.outbound_selector(),
+            Err(error) => return refuse(&sa.name, error.to_string()),
+        };
+        if let Some((other, _)) = selectors.iter().find(|(_, taken)| taken.overlaps(&selector)) {
+            let reason = format!("{selector} overlaps {other}: narrow one of them");
+            return refuse(&sa.name, reason);
+        }
+        selectors.push((&sa.name, selector));
+    }
+    Ok(())
 }
 
 fn check_interfaces(config: &Config) -> Result<(), SettingError> {
-    let refuse = |value: String, reason| {
-        Err(SettingError { setting: "interface (--interface)", value, reason })
+    let refuse = |value: String, reason: &'static str| {
+        Err(SettingError { setting: "interface (--interface)", value, reason: reason.into() })
     };
     if config.interface.is_empty() {
         return refuse("[]".to_owned(), "no address for media; name at least one");
@@ -104,7 +132,7 @@ fn check_listeners(config: &Config) -> Result<(), SettingError> {
         return Err(SettingError {
             setting: "http.listen (--http)",
             value: http.to_string(),
-            reason: "ng listens on this TCP port too; give one of them another port",
+            reason: "ng listens on this TCP port too; give one of them another port".into(),
         });
     }
     Ok(())
@@ -133,6 +161,10 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     let (limits, ours) = (&old.limits, &mut new.limits);
     keep("limits.ng_connections", &limits.ng_connections, &mut ours.ng_connections, &mut kept);
     keep("limits.stall_timeout", &limits.stall_timeout, &mut ours.stall_timeout, &mut kept);
+    keep("state.dir", &old.state.dir, &mut new.state.dir, &mut kept);
+    let (ipsec, ours) = (&old.ipsec, &mut new.ipsec);
+    keep("ipsec.agent", &ipsec.agent, &mut ours.agent, &mut kept);
+    keep("ipsec.gateway_id", &ipsec.gateway_id, &mut ours.gateway_id, &mut kept);
     keep("log.format", &old.log.format, &mut new.log.format, &mut kept);
     (new, kept)
 }
@@ -176,11 +208,35 @@ mod tests {
         config.relay.io = Io::Xdp;
         let error = check(&config).unwrap_err().to_string();
         assert!(error.contains("--io") && error.contains("not in this release"), "{error}");
+    }
 
+    #[test]
+    fn a_state_directory_is_an_absolute_path() {
         let mut config = Config::default();
-        config.state.dir = "/var/lib/postern".to_owned();
+        config.state.dir = "postern".to_owned();
         let error = check(&config).unwrap_err().to_string();
-        assert!(error.contains("--state-dir") && error.contains("not in this release"), "{error}");
+        assert!(error.contains("--state-dir") && error.contains("absolute"), "{error}");
+        config.state.dir = "/var/lib/postern".to_owned();
+        assert_eq!(check(&config), Ok(()));
+    }
+
+    #[test]
+    fn two_pairs_for_the_same_traffic_are_refused_by_name() {
+        let pair = |name: &str, net: &str| {
+            let text = format!(
+                "[[ipsec.sa]]\nname = \"{name}\"\nlocal = \"192.0.2.1\"\nremote = \"192.0.2.2\"\n\
+                 local_net = \"10.1.0.0/16\"\nremote_net = \"{net}\"\n"
+            );
+            toml::from_str::<Config>(&text).unwrap().ipsec.sa.remove(0)
+        };
+        let mut config = Config::default();
+        config.ipsec.sa = vec![pair("a", "10.2.0.0/16"), pair("b", "10.3.0.0/16")];
+        assert_eq!(check(&config), Ok(()));
+        config.ipsec.sa.push(pair("c", "10.2.9.0/24"));
+        let error = check(&config).unwrap_err().to_string();
+        assert!(error.contains("ipsec.sa = c") && error.contains("overlaps a"), "{error}");
+        config.ipsec.sa[2] = pair("b", "10.4.0.0/16");
+        assert!(check(&config).unwrap_err().to_string().contains("named twice"));
     }
 
     #[test]

@@ -110,6 +110,8 @@ fn known_keys() -> toml::Table {
     let address = config.ng.listen.ip();
     config.srtp.accept = weakness::ALL.map(Accepted).to_vec();
     config.relay.strict_source = Some(true);
+    config.ipsec.gateway_id = Some("gw-a".to_owned());
+    config.ipsec.sa = vec![super::ipsec::Sa::example()];
     config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()
 }
@@ -144,7 +146,7 @@ fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<Str
     Some(match (default, value) {
         (Integer(_), DeValue::Integer(number)) => {
             let number = i64::from_str_radix(number.as_str(), number.radix());
-            let most = if key == "relay.tos" { i64::from(u8::MAX) } else { i64::MAX };
+            let most = most(key);
             match number.is_ok_and(|number| (0..=most).contains(&number)) {
                 true => return None,
                 false if most == i64::MAX => "a whole number, 0 or more".to_owned(),
@@ -166,6 +168,21 @@ fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<Str
         (Boolean(_), _) => "true or false, without quotes".to_owned(),
         _ => "a whole number, without quotes".to_owned(),
     })
+}
+
+/// The highest number that a setting's type holds.
+fn most(key: &str) -> i64 {
+    match key {
+        "relay.tos" | "ipsec.sa.protocol" | "ipsec.sa.rotation.jitter_percent" => {
+            i64::from(u8::MAX)
+        }
+        "ipsec.sa.local_port"
+        | "ipsec.sa.remote_port"
+        | "ipsec.sa.encapsulation.local_port"
+        | "ipsec.sa.encapsulation.remote_port" => i64::from(u16::MAX),
+        "ipsec.sa.replay_window" => i64::from(u32::MAX),
+        _ => i64::MAX,
+    }
 }
 
 /// A file's text, to turn byte offsets into lines.
@@ -217,7 +234,7 @@ impl Source<'_> {
             self.check_type(full_name.clone(), value, shape)?;
             match (value.get_ref(), shape) {
                 (DeValue::Table(inner), toml::Value::Table(shape)) => {
-                    self.check_keys(inner, shape, name)?;
+                    self.check_keys(inner, shape, &full_name)?;
                 }
                 (DeValue::Array(items), toml::Value::Array(shapes)) => {
                     let Some(shape) = shapes.first() else { continue };
@@ -226,7 +243,7 @@ impl Source<'_> {
                         if let (DeValue::Table(inner), Some(shape)) =
                             (item.get_ref(), shape.as_table())
                         {
-                            self.check_keys(inner, shape, name)?;
+                            self.check_keys(inner, shape, &full_name)?;
                         }
                     }
                 }

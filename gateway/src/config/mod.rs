@@ -9,6 +9,7 @@ mod choice;
 mod duration;
 pub mod file;
 mod interface;
+pub mod ipsec;
 mod listen;
 mod port_range;
 mod size;
@@ -17,6 +18,7 @@ mod text;
 pub use choice::{Accepted, Compat, Io, Learning, LogFormat, Suite};
 pub use duration::{Span, Timeout};
 pub use interface::Interface;
+pub use ipsec::Ipsec;
 pub use listen::{AdminListen, Listen};
 pub use port_range::PortRange;
 pub use size::Size;
@@ -45,10 +47,12 @@ pub struct Config {
     pub admin: Admin,
     /// What protects us from too much.
     pub limits: Limits,
-    /// Where calls are kept over a restart.
+    /// What is kept over a restart.
     pub state: State,
     /// What is logged.
     pub log: Log,
+    /// The offload agent and its SAs.
+    pub ipsec: Ipsec,
     /// Addresses that media uses.
     pub interface: Vec<Interface>,
 }
@@ -160,7 +164,8 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// Where calls are kept over a restart; "none" keeps none.
+    /// The directory of our exchange key and the log of rotations; "none" keeps neither. Calls
+    /// are not kept in this release.
     pub dir: String,
 }
 
@@ -185,6 +190,7 @@ impl Default for Config {
             limits: Limits::default(),
             state: State::default(),
             log: Log::default(),
+            ipsec: Ipsec::default(),
             interface: vec![Interface::unnamed(IpAddr::V4(Ipv4Addr::LOCALHOST))],
         }
     }
@@ -281,6 +287,11 @@ impl Default for State {
 impl State {
     /// Keeps no state.
     pub const NONE: &'static str = "none";
+
+    /// Where it is kept, if it is.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        (self.dir != Self::NONE).then(|| std::path::Path::new(&self.dir))
+    }
 }
 
 impl Default for Log {
