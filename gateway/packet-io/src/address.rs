@@ -49,6 +49,19 @@ impl RawAddress {
         self.bytes[2..4].copy_from_slice(&port.to_be_bytes());
     }
 
+    /// A name as the kernel wrote it; what exceeds the longest is cut off.
+    pub(crate) fn from_kernel(name: &[u8]) -> Self {
+        let name = &name[..name.len().min(NAME_LENGTH)];
+        let mut raw = Self { length: name.len() as u32, ..Self::EMPTY };
+        raw.bytes[..name.len()].copy_from_slice(name);
+        raw
+    }
+
+    /// The name's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length as usize]
+    }
+
     /// Where the kernel finds it; valid as long as `self` neither moves nor goes.
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         self.bytes.as_ptr().cast()

@@ -7,8 +7,7 @@ const HEADER: usize = size_of::<libc::cmsghdr>();
 const WORD: usize = size_of::<usize>();
 
 /// Room for `SCM_TIMESTAMPNS` (a `timespec`) and `SO_RXQ_OVFL` (a `u32`).
-pub(crate) const CONTROL_LENGTH: usize =
-    HEADER + aligned(size_of::<libc::timespec>()) + HEADER + aligned(size_of::<u32>());
+pub(crate) const CONTROL_LENGTH: usize = space(size_of::<libc::timespec>()) + space(4);
 
 const _: () = assert!(HEADER == aligned(HEADER), "payloads follow the header without a gap");
 const _: () = assert!(size_of::<libc::timespec>() == 16, "two 64-bit words: seconds, nanoseconds");
@@ -24,15 +23,10 @@ pub(crate) struct Ancillary {
 
 impl Ancillary {
     /// Walks the control messages in `bytes`.
-    pub(crate) fn parse(mut bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut found = Self::default();
-        while let Some((length, level, kind)) = header(bytes) {
-            let Some(data) = bytes.get(HEADER..length) else { break };
-            if level == libc::SOL_SOCKET {
-                found.take(kind, data);
-            }
-            let Some(rest) = bytes.get(aligned(length)..) else { break };
-            bytes = rest;
+        for message in messages(bytes).filter(|message| message.level == libc::SOL_SOCKET) {
+            found.take(message.kind, message.data);
         }
         found
     }
@@ -48,6 +42,45 @@ impl Ancillary {
             _ => {}
         }
     }
+}
+
+/// One control message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    /// The protocol that says it, as in setsockopt(2).
+    pub(crate) level: i32,
+    /// What it says.
+    pub(crate) kind: i32,
+    /// How.
+    pub(crate) data: &'a [u8],
+}
+
+/// The control messages in `bytes`, up to the first that is cut short.
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let (length, level, kind) = header(bytes)?;
+        let data = bytes.get(HEADER..length)?;
+        bytes = bytes.get(aligned(length)..).unwrap_or_default();
+        Some(Message { level, kind, data })
+    })
+}
+
+/// Appends a control message to what the first `used` bytes of `room` hold: how many count now.
+/// The room is large enough: callers size it by [`space`].
+pub(crate) fn append(room: &mut [u8], used: usize, level: i32, kind: i32, data: &[u8]) -> usize {
+    let length = HEADER + data.len();
+    let message = &mut room[used..used + aligned(length)];
+    message[..WORD].copy_from_slice(&length.to_ne_bytes());
+    message[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+    message[WORD + 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+    message[HEADER..length].copy_from_slice(data);
+    message[length..].fill(0);
+    used + aligned(length)
+}
+
+/// Bytes that a control message with `data` bytes takes.
+pub(crate) const fn space(data: usize) -> usize {
+    HEADER + aligned(data)
 }
 
 /// Length (header included), level and type of the control message at the start of `bytes`.
@@ -89,6 +122,18 @@ mod tests {
         let mut data = 7_u64.to_ne_bytes().to_vec();
         data.extend(5_u64.to_ne_bytes());
         message(libc::SCM_TIMESTAMPNS, &data)
+    }
+
+    #[test]
+    fn what_is_appended_is_read_again() {
+        let mut room = [0xff; space(2) + space(4)];
+        let used = append(&mut room, 0, 17, 103, &[1, 2]);
+        let used = append(&mut room, used, 41, 67, &[3, 4, 5, 6]);
+        assert_eq!(used, room.len());
+        let read: Vec<_> = messages(&room).collect();
+        assert_eq!(read[0], Message { level: 17, kind: 103, data: &[1, 2] });
+        assert_eq!(read[1], Message { level: 41, kind: 67, data: &[3, 4, 5, 6] });
+        assert_eq!(read.len(), 2);
     }
 
     #[test]

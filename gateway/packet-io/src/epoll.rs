@@ -83,7 +83,7 @@ impl Epoll {
 
     /// Asks the kernel which sockets became readable; false when none did.
     fn refill(&mut self) -> io::Result<bool> {
-        let count = sys::epoll_poll(self.epoll.as_fd(), &mut self.events)?;
+        let count = sys::epoll_wait(self.epoll.as_fd(), &mut self.events, 0)?;
         for event in &self.events[..count] {
             let occupant = Occupant::from_u64(event.u64);
             if let Some((_, place @ Place::Watched)) = self.sockets.occupant(occupant) {

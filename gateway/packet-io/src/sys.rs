@@ -46,6 +46,16 @@ pub(crate) fn epoll_add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64) ->
     done(result as isize).map(drop)
 }
 
+/// EPOLL_CTL_ADD: level-triggered reading, named `data`.
+pub(crate) fn epoll_watch(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: data };
+    // SAFETY: `event` is a live epoll_event that the kernel only reads during the call.
+    let result = unsafe {
+        libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event)
+    };
+    done(result as isize).map(drop)
+}
+
 /// EPOLL_CTL_DEL.
 pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: EPOLL_CTL_DEL takes no event since Linux 2.6.9: null is allowed.
@@ -55,20 +65,32 @@ pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Res
     done(result as isize).map(drop)
 }
 
-/// epoll_wait(2) without waiting: how many of `events` were filled.
-pub(crate) fn epoll_poll(
+/// epoll_wait(2) for up to `milliseconds` (0: not at all; -1: no limit): how many of `events`
+/// were filled.
+pub(crate) fn epoll_wait(
     epoll: BorrowedFd<'_>,
     events: &mut [libc::epoll_event],
+    milliseconds: i32,
 ) -> io::Result<usize> {
     let room = events.len().try_into().unwrap_or(i32::MAX);
     // SAFETY: the kernel writes at most `room` events, and `events` has at least that many.
-    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+    let count =
+        unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, milliseconds) };
     done(count as isize)
 }
 
 /// poll(2) for reading: false when `milliseconds` (-1: no limit) went by first.
 pub(crate) fn poll_readable(fd: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    poll(fd, libc::POLLIN, milliseconds)
+}
+
+/// poll(2) for writing: false when `milliseconds` (-1: no limit) went by first.
+pub(crate) fn poll_writable(fd: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
+    poll(fd, libc::POLLOUT, milliseconds)
+}
+
+fn poll(fd: BorrowedFd<'_>, events: i16, milliseconds: i32) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
     // SAFETY: one live pollfd, and 1 says so.
     let count = unsafe { libc::poll(&raw mut entry, 1, milliseconds) };
     done(count as isize).map(|count| count > 0)
@@ -104,15 +126,16 @@ pub(crate) struct Datagram<'a> {
     pub(crate) truncated: bool,
 }
 
-/// The headers of a recvmmsg(2) or sendmmsg(2), kept to spare the allocator.
-pub(crate) struct Headers {
+/// The headers of a recvmmsg(2) or sendmmsg(2), kept to spare the allocator, with room for
+/// `CONTROL` bytes of control messages each.
+pub(crate) struct Headers<const CONTROL: usize = CONTROL_LENGTH> {
     messages: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     names: Box<[[u8; NAME_LENGTH]]>,
-    controls: Box<[[u8; CONTROL_LENGTH]]>,
+    controls: Box<[[u8; CONTROL]]>,
 }
 
-impl Headers {
+impl<const CONTROL: usize> Headers<CONTROL> {
     /// Room for `count` messages a call.
     pub(crate) fn new(count: usize) -> Self {
         let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
@@ -121,7 +144,7 @@ impl Headers {
             messages: vec![unsafe { mem::zeroed() }; count].into_boxed_slice(),
             vectors: vec![vector; count].into_boxed_slice(),
             names: vec![[0; NAME_LENGTH]; count].into_boxed_slice(),
-            controls: vec![[0; CONTROL_LENGTH]; count].into_boxed_slice(),
+            controls: vec![[0; CONTROL]; count].into_boxed_slice(),
         }
     }
 
@@ -139,7 +162,7 @@ impl Headers {
             header.msg_name = self.names[at].as_mut_ptr().cast();
             header.msg_namelen = NAME_LENGTH as _;
             header.msg_control = self.controls[at].as_mut_ptr().cast();
-            header.msg_controllen = CONTROL_LENGTH as _;
+            header.msg_controllen = CONTROL as _;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             header.msg_flags = 0;
@@ -166,7 +189,7 @@ impl Headers {
         let header = &message.msg_hdr;
         Datagram {
             name: &self.names[at][..NAME_LENGTH.min(header.msg_namelen as usize)],
-            control: &self.controls[at][..CONTROL_LENGTH.min(header.msg_controllen)],
+            control: &self.controls[at][..CONTROL.min(header.msg_controllen)],
             length: message.msg_len as usize,
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
         }
