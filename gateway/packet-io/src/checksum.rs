@@ -44,7 +44,6 @@ impl Sum {
     }
 
     /// The checksum was part of the sum and fits the rest.
-    #[cfg(test)]
     pub(crate) fn verifies(self) -> bool {
         self.folded() == 0xffff
     }

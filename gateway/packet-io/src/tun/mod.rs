@@ -29,15 +29,17 @@
 //! A `Tun` is owned by one thread. It refuses to share: a device of that name that exists already
 //! is an error.
 
+mod join;
 mod link;
 mod name;
 mod netlink;
 mod segment;
 mod sys;
 mod virtio;
+mod write;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -45,12 +47,13 @@ use thiserror::Error;
 
 use crate::batch::{PacketBatch, Peer};
 use crate::driver::Token;
-use crate::offload::{Offload, SWITCHED_OFF};
+use crate::offload::{Offload, SWITCHED_OFF, Support};
 
 pub use link::{Link, LinkError, Prefix, PrefixError, Route};
 pub use name::{BadName, InterfaceName};
 use segment::Split;
 use virtio::{Header, Segmentation};
+pub use write::Written;
 
 /// See the module's documentation.
 pub struct Tun {
@@ -60,6 +63,8 @@ pub struct Tun {
     /// A super-packet while it is being split.
     whole: Box<[u8]>,
     pending: Option<Split>,
+    plan: join::Plan,
+    writes_joined: Support,
     counters: Counters,
     last_write_error: Option<i32>,
 }
@@ -95,17 +100,6 @@ pub struct Counters {
     pub malformed: u64,
     /// Writes that the kernel refused: see [`Tun::last_write_error`].
     pub refused: u64,
-}
-
-/// What a [`Tun::write`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Packets that the kernel took.
-    pub packets: usize,
-    /// Packets that it did not take: device down, not IP, out of memory.
-    pub refused: usize,
-    /// System calls made: fewer than packets when packets were joined.
-    pub writes: usize,
 }
 
 /// Why there is no device.
@@ -162,8 +156,15 @@ impl Tun {
         sys::set_header_length(file.as_fd(), virtio::LENGTH as i32).map_err(|error| {
             TunError::Setup { step: "TUNSETVNETHDRSZ", name: name.clone(), error }
         })?;
+        let offload = negotiate(file.as_fd(), offload);
+        let writes_joined = match &offload.reason {
+            Some(reason) if offload.level < Level::Tcp => Support::Inactive(reason.clone()),
+            _ => Support::Active,
+        };
         Ok(Self {
-            offload: negotiate(file.as_fd(), offload),
+            offload,
+            plan: join::Plan::default(),
+            writes_joined,
             file,
             name: name.clone(),
             whole: vec![0; WHOLE].into_boxed_slice(),
@@ -181,6 +182,11 @@ impl Tun {
     /// What was agreed with the kernel about segmentation.
     pub fn offload(&self) -> &Offloaded {
         &self.offload
+    }
+
+    /// Whether packets of a flow are written as one; it may end when the kernel refuses it.
+    pub fn writes_joined(&self) -> &Support {
+        &self.writes_joined
     }
 
     /// What did not become a packet so far.
@@ -281,30 +287,6 @@ impl Tun {
             Ok(split) => self.pending = Some(split),
             Err(_) => self.counters.malformed += 1,
         }
-    }
-
-    /// Hands all packets of `batch` to the kernel as received on the device, in order; those
-    /// dropped (empty) are passed over. Never waits.
-    ///
-    /// # Errors
-    /// EBADFD when the device was removed from outside: the `Tun` is finished. What the kernel
-    /// refuses is counted, not an error.
-    pub fn write(&mut self, batch: &PacketBatch) -> io::Result<Written> {
-        let mut written = Written::default();
-        let header = Header::default().encode(virtio::Version::V4);
-        for (_, packet) in batch.packets().filter(|(_, packet)| !packet.is_empty()) {
-            written.writes += 1;
-            match self.file.write_vectored(&[IoSlice::new(&header), IoSlice::new(packet)]) {
-                Ok(_) => written.packets += 1,
-                Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Err(error),
-                Err(error) => {
-                    written.refused += 1;
-                    self.counters.refused += 1;
-                    self.last_write_error = error.raw_os_error();
-                }
-            }
-        }
-        Ok(written)
     }
 }
 

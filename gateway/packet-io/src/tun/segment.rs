@@ -27,9 +27,12 @@ pub(crate) struct Split {
     index: u16,
 }
 
+/// What can be split and joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
+pub(crate) enum Transport {
+    /// RFC 9293.
     Tcp,
+    /// RFC 768.
     Udp,
 }
 
@@ -136,7 +139,8 @@ impl Split {
 }
 
 impl Transport {
-    fn header_length(self, header: &[u8]) -> Result<usize, Malformed> {
+    /// How long the header at the start of `header` is.
+    pub(crate) fn header_length(self, header: &[u8]) -> Result<usize, Malformed> {
         let length = match self {
             Self::Tcp => usize::from(header.get(12).ok_or(Malformed)? >> 4) * 4,
             Self::Udp => 8,
@@ -145,7 +149,8 @@ impl Transport {
         (length >= least && length <= header.len()).then_some(length).ok_or(Malformed)
     }
 
-    fn protocol(self) -> u8 {
+    /// Its number in an IP header.
+    pub(crate) fn protocol(self) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
@@ -153,7 +158,7 @@ impl Transport {
     }
 
     /// Where in the header the checksum is.
-    fn checksum(self) -> usize {
+    pub(crate) fn checksum(self) -> usize {
         match self {
             Self::Tcp => 16,
             Self::Udp => 6,

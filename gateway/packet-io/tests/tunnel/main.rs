@@ -6,4 +6,5 @@
 mod device;
 mod namespace;
 mod socket;
+mod stream;
 mod sys;
