@@ -24,8 +24,9 @@ pub enum EspSocketError {
         "UDP {0} is in use by another process (an IKE daemon?): stop it, or choose another port"
     )]
     PortTaken(SocketAddr),
-    /// Not an address of this host.
-    #[error("{0} is not an address of this host (`ip addr`)")]
+    /// Not an address of this host, or not yet: an IPv6 address is first tried for duplicates
+    /// (RFC 4862, 5.4), for a second or so.
+    #[error("{0} is not an address of this host, or still tentative (`ip addr`)")]
     NoSuchAddress(IpAddr),
     /// All else.
     #[error("{step} of the ESP socket on {local}: {error}")]

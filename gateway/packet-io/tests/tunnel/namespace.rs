@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use crate::sys;
 
@@ -43,6 +44,7 @@ pub(crate) fn pair(
             tell_thread.send(thread_id()).unwrap();
             ready.recv().unwrap();
             addresses("right", 2);
+            settle(2);
             right(ended);
         });
         alone(test, move || {
@@ -61,6 +63,7 @@ pub(crate) fn pair(
 
 fn start(tell_ready: Sender<()>, end: Sender<()>, left: impl FnOnce()) {
     tell_ready.send(()).unwrap();
+    settle(1);
     left();
     drop(end);
 }
@@ -74,6 +77,14 @@ fn addresses(device: &str, host: u8) {
     for address in [format!("192.0.2.{other}"), format!("2001:db8::{other}")] {
         let hardware = hardware(other);
         ip(&format!("neigh replace {address} lladdr {hardware} dev {device} nud permanent"));
+    }
+}
+
+/// Waits until the kernel, on a thread of its own, has made the IPv6 address usable: only then can
+/// a socket be bound to it.
+fn settle(host: u8) {
+    while ip(&format!("-6 route show table local 2001:db8::{host}")).is_empty() {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! ESP sockets: what is sent arrives whole, in both kinds and both IPs.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use packet_io::esp::{EspOptions, EspSocket, EspSocketError, Fragmentation, PathEvent, Sent};
@@ -22,11 +23,19 @@ fn options(offload: Offload) -> EspOptions {
     EspOptions { offload, ..EspOptions::default() }
 }
 
+/// A socket on `host`. Another test's fork may hold a port that was just closed until its exec.
 fn open(kind: Kind, host: &str, options: &EspOptions) -> EspSocket {
     let host: IpAddr = host.parse().unwrap();
-    match kind {
-        Kind::Udp => EspSocket::udp(Token(1), (host, 4500).into(), options).unwrap(),
-        Kind::Raw => EspSocket::raw(Token(1), host, options).unwrap(),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let opened = match kind {
+            Kind::Udp => EspSocket::udp(Token(1), (host, 4500).into(), options),
+            Kind::Raw => EspSocket::raw(Token(1), host, options),
+        };
+        match opened {
+            Err(EspSocketError::PortTaken(_)) if Instant::now() < deadline => thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
     }
 }
 

@@ -140,7 +140,7 @@ fn judge(packet: &[u8]) {
 }
 
 fn sum(words: impl Iterator<Item = u32>) -> u32 {
-    words.fold(0, |sum, word| (sum + word & 0xffff) + (sum + word >> 16))
+    words.fold(0, |sum, word| ((sum + word) & 0xffff) + ((sum + word) >> 16))
 }
 
 fn pattern(length: usize) -> Vec<u8> {
