@@ -11,11 +11,13 @@
 //! | `pair` | an SA each way, as people name, configure and rotate it |
 //! | `placement`, `capability` | where work is done, what could do it, and how we know |
 //! | `engine` | the traits, their events and errors |
+//! | `esp` | ESP packets, sealed and opened in place |
 #![forbid(unsafe_code)]
 
 mod algorithm;
 mod capability;
 mod engine;
+pub mod esp;
 mod lifetime;
 mod pair;
 mod placement;
