@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
     ("webrtc", Allowed::Only(&["srtp"])),
     ("packet-io", Allowed::Only(&[])),
     ("gateway-control", Allowed::Only(&["crypto-offload"])),
+    ("admin-client", Allowed::Only(&["gateway-control"])),
     // offload-agent is missing here on purpose: the gateway talks to that process, it does not
     // link it.
     (
@@ -38,9 +39,10 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
             "webrtc",
             "packet-io",
             "gateway-control",
+            "admin-client",
         ]),
     ),
-    ("keymgr", Allowed::Only(&["gateway-control", "crypto-offload"])),
+    ("keymgr", Allowed::Only(&["gateway-control", "admin-client", "crypto-offload"])),
     ("loadgen", Allowed::Only(&["srtp", "ng", "webrtc", "packet-io", "gateway-control"])),
     ("benches", Allowed::Anything),
 ];
