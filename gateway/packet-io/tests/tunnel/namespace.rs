@@ -44,7 +44,7 @@ pub(crate) fn pair(
             tell_thread.send(thread_id()).unwrap();
             ready.recv().unwrap();
             addresses("right", 2);
-            settle(2);
+            settle("right", 2);
             right(ended);
         });
         alone(test, move || {
@@ -63,7 +63,7 @@ pub(crate) fn pair(
 
 fn start(tell_ready: Sender<()>, end: Sender<()>, left: impl FnOnce()) {
     tell_ready.send(()).unwrap();
-    settle(1);
+    settle("left", 1);
     left();
     drop(end);
 }
@@ -80,10 +80,15 @@ fn addresses(device: &str, host: u8) {
     }
 }
 
-/// Waits until the kernel, on a thread of its own, has made the IPv6 address usable: only then can
-/// a socket be bound to it.
-fn settle(host: u8) {
-    while ip(&format!("-6 route show table local 2001:db8::{host}")).is_empty() {
+/// Waits for what the kernel does on a thread of its own: until the device has a queue, packets
+/// sent by it vanish, and until the IPv6 address has its route, no socket can be bound to it.
+fn settle(device: &str, host: u8) {
+    let is_settled = || {
+        let link = ip(&format!("link show {device}"));
+        let has_queue = link.contains("state UP") && !link.contains("qdisc noop ");
+        has_queue && !ip(&format!("-6 route show table local 2001:db8::{host}")).is_empty()
+    };
+    while !is_settled() {
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -69,7 +69,8 @@ fn receive(socket: &mut EspSocket, count: usize) -> Vec<Vec<u8>> {
     let mut received = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while received.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} came", received.len());
+        let (came, local) = (received.len(), socket.local());
+        assert!(Instant::now() < deadline, "{came} of {count} on {local}: {:?}", socket.counters());
         wait_readable(&*socket, Duration::from_millis(100)).unwrap();
         socket.receive(&mut batch).unwrap();
         for (place, bytes) in batch.packets() {
