@@ -269,7 +269,8 @@ impl IntoResponse for Unavailable {
     }
 }
 
-fn refuse(error: ApiError) -> Response {
+/// An answer that is not a success.
+pub(crate) fn refuse(error: ApiError) -> Response {
     let status = match error.code {
         ErrorCode::NotFound
         | ErrorCode::UnknownCall

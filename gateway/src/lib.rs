@@ -9,6 +9,7 @@ pub mod config;
 mod control;
 mod events;
 mod http;
+mod ipsec;
 mod log;
 mod machine;
 mod metrics;

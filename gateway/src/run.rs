@@ -2,9 +2,10 @@
 //! says so before the first call; then signals decide.
 //!
 //! 1. The process: log, umask, no dumps, as many descriptors as allowed.
-//! 2. Workers, one thread each.
-//! 3. The control runtime, on the main thread: ng, HTTP, admin API, signals.
-//! 4. The end: SIGINT at once, SIGTERM when the last call has ended.
+//! 2. Whatever may need a privilege: listeners, the offload agent. Then privileges are given up.
+//! 3. Workers, one thread each.
+//! 4. The control runtime, on the main thread: ng, HTTP, admin API, signals.
+//! 5. The end: SIGINT at once, SIGTERM when the last call has ended.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::cli::RunPlan;
 use crate::config::{Config, Listen};
 use crate::control::{self, Control, Feeds, NgSocket};
 use crate::events::Events;
+use crate::ipsec::agent::spawn::{self, SpawnError};
 use crate::log::{self, Filter, FilterError};
 use crate::machine::{self, Machine};
 use crate::observer::Observer;
@@ -28,7 +30,7 @@ use crate::relay::worker::StartError;
 use crate::signals::{Signals, Supervisor};
 use crate::systemd::Notifier;
 use crate::workers::{self, Inlet, Outbox, Started, Workers};
-use crate::{check, http, settings, sys};
+use crate::{check, http, ipsec, settings, sys};
 
 /// Why the gateway does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub(crate) enum RunError {
     Listen { setting: &'static str, address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error(transparent)]
+    Agent(#[from] SpawnError),
     #[error("{what}: {source}")]
     Process { what: &'static str, source: io::Error },
 }
@@ -64,13 +68,19 @@ pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
     for warning in check::warnings(&plan.config, &Machine::read()) {
         tracing::warn!("{warning}");
     }
-    let events = Events::new();
-    let Started { workers, inlets, threads } = workers::start(&plan.config, &events)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| RunError::Process { what: "control runtime", source })?;
-    let ended = runtime.block_on(serve(plan, filter, events, workers.clone(), inlets));
+    let opened = runtime.block_on(open(&plan.config))?;
+    let agent = ipsec::start_agent(&plan.config.ipsec)?;
+    give_up_privileges(&plan.config);
+    if let Some(agent) = agent {
+        spawn::reap(agent);
+    }
+    let events = Events::new();
+    let Started { workers, inlets, threads } = workers::start(&plan.config, &events)?;
+    let ended = runtime.block_on(serve(plan, filter, events, workers.clone(), inlets, opened));
     workers.stop();
     join(threads);
     ended
@@ -83,11 +93,11 @@ async fn serve(
     events: Events,
     workers: Workers,
     inlets: Vec<Inlet>,
+    opened: Opened,
 ) -> Result<(), RunError> {
     let RunPlan { config, source } = plan;
     let process = |what| move |source| RunError::Process { what, source };
     let signals = Signals::install().map_err(process("signal handlers"))?;
-    let opened = open(&config).await?;
     let (feeds, inputs) = control::channels();
     let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
@@ -134,6 +144,18 @@ fn prepare_process() -> Result<(), RunError> {
         tracing::warn!(%error, "cannot raise RLIMIT_NOFILE to its hard limit");
     }
     Ok(())
+}
+
+/// Before there is a second thread: capabilities are a thread's, and those that it starts inherit
+/// what it has then.
+fn give_up_privileges(config: &Config) {
+    // Media sockets are opened call by call, and such ports need CAP_NET_BIND_SERVICE each time.
+    if config.relay.ports.min < FIRST_UNPRIVILEGED_PORT {
+        return tracing::warn!("relay.ports below 1024: capabilities are kept");
+    }
+    if let Err(error) = sys::drop_capabilities() {
+        tracing::warn!(%error, "cannot give capabilities up");
+    }
 }
 
 /// What is listened on.
@@ -232,6 +254,9 @@ fn join(threads: Vec<JoinHandle<io::Result<()>>>) {
         }
     }
 }
+
+/// `net.ipv4.ip_unprivileged_port_start`, unless somebody changed it.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// SIGINT promises an end within a second.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);

@@ -1,10 +1,15 @@
-//! The kernel calls of the shell: process limits, dumpability and packet information on the ng
-//! socket. Media sockets are `packet-io`'s.
+//! The kernel calls of the shell: process limits, dumpability, capabilities and packet information
+//! on the ng socket. Media sockets are `packet-io`'s.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
 
 /// A resource that a process may use so much of (getrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,93 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
     check(result).map(drop)
 }
 
+/// Registers a socket with the runtime, for both directions.
+pub(crate) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor, which is open until it is dropped and always the
+    // same; the `AsyncFd` owns the `Socket`, and nobody exchanges it through `get_mut`.
+    let watched = unsafe { AsyncFd::register(socket) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// Gives every capability of the calling thread up, for good: effective, permitted, inheritable,
+/// ambient and bounding sets (capabilities(7)), and with no_new_privs what an exec could give
+/// back. Threads that it starts from then on have none either.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    clear_ambient()?;
+    for capability in 0..MAX_CAPABILITIES {
+        forbid_capability(capability);
+    }
+    let header = CapabilityHeader { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    let sets = [CapabilitySets::default(); 2];
+    // SAFETY: version 3 takes a header and two sets, which live for the call's duration and which
+    // capset reads and does not keep.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    check(result as libc::c_int)?;
+    forbid_new_privileges()
+}
+
+fn clear_ambient() -> io::Result<()> {
+    let [operation, zero] = [libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0];
+    // SAFETY: PR_CAP_AMBIENT takes integers (as the unsigned longs that prctl reads) and touches
+    // no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, operation, zero, zero, zero) };
+    check(result).map(drop)
+}
+
+/// Fails without CAP_SETPCAP, where no_new_privs does the same, and for numbers that this kernel
+/// does not know: neither is an error.
+fn forbid_capability(capability: libc::c_ulong) {
+    // SAFETY: PR_CAPBSET_DROP takes one integer (passed as the unsigned long that prctl reads)
+    // and touches no memory of ours.
+    unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability) };
+}
+
+fn forbid_new_privileges() -> io::Result<()> {
+    let [one, zero] = [1 as libc::c_ulong, 0];
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers (as the unsigned longs that prctl reads) and
+    // touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) };
+    check(result).map(drop)
+}
+
+/// Makes `command` the leader of a session of its own: no signal of our terminal's or our process
+/// group's reaches it.
+pub(crate) fn in_its_own_session(command: &mut Command) -> &mut Command {
+    let lead = || {
+        // SAFETY: setsid takes nothing and touches no memory of ours.
+        let session = unsafe { libc::setsid() };
+        check(session).map(drop)
+    };
+    // SAFETY: `lead` runs in the child between fork and exec, where only async-signal-safe calls
+    // are allowed: setsid is one (signal-safety(7)), and reading errno neither locks nor
+    // allocates.
+    unsafe { command.pre_exec(lead) }
+}
+
+/// `struct __user_cap_header_struct` of linux/capability.h.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: libc::c_int,
+}
+
+/// `struct __user_cap_data_struct` of linux/capability.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilitySets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const _: () = assert!(size_of::<CapabilityHeader>() == 8 && size_of::<CapabilitySets>() == 12);
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 capabilities in two sets.
+const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// As many as the two sets hold; kernels know fewer.
+const MAX_CAPABILITIES: libc::c_ulong = 64;
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -122,6 +214,19 @@ mod tests {
         assert!(before.soft <= before.hard);
         set_resource_limit(Resource::Files, ResourceLimit { soft: before.hard, ..before }).unwrap();
         assert_eq!(resource_limit(Resource::Files).unwrap().soft, before.hard);
+    }
+
+    #[test]
+    fn a_thread_that_gave_its_capabilities_up_has_none_and_gets_none() {
+        let status = std::thread::spawn(|| {
+            drop_capabilities().unwrap();
+            std::fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        let status = status.join().unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     }
 
     #[test]

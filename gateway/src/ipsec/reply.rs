@@ -1,0 +1,73 @@
+//! How the admin API says no about SAs.
+
+use axum::response::{IntoResponse, Response};
+use crypto_offload::{ErrorClass, PairName};
+use gateway_control::agent::{AgentError, AgentErrorCode};
+use gateway_control::{ApiError, ErrorCode, path};
+
+use super::agent::AskError;
+use crate::admin;
+
+/// An answer that is not a success.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal(pub(crate) ApiError);
+
+impl Refusal {
+    pub(crate) fn new(
+        code: ErrorCode,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self(ApiError { code, message: message.into(), place: place.into(), hint: hint.into() })
+    }
+
+    /// A name that no pair has.
+    pub(crate) fn unknown_pair(name: &PairName) -> Self {
+        let hint = format!("GET {} lists those that there are", path::SAS);
+        Self::new(ErrorCode::UnknownPair, name.as_str(), "no SA pair has this name", hint)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        admin::refuse(self.0)
+    }
+}
+
+impl From<AskError> for Refusal {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(error) => Self::from(error),
+            AskError::Absent(reason) => Self::new(
+                ErrorCode::Unavailable,
+                "offload-agent",
+                format!("the offload agent does not answer: {reason}"),
+                "start offload-agent, and name its socket in ipsec.agent",
+            ),
+        }
+    }
+}
+
+impl From<AgentError> for Refusal {
+    fn from(error: AgentError) -> Self {
+        let code = match error.code {
+            AgentErrorCode::UnknownPair => ErrorCode::UnknownPair,
+            AgentErrorCode::UnknownEpoch => ErrorCode::UnknownEpoch,
+            AgentErrorCode::StaleEpoch | AgentErrorCode::InUse | AgentErrorCode::Conflict => {
+                ErrorCode::Conflict
+            }
+            AgentErrorCode::KeyReused | AgentErrorCode::Invalid => ErrorCode::Invalid,
+            AgentErrorCode::VersionMismatch => ErrorCode::Unavailable,
+            AgentErrorCode::Engine(ErrorClass::Conflict) => ErrorCode::Conflict,
+            AgentErrorCode::Engine(ErrorClass::Busy) => ErrorCode::Unavailable,
+            AgentErrorCode::Engine(_) => ErrorCode::Engine,
+        };
+        let hint = error.hint.unwrap_or_else(|| match code {
+            ErrorCode::UnknownPair => format!("GET {} lists those that there are", path::SAS),
+            ErrorCode::Unavailable => "ask again".to_owned(),
+            _ => format!("GET {} says what the engines can do", path::CAPABILITIES),
+        });
+        Self::new(code, error.place, error.message, hint)
+    }
+}
