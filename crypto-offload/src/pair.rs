@@ -3,7 +3,7 @@
 //! A pair has no keys. Each generation of keys is an epoch: our inbound SA, whose SPI and key we
 //! chose, and our outbound SA, whose SPI and key the peer chose.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,14 @@ impl TryFrom<String> for PairName {
     type Error = BadPair;
 
     fn try_from(name: String) -> Result<Self, BadPair> {
+        Self::new(name)
+    }
+}
+
+impl FromStr for PairName {
+    type Err = BadPair;
+
+    fn from_str(name: &str) -> Result<Self, BadPair> {
         Self::new(name)
     }
 }

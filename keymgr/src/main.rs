@@ -1,11 +1,95 @@
-//! `keymgr`, the CLI for keys and SAs. It has nothing to rotate yet and says so.
+//! `keymgr`, the CLI for keys and SAs: parses, asks a gateway's admin API, shows what it says.
+//!
+//! It holds no state and does no cryptography: whatever it starts goes on in the gateway when it
+//! ends.
+
+mod cli;
+mod clock;
+mod gateway;
+mod input;
+mod keys;
+mod probe;
+mod sa;
+mod table;
 
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    eprintln!(
-        "keymgr {}: SA, TLS and SRTP rotation are not part of this release",
-        env!("CARGO_PKG_VERSION")
-    );
-    ExitCode::from(69) // EX_UNAVAILABLE, sysexits.h
+use clap::{CommandFactory, Parser};
+use serde::Serialize;
+
+use crate::{
+    cli::{Cli, Command},
+    gateway::Gateway,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("keymgr: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = &cli.command {
+        clap_complete::generate(*shell, &mut Cli::command(), "keymgr", &mut std::io::stdout());
+        return Ok(());
+    }
+    let gateway = Gateway::new(&cli.gateway)?;
+    match &cli.command {
+        Command::Sa(command) => sa::run(&gateway, command).await,
+        Command::Probe { again } => probe::probe(&gateway, *again).await,
+        Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Why it was not done, and the exit code that says so.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// It could not be done.
+    fn other(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+
+    /// Asked for in a way that makes no sense.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into() }
+    }
+
+    /// The gateway says no.
+    fn refused(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into() }
+    }
+
+    /// There is no gateway to ask.
+    fn unreachable(message: impl Into<String>) -> Self {
+        Self { code: 4, message: message.into() }
+    }
+
+    /// Rotations failed and were undone.
+    fn undone(message: impl Into<String>) -> Self {
+        Self { code: 5, message: message.into() }
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::other(error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|error| Failure::other(error.to_string()))?;
+    println!("{text}");
+    Ok(())
 }

@@ -1,0 +1,38 @@
+//! `keymgr sa watch`: events as they happen.
+
+use gateway_control::{Event, EventList, path};
+
+use crate::{Failure, gateway::Gateway};
+
+pub(super) async fn watch(gateway: &Gateway, past: bool) -> Result<(), Failure> {
+    let mut after = 0;
+    if !past {
+        let known: EventList = gateway.get(path::EVENTS).await?;
+        after = known.events.last().map_or(0, |event| event.seq);
+    }
+    loop {
+        let page = format!("{}?after={after}&wait={WAIT_SECONDS}", path::EVENTS);
+        let list: EventList = gateway.get(&page).await?;
+        for event in &list.events {
+            after = event.seq;
+            print_event(gateway, event)?;
+        }
+    }
+}
+
+fn print_event(gateway: &Gateway, event: &Event) -> Result<(), Failure> {
+    if gateway.json() {
+        return crate::print_json_line(event);
+    }
+    let change = match (event.from.as_str(), event.to.as_str()) {
+        ("", "") => String::new(),
+        ("", to) => format!(" {to}"),
+        (from, to) => format!(" {from} → {to}"),
+    };
+    let time = crate::clock::utc(event.time);
+    println!("{time} {} {}{change}: {}", event.kind.name(), event.object, event.reason);
+    Ok(())
+}
+
+/// Below the minute that the gateway allows.
+const WAIT_SECONDS: u64 = 50;

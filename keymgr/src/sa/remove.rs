@@ -1,0 +1,34 @@
+//! `keymgr sa remove`.
+
+use crypto_offload::PairName;
+use gateway_control::path;
+
+use super::show;
+use crate::{Failure, gateway::Gateway};
+
+pub(super) async fn remove(
+    gateway: &Gateway,
+    name: &PairName,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    // Asked first, so that a slip in the name is an error and what is removed can be told.
+    let status = show::pair(gateway, name).await?;
+    let sas = status
+        .epochs
+        .iter()
+        .map(|epoch| usize::from(epoch.inbound.is_some()) + usize::from(epoch.outbound.is_some()));
+    let sas: usize = sas.sum();
+    if dry_run {
+        println!(
+            "would remove {name}: {sas} SAs, and the policies for {}",
+            status.pair.outbound_selector()
+        );
+        return Ok(());
+    }
+    gateway.delete(&path::SA.replace("{name}", name.as_str())).await?;
+    if gateway.json() {
+        return crate::print_json(&status);
+    }
+    println!("removed {name}: {sas} SAs");
+    Ok(())
+}
