@@ -14,3 +14,4 @@ pub mod mmsg;
 pub mod relay_process;
 pub mod report;
 pub mod sockets;
+pub mod tunnel;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use benches::figures::{Plan, Tables, ceiling, control, idle, memory, relay, srtp};
+use benches::figures::{Plan, Tables, ceiling, control, esp, idle, memory, relay, srtp};
 use clap::{Parser, ValueEnum};
 
 /// Compares the gateway with rtpengine-daemon, and SRTP with other implementations, on this
@@ -44,6 +44,8 @@ enum Figure {
     Control,
     /// Nanoseconds per SRTP packet, beside other implementations.
     Srtp,
+    /// Packets per core through user-space ESP, beside boringtun.
+    Esp,
 }
 
 impl Figure {
@@ -81,5 +83,6 @@ fn measure(figure: Figure, cli: &Cli) -> Result<()> {
         Figure::Idle => idle::measure(plan),
         Figure::Control => control::measure(plan),
         Figure::Srtp => srtp::measure(plan),
+        Figure::Esp => esp::measure(plan),
     }
 }

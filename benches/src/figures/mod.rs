@@ -2,6 +2,7 @@
 
 pub mod ceiling;
 pub mod control;
+pub mod esp;
 pub mod idle;
 pub mod memory;
 pub mod relay;
