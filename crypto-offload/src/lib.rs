@@ -21,6 +21,7 @@ pub mod esp;
 mod lifetime;
 mod pair;
 mod placement;
+pub mod rotation;
 mod sa;
 mod secret;
 mod spi;

@@ -1,0 +1,180 @@
+//! The side that is asked.
+//!
+//! What it answers follows from what its agent has, so that it survives its own restart; kept
+//! here is only what has to be done later.
+
+use std::{cmp::Ordering, time::Instant};
+
+use crate::{Epoch, RotationTiming};
+
+/// What to do with an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfferVerdict {
+    /// Prepare this epoch, install outbound from the offer, answer with ours. If we were
+    /// initiating the same pair, that is over.
+    Take,
+    /// Ours goes first.
+    Mine,
+    /// The epoch is used up.
+    Stale {
+        /// Our highest.
+        highest: Epoch,
+    },
+}
+
+/// What a pair is doing when an offer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contest {
+    /// The offer's.
+    pub epoch: Epoch,
+    /// The highest that this side ever had.
+    pub highest: Epoch,
+    /// Whether something of the offer's epoch is installed here.
+    pub present: bool,
+    /// The epoch of the rotation that this side is initiating itself.
+    pub own: Option<Epoch>,
+    /// Whose rotation goes first, by [`settle`]: `Less` is ours.
+    pub order: Ordering,
+}
+
+/// Judges an offer.
+pub fn weigh_offer(contest: &Contest) -> OfferVerdict {
+    if contest.own.is_some() && contest.order == Ordering::Less {
+        return OfferVerdict::Mine;
+    }
+    // What is installed is being repeated, or was prepared for a rotation of our own.
+    if contest.epoch > contest.highest || contest.present {
+        return OfferVerdict::Take;
+    }
+    OfferVerdict::Stale { highest: contest.highest }
+}
+
+/// Where both sides initiate: the lower id goes first. `Less`: `own` does.
+pub fn settle(own: &str, peer: &str) -> Ordering {
+    own.cmp(peer)
+}
+
+/// What is left to do for a rotation that the peer drives.
+#[derive(Clone, Debug)]
+pub struct Responder {
+    epoch: Epoch,
+    timing: RotationTiming,
+    later: Later,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Later {
+    /// The initiator will ask for the next step; if it does not, this side takes over.
+    TakeOver(Instant),
+    /// Old inbound SAs go when nothing can come under them any more.
+    RetireInbound(Instant),
+    /// What was undone goes likewise.
+    Discard(Instant),
+    Nothing,
+}
+
+/// What a responder does without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before then.
+    Wait(Instant),
+    /// Retire every inbound SA older than this epoch; then it is over.
+    RetireInbound(Epoch),
+    /// Discard this epoch; then it is over.
+    Discard(Epoch),
+    /// The initiator is silent: resume the rotation as an initiator.
+    TakeOver(Epoch),
+    /// It is over.
+    Nothing,
+}
+
+impl Responder {
+    /// An offer was taken.
+    pub fn new(epoch: Epoch, timing: RotationTiming, now: Instant) -> Self {
+        let later = Later::TakeOver(now + timing.step * SILENT_STEPS);
+        Self { epoch, timing, later }
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The initiator asked for something again.
+    pub fn heard(&mut self, now: Instant) {
+        if let Later::TakeOver(_) = self.later {
+            self.later = Later::TakeOver(now + self.timing.step * SILENT_STEPS);
+        }
+    }
+
+    /// Old outbound SAs are retired at both sides.
+    pub fn retired(&mut self, now: Instant) {
+        self.later = Later::RetireInbound(now + self.timing.overlap);
+    }
+
+    /// The initiator undid it, and we have switched back.
+    pub fn aborted(&mut self, now: Instant) {
+        self.later = Later::Discard(now + self.timing.overlap);
+    }
+
+    /// What is due.
+    pub fn poll(&self, now: Instant) -> Due {
+        match self.later {
+            Later::TakeOver(at) | Later::RetireInbound(at) | Later::Discard(at) if now < at => {
+                Due::Wait(at)
+            }
+            Later::TakeOver(_) => Due::TakeOver(self.epoch),
+            Later::RetireInbound(_) => Due::RetireInbound(self.epoch),
+            Later::Discard(_) => Due::Discard(self.epoch),
+            Later::Nothing => Due::Nothing,
+        }
+    }
+
+    /// What was due is done.
+    pub fn done(&mut self) {
+        self.later = Later::Nothing;
+    }
+}
+
+/// Steps that an initiator may be silent for: it may be restarting.
+const SILENT_STEPS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contest() -> Contest {
+        let order = settle("b", "a");
+        Contest { epoch: Epoch(5), highest: Epoch(4), present: false, own: None, order }
+    }
+
+    #[test]
+    fn the_lower_id_goes_first_and_the_higher_one_takes_its_offer() {
+        let own = Some(Epoch(5));
+        let present = Contest { present: true, highest: Epoch(5), own, ..contest() };
+        assert_eq!(weigh_offer(&present), OfferVerdict::Take);
+        let first = Contest { order: settle("a", "b"), ..present };
+        assert_eq!(weigh_offer(&first), OfferVerdict::Mine);
+    }
+
+    #[test]
+    fn a_used_epoch_is_stale_and_a_repeated_offer_is_not() {
+        let used = Contest { epoch: Epoch(4), ..contest() };
+        assert_eq!(weigh_offer(&used), OfferVerdict::Stale { highest: Epoch(4) });
+        assert_eq!(weigh_offer(&Contest { present: true, ..used }), OfferVerdict::Take);
+    }
+
+    #[test]
+    fn a_silent_initiator_is_replaced_and_a_talking_one_is_not() {
+        let (now, timing) = (Instant::now(), RotationTiming::default());
+        let mut responder = Responder::new(Epoch(2), timing, now);
+        let silent = now + timing.step * SILENT_STEPS;
+        assert_eq!(responder.poll(silent), Due::TakeOver(Epoch(2)));
+        responder.heard(silent);
+        assert!(matches!(responder.poll(silent), Due::Wait(_)));
+        responder.retired(silent);
+        assert_eq!(responder.poll(silent + timing.overlap), Due::RetireInbound(Epoch(2)));
+        responder.done();
+        assert_eq!(responder.poll(silent + timing.overlap), Due::Nothing);
+    }
+}
