@@ -143,6 +143,11 @@ impl PacketBatch {
         self.slot - Self::HEADROOM - Self::TAILROOM
     }
 
+    /// How many packets it can ever hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.packets.capacity()
+    }
+
     /// Forgets all packets.
     pub fn clear(&mut self) {
         self.packets.clear();
@@ -265,3 +270,83 @@ fn bytes<'a>(storage: &'a [u8], entry: &Entry) -> &'a [u8] {
 
 /// Packets in one datagram at most: the kernel's UDP_GRO_CNT_MAX and least UDP_MAX_SEGMENTS.
 pub(crate) const SEGMENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::new(&"192.0.2.1:4500".parse().unwrap())
+    }
+
+    fn place() -> Place {
+        Place { range: 0..0, token: Token(3), peer: peer(), traffic_class: 0xb8 }
+    }
+
+    #[test]
+    fn a_packet_grows_at_both_ends_in_place() {
+        let mut batch = PacketBatch::new(3, 100);
+        for byte in 1..=3 {
+            assert!(batch.push(&[byte; 100], Token(0), peer()));
+        }
+        assert!(!batch.push(&[4], Token(0), peer()), "every slot is taken");
+        for packet in batch.packets_mut() {
+            let Range { start, end } = packet.place.range;
+            assert!(start >= PacketBatch::HEADROOM);
+            assert!(packet.buffer.len() - end >= PacketBatch::TAILROOM);
+            packet.buffer[start - 16..start].fill(0xaa);
+            packet.buffer[end..end + 273].fill(0xbb);
+            packet.place.range = start - 16..end + 273;
+        }
+        for (byte, (place, bytes)) in (1..).zip(batch.packets()) {
+            assert_eq!(bytes, [&[0xaa; 16][..], &[byte; 100], &[0xbb; 273]].concat());
+            assert_eq!(place.peer.address(), Some("192.0.2.1:4500".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_or_out_of_its_room_has_no_bytes() {
+        let mut batch = PacketBatch::new(2, 100);
+        assert!(!batch.push(&[0; 200], Token(0), peer()), "longer than a slot");
+        assert!(batch.push(&[1; 100], Token(0), peer()));
+        assert!(batch.push(&[2; 100], Token(0), peer()));
+        batch.packet_mut(0).place.discard();
+        batch.packet_mut(1).place.range = 400..4000;
+        assert!(batch.packets().all(|(_, bytes)| bytes.is_empty()));
+        assert!(batch.packets_mut().all(|mut packet| packet.bytes_mut().is_empty()));
+        assert_eq!((batch.packet(0), batch.len()), (&[][..], 2));
+        batch.clear();
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn parts_of_a_slot_are_disjoint_and_its_ends_have_room() {
+        let mut batch = PacketBatch::wide(2);
+        for (byte, area) in (1..).zip(batch.areas()) {
+            area[..250].fill(byte);
+        }
+        for at in 0..2 {
+            assert!(
+                [0..100, 100..200, 200..250].map(|part| batch.commit_part(at, part, place()))
+                    == [true; 3]
+            );
+            batch.close_slot(at);
+        }
+        let rooms: Vec<_> = batch.packets_mut().map(|packet| packet.buffer.len()).collect();
+        assert_eq!(rooms[..2], [PacketBatch::HEADROOM + 100, 100]);
+        assert_eq!(rooms[3..5], rooms[..2]);
+        assert!(rooms[2] >= 50 + PacketBatch::TAILROOM && rooms[5] == rooms[2]);
+        for (at, (place, bytes)) in batch.packets().enumerate() {
+            let (byte, length) = (1 + at as u8 / 3, if at % 3 == 2 { 50 } else { 100 });
+            assert_eq!(bytes, vec![byte; length]);
+            assert_eq!((place.token, place.traffic_class), (Token(3), 0xb8));
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_passed_over_leaves_the_headroom_to_the_next() {
+        let mut batch = PacketBatch::wide(1);
+        assert!(batch.commit_part(0, 20..120, place()));
+        assert_eq!(batch.place(0).range, PacketBatch::HEADROOM + 20..PacketBatch::HEADROOM + 120);
+    }
+}

@@ -46,6 +46,7 @@ use crate::sys::{Headers, send_to};
 
 pub use open::EspSocketError;
 pub use path::PathEvent;
+use receive::is_icmp;
 pub use receive::{Payload, classify};
 pub use send::{PATIENCE_MS, Sent};
 
@@ -187,7 +188,11 @@ impl EspSocket {
     /// The kernel's; EOPNOTSUPP for a raw socket, whose packets no NAT tells apart by port.
     pub fn send_keepalive(&self, to: &Peer) -> io::Result<()> {
         match self.kind {
-            Encapsulation::Udp => send_to(self.socket.as_fd(), &[KEEPALIVE], &to.0).map(drop),
+            Encapsulation::Udp => {
+                let send = || send_to(self.socket.as_fd(), &[KEEPALIVE], &to.0).map(drop);
+                // What ICMP said about a packet sent before is told once.
+                send().or_else(|error| if is_icmp(&error) { send() } else { Err(error) })
+            }
             Encapsulation::Raw => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         }
     }

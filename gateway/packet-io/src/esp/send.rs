@@ -140,13 +140,14 @@ impl Outgoing {
         Self {
             support,
             gather: Gather::new(MESSAGES, PACKETS),
-            order: Vec::with_capacity(1024),
+            order: Vec::new(),
             planned: Vec::with_capacity(MESSAGES),
         }
     }
 
     fn list(&mut self, batch: &PacketBatch, token: Token) {
         self.order.clear();
+        self.order.reserve(batch.capacity());
         for (at, (place, bytes)) in batch.packets().enumerate() {
             if place.token == token && !bytes.is_empty() {
                 self.order.push(at);

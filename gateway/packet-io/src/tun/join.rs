@@ -81,6 +81,9 @@ impl Plan {
     pub(crate) fn make(&mut self, batch: &PacketBatch, level: Level) {
         self.runs.clear();
         self.next.clear();
+        // All that this batch will ever need: later rounds allocate nothing.
+        self.runs.reserve(batch.capacity());
+        self.next.reserve(batch.capacity());
         self.next.resize(batch.len(), None);
         for (at, (_, packet)) in (0..).zip(batch.packets()) {
             if packet.is_empty() {

@@ -1,8 +1,10 @@
-//! The system allocator, counting what each thread asks of it.
+//! The system allocator, counting what each thread asks of it; and a network namespace for a
+//! thread.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io;
 
 thread_local! {
     // Constant and without a destructor: reading it never allocates.
@@ -29,4 +31,12 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: `memory` came from `alloc` above, which is `System`'s, with the same layout.
         unsafe { System.dealloc(memory, layout) }
     }
+}
+
+/// Gives the calling thread a new, empty network namespace (unshare(2)); needs CAP_SYS_ADMIN.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: takes no pointer; CLONE_NEWNET alone changes nothing but the calling thread's
+    // network namespace.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

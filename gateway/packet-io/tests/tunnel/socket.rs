@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packet_io::esp::{EspOptions, EspSocket, EspSocketError, Fragmentation, PathEvent, Sent};
-use packet_io::{Offload, PacketBatch, Peer, Token, wait_readable};
+use packet_io::{Offload, PacketBatch, Peer, Ready, Token, WaitSet, wait_readable};
 
 use crate::namespace::{alone, pair};
 
@@ -256,6 +256,10 @@ fn a_dead_peer_is_told_and_stops_no_other() {
             assert_eq!((packets, refused), (20, 0));
             assert_eq!(receive(&mut socket, 10).len(), 10);
         }
+        let mut set = WaitSet::new().unwrap();
+        set.add(Token(1), &socket).unwrap();
+        let ready = Ready { token: Token(1), readable: false, error: true };
+        assert!(set.wait(Some(PATIENCE)).unwrap().eq([ready]));
         let mut refusals = 0;
         socket.take_path_events(|event| match event {
             PathEvent::Unreachable { to, errno } => {
@@ -265,6 +269,7 @@ fn a_dead_peer_is_told_and_stops_no_other() {
             PathEvent::Mtu { .. } => panic!("{event:?}"),
         });
         assert!(refusals > 0);
+        assert_eq!(set.wait(Some(Duration::ZERO)).unwrap().count(), 0);
     });
 }
 
