@@ -1,18 +1,19 @@
 //! `keymgr sa watch`: events as they happen.
 
-use gateway_control::{Event, EventList, path};
+use std::time::Duration;
+
+use gateway_control::Event;
 
 use crate::{Failure, gateway::Gateway};
 
 pub(super) async fn watch(gateway: &Gateway, past: bool) -> Result<(), Failure> {
     let mut after = 0;
     if !past {
-        let known: EventList = gateway.get(path::EVENTS).await?;
+        let known = gateway.events(0, Duration::ZERO).await?;
         after = known.events.last().map_or(0, |event| event.seq);
     }
     loop {
-        let page = format!("{}?after={after}&wait={WAIT_SECONDS}", path::EVENTS);
-        let list: EventList = gateway.get(&page).await?;
+        let list = gateway.events(after, Duration::MAX).await?;
         for event in &list.events {
             after = event.seq;
             print_event(gateway, event)?;
@@ -33,6 +34,3 @@ fn print_event(gateway: &Gateway, event: &Event) -> Result<(), Failure> {
     println!("{time} {} {}{change}: {}", event.kind.name(), event.object, event.reason);
     Ok(())
 }
-
-/// Below the minute that the gateway allows.
-const WAIT_SECONDS: u64 = 50;

@@ -59,9 +59,7 @@ pub(super) async fn follow(gateway: &Gateway, id: &str) -> Result<(), Failure> {
     let progress = Progress::new(gateway);
     let mut revision = 0;
     loop {
-        let address = path::OPERATION.replace("{id}", id);
-        let page = format!("{address}?after={revision}&wait={WAIT_SECONDS}");
-        let operation: Operation = gateway.get(&page).await?;
+        let operation = gateway.operation(id, revision).await?;
         revision = operation.revision;
         progress.show(&operation);
         if operation.state != OperationState::Running {
@@ -189,5 +187,3 @@ fn bar() -> ProgressBar {
 const FEW: usize = 20;
 /// The step of a pair whose turn has not come.
 const WAITING: &str = "waiting";
-/// Below the minute that the gateway allows.
-const WAIT_SECONDS: u64 = 50;
