@@ -36,7 +36,8 @@ pub fn classify(payload: &[u8]) -> Payload {
 impl EspSocket {
     /// Empties `batch` and fills it with ESP packets that wait: how many came; never waits. At
     /// most as many datagrams as the batch has slots, up to 128, are taken: as long as the socket
-    /// is readable, there are more.
+    /// is readable, there are more. `batch` is one that [`EspSocket::batch`] made: another may be
+    /// too small for what the kernel joins, all of which would count as oversize.
     ///
     /// # Errors
     /// ENOBUFS and the like. What ICMP said about packets sent is no error here: see

@@ -135,11 +135,16 @@ impl Link {
         self.ask(what, |sequence, index| Request::link(sequence, index, LinkSetting::Mtu(mtu)))
     }
 
-    /// Brings it up. Until then reads bring nothing and writes are refused with EIO.
+    /// Brings it up. Until then reads bring nothing and writes are refused with EIO. The kernel is
+    /// told to send nothing of its own into it: no IPv6 link-local address, no multicast.
     ///
     /// # Errors
     /// See [`LinkError`].
     pub fn set_up(&mut self) -> Result<(), LinkError> {
+        // A kernel without IPv6 refuses, and has nothing to be silent about.
+        let _ = self.ask("no link-local address".to_owned(), |sequence, index| {
+            Request::link(sequence, index, LinkSetting::NoLinkLocal)
+        });
         let what = "up".to_owned();
         self.ask(what, |sequence, index| Request::link(sequence, index, LinkSetting::Up))
     }

@@ -238,6 +238,8 @@ impl Tun {
         if let Some(split) = &mut self.pending {
             let length = split.write_next(&self.whole, area);
             if length.is_none() {
+                // Not all written: this batch has smaller slots than the one before.
+                self.counters.oversize += u64::from(!split.is_done());
                 self.pending = None;
             }
             return Ok(length);

@@ -34,20 +34,28 @@ pub(crate) struct Answer {
 }
 
 impl Request {
-    /// RTM_NEWLINK on interface `index`: MTU, when given, and up, when told to be.
+    /// RTM_NEWLINK on interface `index`.
     pub(crate) fn link(sequence: u32, index: u32, setting: LinkSetting) -> Vec<u8> {
         let mut request = Self::new(libc::RTM_NEWLINK, 0, sequence);
-        let up = match setting {
-            LinkSetting::Up => libc::IFF_UP as u32,
-            LinkSetting::Mtu(_) => 0,
+        let (flags, change) = match setting {
+            LinkSetting::Up => (libc::IFF_UP, libc::IFF_UP | libc::IFF_MULTICAST),
+            LinkSetting::Mtu(_) | LinkSetting::NoLinkLocal => (0, 0),
         };
         // struct ifinfomsg: family and padding, type, index, flags, which flags change.
         request.bytes.extend([0; 4]);
         request.bytes.extend(index.to_ne_bytes());
-        request.bytes.extend(up.to_ne_bytes());
-        request.bytes.extend(up.to_ne_bytes());
-        if let LinkSetting::Mtu(mtu) = setting {
-            request.attribute(IFLA_MTU, &mtu.to_ne_bytes());
+        request.bytes.extend(flags.to_ne_bytes());
+        request.bytes.extend(change.to_ne_bytes());
+        match setting {
+            LinkSetting::Mtu(mtu) => request.attribute(IFLA_MTU, &mtu.to_ne_bytes()),
+            LinkSetting::NoLinkLocal => {
+                let mut mode = Self { bytes: Vec::new() };
+                mode.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+                let mut family = Self { bytes: Vec::new() };
+                family.attribute(libc::AF_INET6 as u16, &mode.bytes);
+                request.attribute(IFLA_AF_SPEC, &family.bytes);
+            }
+            LinkSetting::Up => {}
         }
         request.finish()
     }
@@ -130,8 +138,10 @@ impl Request {
 /// What of a link is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkSetting {
-    /// IFF_UP.
+    /// IFF_UP, and no IFF_MULTICAST: the kernel is to announce no groups into a tunnel.
     Up,
+    /// No IPv6 link-local address, and with it no router solicitations.
+    NoLinkLocal,
     /// IFLA_MTU.
     Mtu(u32),
 }
@@ -215,6 +225,9 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_MTU: u16 = 4;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_F_NODAD: u8 = 0x02;
@@ -291,9 +304,16 @@ mod tests {
         #[rustfmt::skip]
         let up = [
             32, 0, 0, 0,  16, 0,  0x05, 0x00,  2, 0, 0, 0,  0, 0, 0, 0,
-            0, 0, 0, 0,  3, 0, 0, 0,  1, 0, 0, 0,  1, 0, 0, 0,
+            0, 0, 0, 0,  3, 0, 0, 0,  1, 0, 0, 0,  1, 0x10, 0, 0,
         ];
         assert_eq!(Request::link(2, 3, LinkSetting::Up), up);
+        #[rustfmt::skip]
+        let no_link_local = [
+            48, 0, 0, 0,  16, 0,  0x05, 0x00,  2, 0, 0, 0,  0, 0, 0, 0,
+            0, 0, 0, 0,  3, 0, 0, 0,  0, 0, 0, 0,  0, 0, 0, 0,
+            16, 0, 26, 0,  12, 0, 10, 0,  5, 0, 8, 0,  1, 0, 0, 0,
+        ];
+        assert_eq!(Request::link(2, 3, LinkSetting::NoLinkLocal), no_link_local);
     }
 
     /// EEXIST for request 9, with the kernel's reason behind a capped echo.

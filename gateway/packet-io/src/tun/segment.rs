@@ -69,6 +69,11 @@ impl Split {
         self.headers + self.size.min(self.total - self.headers)
     }
 
+    /// All pieces are written.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next >= self.total
+    }
+
     /// Writes the next piece of `packet`, the one that [`Split::new`] was given, to the start of
     /// `area`, which has room for [`Split::longest`]: its length, or `None` when all are written.
     pub(crate) fn write_next(&mut self, packet: &[u8], area: &mut [u8]) -> Option<usize> {

@@ -92,6 +92,19 @@ fn routes_and_addresses_are_set_once_and_removed_once() {
 }
 
 #[test]
+fn the_kernel_sends_nothing_of_its_own_into_a_device() {
+    alone("the_kernel_sends_nothing_of_its_own_into_a_device", || {
+        let (mut tun, _link) = device(Offload::Auto);
+        let mut batch = tun.batch(16, 1400);
+        // Router solicitations and group reports come within a second of an address.
+        let came = wait_readable(&tun, Duration::from_millis(1500)).unwrap();
+        let count = tun.read(&mut batch).unwrap();
+        let packets: Vec<_> = batch.packets().map(|(_, packet)| packet.to_vec()).collect();
+        assert!(!came && count == 0, "{packets:02x?}");
+    });
+}
+
+#[test]
 fn packets_come_whole_and_go_back_whole() {
     for offload in [Offload::Auto, Offload::Off] {
         alone("packets_come_whole_and_go_back_whole", || {
