@@ -1,11 +1,21 @@
-//! `offload-agent`, the one process that will hold CAP_NET_ADMIN. It does nothing yet and says so.
+//! `offload-agent`: command line and wiring. What it does is the library's.
+
+mod cli;
+mod log;
+mod notify;
+mod opening;
+mod privileges;
+mod probe;
+mod run;
+mod supervise;
+mod sys;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!(
-        "offload-agent {}: no engine is built in yet; IPsec is not part of this release",
-        env!("CARGO_PKG_VERSION")
-    );
-    ExitCode::from(69) // EX_UNAVAILABLE, sysexits.h
+    let result = cli::parse().and_then(cli::execute);
+    result.unwrap_or_else(|failure| {
+        eprintln!("offload-agent: {:#}", failure.error);
+        ExitCode::from(failure.code)
+    })
 }

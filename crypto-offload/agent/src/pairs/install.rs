@@ -1,0 +1,439 @@
+//! Installing: the inbound SA of a new epoch with a key of ours, and the outbound one with the
+//! peer's.
+
+use crypto_offload::{
+    Aead, Direction, Effective, EngineError, Epoch, ErrorClass, IpsecEngine, KeyingMaterial,
+    PairName, Placement, SaSpec, SecretKey, Spi,
+};
+use gateway_control::{
+    EventKind, KeyOffer,
+    agent::{AgentErrorCode, Response},
+};
+use ring::rand::SecureRandom;
+use zeroize::Zeroizing;
+
+use super::{Pairs, sas, spec};
+use crate::{
+    engines::{Ladder, Placed},
+    events::News,
+    refusal::Refusal,
+    state::{Durability, Entry, EpochRecord, KeyName, PairRecord, SaRecord, Stage},
+};
+
+impl Pairs {
+    pub(super) fn prepare(
+        &mut self,
+        name: &PairName,
+        epoch: Epoch,
+        given: Option<&KeyOffer>,
+    ) -> Result<Response, Refusal> {
+        let record = self.pair(name)?.clone();
+        let known = record.epochs.get(&epoch).and_then(|keys| keys.inbound.as_ref());
+        match known {
+            Some(sa) if sa.stage == Stage::Installed => return self.prepared(name, sa, given),
+            // Left by a kill between writing and installing: the same key, as nobody saw it used.
+            Some(sa) => {
+                let keying = self.key_of(sa)?;
+                check_same(name, sa, &keying, given)?;
+                self.install_inbound(&record, epoch, sa.spi, keying)?;
+            }
+            None if epoch <= record.highest => return Err(stale(&record, epoch)),
+            None => {
+                let (spi, keying) = match given {
+                    Some(offer) => (offer.spi, self.given(&record, offer)?),
+                    None => (self.free_spi(&record)?, self.fresh_key(record.terms.aead)?),
+                };
+                self.install_inbound(&record, epoch, spi, keying)?;
+            }
+        }
+        let record = self.pair(name)?;
+        let sa = record.epochs.get(&epoch).and_then(|keys| keys.inbound.clone());
+        let sa = sa.ok_or_else(|| stale(record, epoch))?;
+        self.prepared(name, &sa, None)
+    }
+
+    pub(super) fn install_outbound(
+        &mut self,
+        name: &PairName,
+        epoch: Epoch,
+        offer: &KeyOffer,
+    ) -> Result<Response, Refusal> {
+        let record = self.pair(name)?.clone();
+        let Some(keys) = record.epochs.get(&epoch) else {
+            return Err(unknown(&record, epoch));
+        };
+        let keying = offer.keying()?;
+        match &keys.outbound {
+            Some(sa) => {
+                check_same(name, sa, &keying, Some(offer))?;
+                if sa.stage == Stage::Installed {
+                    return Ok(Response::Installed { placement: sa.placement.clone() });
+                }
+            }
+            None if record.was_retired(epoch, Direction::Outbound) => {
+                return Err(stale(&record, epoch));
+            }
+            None => {
+                let expected = keys.inbound.as_ref().map_or(record.terms.aead, |sa| sa.aead);
+                check_aead(expected, offer.aead)?;
+                self.check_unused(name, &keying)?;
+                self.check_free(&record, Direction::Outbound, offer.spi)?;
+            }
+        }
+        let placement = self.install_outbound_sa(record, epoch, offer.spi, keying)?;
+        Ok(Response::Installed { placement })
+    }
+
+    fn prepared(
+        &self,
+        name: &PairName,
+        sa: &SaRecord,
+        given: Option<&KeyOffer>,
+    ) -> Result<Response, Refusal> {
+        let keying = self.key_of(sa)?;
+        check_same(name, sa, &keying, given)?;
+        let offer = KeyOffer::new(sa.spi, &keying);
+        Ok(Response::Prepared { offer, placement: sa.placement.clone() })
+    }
+
+    /// Writes, installs, writes.
+    fn install_inbound(
+        &mut self,
+        before: &PairRecord,
+        epoch: Epoch,
+        spi: Spi,
+        keying: KeyingMaterial,
+    ) -> Result<(), Refusal> {
+        let pair = &before.terms;
+        let ladder = self.engines.ladder(pair, self.avoid.get(&pair.name));
+        let sa = spec::sa(before, Direction::Inbound, spi, keying.dangerous_duplicate(), 0);
+        let mut record = before.clone();
+        record.drop_staged();
+        let first = ladder
+            .rungs
+            .first()
+            .map_or(("", Placement::UserSpace), |rung| (rung.engine, rung.placement));
+        let staged = staged(spi, &keying);
+        record.epochs.insert(
+            epoch,
+            EpochRecord {
+                engine: first.0.to_owned(),
+                placement: first.1,
+                inbound: Some(staged),
+                outbound: None,
+            },
+        );
+        self.stage(record.clone(), keying)?;
+        let placed = match self.place_inbound(before, &ladder, &sa) {
+            Ok(placed) => placed,
+            Err(error) => {
+                self.unstage(before.clone());
+                return Err(error.into());
+            }
+        };
+        let with_policies = self.ensure_inbound_policies(&mut record, &placed);
+        let committed = with_policies.and_then(|()| {
+            record.highest = record.highest.max(epoch);
+            if let Some(keys) = record.epochs.get_mut(&epoch) {
+                placed.engine.clone_into(&mut keys.engine);
+                keys.placement = placed.placement.effective;
+                keys.inbound = keys.inbound.take().map(|sa| sa.installed(&placed.placement));
+            }
+            Ok(self.commit(record, Vec::new(), Durability::Process)?)
+        });
+        if let Err(error) = committed {
+            self.undo_install(before, placed.engine, &sa);
+            return Err(error);
+        }
+        self.tell_fallback(before, epoch, &sa, &placed.placement);
+        Ok(())
+    }
+
+    fn place_inbound(
+        &mut self,
+        record: &PairRecord,
+        ladder: &Ladder,
+        sa: &SaSpec,
+    ) -> Result<Placed, EngineError> {
+        let mut reserved = Vec::new();
+        let reserve = |engine: &mut dyn IpsecEngine| {
+            if reserved.contains(&engine.name()) {
+                return Ok(());
+            }
+            engine.reserve(sa.id, sa.source, record.reqid)?;
+            reserved.push(engine.name());
+            Ok(())
+        };
+        let placed = self.engines.install(&record.terms, ladder, sa, reserve);
+        let kept = placed.as_ref().ok().map(|placed| placed.engine);
+        for name in reserved.into_iter().filter(|name| Some(*name) != kept) {
+            let released = self.engines.named(name).and_then(|engine| engine.remove(sa.id));
+            if let Err(error) = released {
+                tracing::warn!(%error, "cannot release an SPI; the engine does so after a while");
+            }
+        }
+        placed
+    }
+
+    fn install_outbound_sa(
+        &mut self,
+        before: PairRecord,
+        epoch: Epoch,
+        spi: Spi,
+        keying: KeyingMaterial,
+    ) -> Result<Effective, Refusal> {
+        let pair = &before.terms;
+        let mut record = before.clone();
+        let Some(keys) = record.epochs.get_mut(&epoch) else {
+            return Err(unknown(&before, epoch));
+        };
+        let engine = keys.engine.clone();
+        let mut ladder = self.engines.ladder(pair, None);
+        ladder.rungs.retain(|rung| rung.engine == engine);
+        ladder.refused.retain(|refused| refused.engine == engine);
+        let sa = spec::sa(&before, Direction::Outbound, spi, keying.dangerous_duplicate(), 0);
+        keys.outbound = Some(staged(spi, &keying));
+        self.stage(record.clone(), keying)?;
+        let placed = match self.engines.install(pair, &ladder, &sa, |_| Ok(())) {
+            Ok(placed) => placed,
+            Err(error) => {
+                self.unstage(before.clone());
+                if error.class.spills() {
+                    self.avoid.insert(pair.name.clone(), (engine, error.reason.clone()));
+                }
+                return Err(error.into());
+            }
+        };
+        if let Some(keys) = record.epochs.get_mut(&epoch) {
+            keys.outbound = keys.outbound.take().map(|sa| sa.installed(&placed.placement));
+        }
+        if let Err(error) = self.commit(record, Vec::new(), Durability::Process) {
+            self.undo_install(&before, placed.engine, &sa);
+            return Err(error.into());
+        }
+        self.tell_fallback(&before, epoch, &sa, &placed.placement);
+        Ok(placed.placement)
+    }
+
+    /// Writes a record with an SA that is about to be installed, and that its key is used from
+    /// now on, so that it outlives the machine's power.
+    fn stage(&mut self, record: PairRecord, keying: KeyingMaterial) -> Result<(), Refusal> {
+        let key = keying.fingerprint();
+        self.keys.insert(key, keying);
+        let entries = vec![Entry::Key(KeyName(key))];
+        let staged = self.commit(record, entries, Durability::Power);
+        if let Err(error) = staged {
+            if !self.pairs.values().any(|pair| sas(pair).any(|(_, _, sa)| sa.key.0 == key)) {
+                self.keys.remove(&key);
+            }
+            return Err(error.into());
+        }
+        self.used.insert(key);
+        Ok(())
+    }
+
+    /// Writes the record as it was before. Where even that fails, the staged SA stays in it and
+    /// is dropped with the next one: it is shown to nobody.
+    fn unstage(&mut self, before: PairRecord) {
+        if let Err(error) = self.commit(before, Vec::new(), Durability::Process) {
+            tracing::error!(%error, "cannot write that an SA was not installed");
+        }
+    }
+
+    /// Takes an SA away again after a later step failed, with policies that came with it.
+    fn undo_install(&mut self, before: &PairRecord, engine: &str, sa: &SaSpec) {
+        let removed = self.engines.named(engine).and_then(|engine| engine.remove(sa.id));
+        if let Err(error) = removed {
+            tracing::error!(%error, "cannot undo the installation of an SA");
+        }
+        if sa.direction == Direction::Inbound && !before.has_inbound_policies(engine) {
+            self.remove_inbound_policies(before, engine);
+        }
+        self.unstage(before.clone());
+    }
+
+    /// Sets the inbound policies in the engine of the new SA, where they are not there yet.
+    fn ensure_inbound_policies(
+        &mut self,
+        record: &mut PairRecord,
+        placed: &Placed,
+    ) -> Result<(), Refusal> {
+        if record.has_inbound_policies(placed.engine) {
+            return Ok(());
+        }
+        for policy in spec::inbound_policies(record) {
+            let engine = self.engines.named(placed.engine)?;
+            engine.set_policy(&policy, placed.placement.effective)?;
+        }
+        record.inbound_policies.push(placed.engine.to_owned());
+        Ok(())
+    }
+
+    /// Best effort: what stays refuses clear text, and is tried again with the next removal.
+    pub(super) fn remove_inbound_policies(&mut self, record: &PairRecord, name: &str) {
+        for policy in spec::inbound_policies(record) {
+            let removed = self.engines.named(name);
+            let removed =
+                removed.and_then(|engine| engine.remove_policy(policy.direction, &policy.selector));
+            if let Err(error) = removed {
+                tracing::error!(pair = %record.terms.name, %error, "cannot remove a policy");
+            }
+        }
+    }
+
+    fn tell_fallback(&self, record: &PairRecord, epoch: Epoch, sa: &SaSpec, placement: &Effective) {
+        if !placement.fell_back() {
+            return;
+        }
+        self.events.push(News {
+            kind: EventKind::PlacementFallback,
+            object: format!("{} epoch {epoch} {}", record.terms.name, sa.id),
+            from: placement.requested.to_string(),
+            to: placement.effective.to_string(),
+            reason: placement.reason.clone().unwrap_or_default(),
+            owner: "kernel",
+        });
+    }
+
+    fn given(&self, record: &PairRecord, offer: &KeyOffer) -> Result<KeyingMaterial, Refusal> {
+        check_aead(record.terms.aead, offer.aead)?;
+        let keying = offer.keying()?;
+        self.check_unused(&record.terms.name, &keying)?;
+        self.check_free(record, Direction::Inbound, offer.spi)?;
+        Ok(keying)
+    }
+
+    fn check_unused(&self, name: &PairName, keying: &KeyingMaterial) -> Result<(), Refusal> {
+        let key = keying.fingerprint();
+        if !self.used.contains(&key) {
+            return Ok(());
+        }
+        let message =
+            format!("{name}: the key {key} was used before; a second use would repeat IVs");
+        Err(Refusal::new(AgentErrorCode::KeyReused, "key", message)
+            .hint("make a new key at the side that receives"))
+    }
+
+    fn check_free(
+        &self,
+        record: &PairRecord,
+        direction: Direction,
+        spi: Spi,
+    ) -> Result<(), Refusal> {
+        let id = spec::sa_id(&record.terms, direction, spi);
+        let Some(whose) = self.index.get(&id) else { return Ok(()) };
+        let message = format!("{id} is in use by {} epoch {}", whose.name, whose.epoch);
+        Err(Refusal::new(AgentErrorCode::Conflict, "spi", message).hint("choose another SPI"))
+    }
+
+    /// An SPI that neither we nor any engine has; the engines are asked again when it is reserved.
+    fn free_spi(&self, record: &PairRecord) -> Result<Spi, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let mut bytes = [0; 4];
+            if self.random.fill(&mut bytes).is_err() {
+                break;
+            }
+            let span = Spi::CHOSEN.end() - Spi::CHOSEN.start() + 1;
+            let number = Spi::CHOSEN.start() + u32::from_ne_bytes(bytes) % span;
+            if let Ok(spi) = Spi::new(number)
+                && self.check_free(record, Direction::Inbound, spi).is_ok()
+            {
+                return Ok(spi);
+            }
+        }
+        Err(Refusal::new(AgentErrorCode::Engine(ErrorClass::Exhausted), "spi", "found no free SPI"))
+    }
+
+    fn fresh_key(&self, aead: Aead) -> Result<KeyingMaterial, Refusal> {
+        let mut bytes = Zeroizing::new(vec![0; aead.key_len() + Aead::SALT_LEN]);
+        self.random.fill(&mut bytes).map_err(|_| {
+            let code = AgentErrorCode::Engine(ErrorClass::Fatal);
+            Refusal::new(code, "key", "the kernel gave no random bytes")
+        })?;
+        Ok(KeyingMaterial::new(aead, SecretKey::copy_from(&bytes))?)
+    }
+
+    pub(super) fn key_of(&self, sa: &SaRecord) -> Result<KeyingMaterial, Refusal> {
+        let keying = self.keys.get(&sa.key.0).map(KeyingMaterial::dangerous_duplicate);
+        keying.ok_or_else(|| {
+            let message = format!("the key {} was given up", sa.key.0);
+            Refusal::new(AgentErrorCode::UnknownEpoch, "key", message)
+        })
+    }
+}
+
+impl SaRecord {
+    fn installed(self, placement: &Effective) -> Self {
+        Self { stage: Stage::Installed, placement: placement.clone(), ..self }
+    }
+}
+
+impl PairRecord {
+    fn has_inbound_policies(&self, engine: &str) -> bool {
+        self.inbound_policies.iter().any(|name| name == engine)
+    }
+
+    /// Forgets SAs that were never installed; of an epoch that never was, everything.
+    fn drop_staged(&mut self) {
+        for keys in self.epochs.values_mut() {
+            keys.inbound = keys.inbound.take().filter(|sa| sa.stage == Stage::Installed);
+            keys.outbound = keys.outbound.take().filter(|sa| sa.stage == Stage::Installed);
+        }
+        self.epochs.retain(|_, keys| keys.inbound.is_some() || keys.outbound.is_some());
+    }
+}
+
+fn staged(spi: Spi, keying: &KeyingMaterial) -> SaRecord {
+    let nowhere = Placement::UserSpace;
+    SaRecord {
+        spi,
+        aead: keying.aead(),
+        key: KeyName(keying.fingerprint()),
+        stage: Stage::Staged,
+        placement: Effective { requested: nowhere, effective: nowhere, reason: None },
+        resumed: false,
+    }
+}
+
+fn check_aead(expected: Aead, found: Aead) -> Result<(), Refusal> {
+    if expected == found {
+        return Ok(());
+    }
+    let message = format!("the key is for {found}, the pair uses {expected}");
+    Err(Refusal::new(AgentErrorCode::Invalid, "aead", message)
+        .hint("define the pair alike at both gateways"))
+}
+
+/// A repeated request must ask for the same.
+fn check_same(
+    name: &PairName,
+    sa: &SaRecord,
+    keying: &KeyingMaterial,
+    given: Option<&KeyOffer>,
+) -> Result<(), Refusal> {
+    let Some(offer) = given else { return Ok(()) };
+    if offer.spi == sa.spi
+        && offer.keying()?.fingerprint() == sa.key.0
+        && keying.fingerprint() == sa.key.0
+    {
+        return Ok(());
+    }
+    let message = format!("{name}: this epoch has other keys, with SPI {}", sa.spi);
+    Err(Refusal::new(AgentErrorCode::Conflict, "key", message).hint("use the next epoch"))
+}
+
+pub(super) fn stale(record: &PairRecord, epoch: Epoch) -> Refusal {
+    let name = &record.terms.name;
+    let message = format!("{name}: epoch {epoch} is not above {}, or is over", record.highest);
+    Refusal::new(AgentErrorCode::StaleEpoch, name, message)
+        .hint(format!("use epoch {}", record.highest.next()))
+}
+
+pub(super) fn unknown(record: &PairRecord, epoch: Epoch) -> Refusal {
+    let name = &record.terms.name;
+    let message = format!("{name}: epoch {epoch} was never prepared, or is gone");
+    Refusal::new(AgentErrorCode::UnknownEpoch, name, message)
+}
+
+/// Of 2^28 SPIs few are taken.
+const ATTEMPTS: usize = 64;

@@ -1,0 +1,129 @@
+//! What engines tell by themselves: limits, SAs that are gone, devices that came and went.
+
+use std::collections::BTreeMap;
+
+use crypto_offload::{Direction, EngineEvent, InstalledSa, SaId};
+use gateway_control::EventKind;
+
+use super::{Pairs, Whose};
+use crate::{
+    events::News,
+    state::{Durability, Stage},
+};
+
+impl Pairs {
+    /// Takes in what happened since the last time.
+    pub fn watch(&mut self) {
+        let mut news = Vec::new();
+        for engine in self.engines.iter_mut() {
+            match engine.events() {
+                Ok(events) => news.extend(events.into_iter().map(|event| (engine.name(), event))),
+                Err(error) => tracing::warn!(engine = engine.name(), %error, "events are lost"),
+            }
+        }
+        for (engine, event) in news {
+            self.take_in(engine, event);
+        }
+    }
+
+    fn take_in(&mut self, engine: &'static str, event: EngineEvent) {
+        match event {
+            EngineEvent::SoftLimit(id) => self.rotation_due(id),
+            EngineEvent::HardLimit(id) => self.lose(id, "its hard limit was reached", "kernel"),
+            EngineEvent::Removed(id) => self.lose(id, "somebody removed it", "operator"),
+            EngineEvent::Foreign(id) => tracing::debug!(%id, engine, "somebody installed an SA"),
+            EngineEvent::DeviceDown(device) => {
+                let reason = format!("device {device} went down");
+                self.events.push(News {
+                    kind: EventKind::PlacementFallback,
+                    object: device,
+                    from: "up".to_owned(),
+                    to: "down".to_owned(),
+                    reason: "its engine lost its SAs; new ones go to the next place".to_owned(),
+                    owner: "kernel",
+                });
+                self.reconcile(engine, &reason);
+                self.probe_quietly(engine);
+            }
+            EngineEvent::DeviceUp(device) => {
+                tracing::info!(device, engine, "a device may take SAs");
+                self.avoid.clear();
+                self.probe_quietly(engine);
+            }
+            EngineEvent::Resync => self.reconcile(engine, "it was gone after events were lost"),
+        }
+    }
+
+    /// Compares what we believe an engine has with what it has.
+    pub(super) fn reconcile(&mut self, name: &'static str, reason: &str) {
+        let listed = match self.engines.named(name).and_then(|engine| engine.list()) {
+            Ok(listed) => by_id(listed),
+            Err(error) => {
+                tracing::warn!(engine = name, %error, "cannot list SAs");
+                return;
+            }
+        };
+        let lost: Vec<SaId> = self
+            .index
+            .iter()
+            .filter(|(id, whose)| self.is_at(whose, name) && !listed.contains_key(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.lose(id, reason, "kernel");
+        }
+    }
+
+    fn is_at(&self, whose: &Whose, engine: &str) -> bool {
+        let Some(record) = self.pairs.get(&whose.name) else { return false };
+        record.engine_of(whose.epoch) == engine
+            && record
+                .sa(whose.epoch, whose.direction)
+                .is_some_and(|sa| sa.stage == Stage::Installed)
+    }
+
+    /// An SA is gone. Its policy stays: what was protected does not go out in clear.
+    pub(super) fn lose(&mut self, id: SaId, reason: &str, owner: &'static str) {
+        let Some(whose) = self.index.get(&id).cloned() else { return };
+        let Some(mut record) = self.pairs.get(&whose.name).cloned() else { return };
+        record.take_sa(whose.epoch, whose.direction);
+        if whose.direction == Direction::Outbound && record.active == Some(whose.epoch) {
+            record.active = None;
+        }
+        if let Err(error) = self.commit(record, Vec::new(), Durability::Process) {
+            tracing::error!(%id, %error, "cannot write that an SA is gone");
+            return;
+        }
+        self.events.push(News {
+            kind: EventKind::SaLost,
+            object: whose.name.to_string(),
+            from: format!("epoch {} {id}", whose.epoch),
+            to: "gone".to_owned(),
+            reason: reason.to_owned(),
+            owner,
+        });
+    }
+
+    fn rotation_due(&mut self, id: SaId) {
+        let Some(whose) = self.index.get(&id) else { return };
+        self.events.push(News {
+            kind: EventKind::SaRotationDue,
+            object: whose.name.to_string(),
+            from: format!("epoch {} {id}", whose.epoch),
+            to: "soft limit".to_owned(),
+            reason: "the SA passed a soft limit of its pair".to_owned(),
+            owner: "kernel",
+        });
+    }
+
+    fn probe_quietly(&mut self, name: &'static str) {
+        let probed = self.engines.named(name).and_then(|engine| engine.probe());
+        if let Err(error) = probed {
+            tracing::warn!(engine = name, %error, "cannot find out what the engine can do");
+        }
+    }
+}
+
+pub(super) fn by_id(listed: Vec<InstalledSa>) -> BTreeMap<SaId, InstalledSa> {
+    listed.into_iter().map(|sa| (sa.id, sa)).collect()
+}

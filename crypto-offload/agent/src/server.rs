@@ -1,0 +1,222 @@
+//! The socket: who may connect, and threads that bring requests to the owner of the engines.
+//!
+//! A connection has a thread of its own, which waits for messages, and for events where it is
+//! asked to, so that no client waits for another's silence. What touches engines or state goes to
+//! the one thread that calls [`Server::serve`] and comes back over a channel; that thread never
+//! waits for a client. Messages are bounded; a client that sends what is none, or does not take
+//! its answers, loses its connection and nothing else.
+
+mod connection;
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use gateway_control::agent::{Request, Response};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::{EventLog, Pairs};
+use connection::Connection;
+
+/// Who may ask, besides root and our own user.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// Users, by number.
+    pub users: Vec<u32>,
+    /// Groups, by number; the peer's own group, not its supplementary ones.
+    pub groups: Vec<u32>,
+}
+
+/// Why there is nothing to listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}: {source}", path.display())]
+pub struct ServeError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The listening socket, and the way to the owner.
+pub struct Server {
+    requests: Receiver<Errand>,
+    sender: SyncSender<Errand>,
+    path: PathBuf,
+}
+
+/// A request, and where its answer goes.
+struct Errand {
+    request: Request,
+    answer: SyncSender<Response>,
+}
+
+impl Server {
+    /// Listens, and takes connections from now on; they are answered by [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// When there is no such place, or it is taken.
+    pub fn listen(
+        path: &Path,
+        allowed: Allowed,
+        events: Arc<EventLog>,
+    ) -> Result<Self, ServeError> {
+        let failed = |operation| {
+            move |error: rustix::io::Errno| ServeError {
+                operation,
+                path: path.to_owned(),
+                source: error.into(),
+            }
+        };
+        let listener =
+            listener(path, &allowed).map_err(|(operation, error)| failed(operation)(error))?;
+        let (sender, requests) = sync_channel(MOST_CONNECTIONS);
+        let desk = sender.clone();
+        thread::Builder::new()
+            .name("accept".to_owned())
+            .spawn(move || accept(&listener, &allowed, &desk, &events))
+            .map_err(|source| ServeError { operation: "serve", path: path.to_owned(), source })?;
+        Ok(Self { requests, sender, path: path.to_owned() })
+    }
+
+    /// Answers requests and takes in engines' events until `stopped` says so.
+    pub fn serve(&self, pairs: &mut Pairs, mut stopped: impl FnMut() -> bool) {
+        let mut watched = Instant::now();
+        while !stopped() {
+            match self.requests.recv_timeout(WATCH_EVERY.saturating_sub(watched.elapsed())) {
+                Ok(Errand { request, answer }) => {
+                    // A connection that ended meanwhile needs no answer.
+                    let _ = answer.send(pairs.answer(request));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                // Not while we hold a sender.
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if watched.elapsed() >= WATCH_EVERY {
+                pairs.watch();
+                watched = Instant::now();
+            }
+        }
+    }
+
+    /// Wakes [`serve`](Self::serve), to look at `stopped`.
+    pub fn waker(&self) -> impl Fn() + Send + 'static {
+        let sender = self.sender.clone();
+        move || {
+            let (answer, _) = sync_channel(1);
+            let _ = sender.try_send(Errand { request: Request::Capabilities, answer });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A socket file for those in `allowed`; root can open any.
+fn listener(path: &Path, allowed: &Allowed) -> Result<OwnedFd, (&'static str, rustix::io::Errno)> {
+    let address = SocketAddrUnix::new(path).map_err(|error| ("use", error))?;
+    let socket =
+        net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| ("make", error))?;
+    // The lock on the state directory is ours: whoever left this file is dead.
+    let _ = fs::remove_file(path);
+    net::bind(&socket, &address).map_err(|error| ("bind", error))?;
+    restrict(path, allowed).map_err(|error| {
+        ("restrict", rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::PERM))
+    })?;
+    net::listen(&socket, BACKLOG).map_err(|error| ("listen on", error))?;
+    Ok(socket)
+}
+
+/// Access to the file is the first door, the peer's credentials are the second.
+fn restrict(path: &Path, allowed: &Allowed) -> io::Result<()> {
+    let (user, group) = (allowed.users.first().copied(), allowed.groups.first().copied());
+    let mode = match (allowed.users.len(), allowed.groups.len()) {
+        (..=1, 0) => 0o600,
+        (..=1, 1) => 0o660,
+        // A file has one owner and one group: for more, credentials alone decide.
+        _ => 0o666,
+    };
+    std::os::unix::fs::chown(path, user, group)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+fn accept(
+    listener: &OwnedFd,
+    allowed: &Allowed,
+    desk: &SyncSender<Errand>,
+    events: &Arc<EventLog>,
+) {
+    let open = Arc::new(AtomicUsize::new(0));
+    loop {
+        let socket = match net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection");
+                // Out of descriptors, most likely: it gets no better by asking at once.
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if !may_ask(&socket, allowed) {
+            continue;
+        }
+        if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
+            tracing::warn!("{MOST_CONNECTIONS} connections are open, another is refused");
+            continue;
+        }
+        let open = Arc::clone(&open);
+        open.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection::new(socket, desk.clone(), Arc::clone(events));
+        let counter = Arc::clone(&open);
+        let spawned = thread::Builder::new().name("connection".to_owned()).spawn(move || {
+            connection.run();
+            counter.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = spawned {
+            open.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(%error, "cannot serve a connection");
+        }
+    }
+}
+
+fn may_ask(socket: &OwnedFd, allowed: &Allowed) -> bool {
+    let peer = match sockopt::socket_peercred(socket.as_fd()) {
+        Ok(peer) => peer,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell who connects");
+            return false;
+        }
+    };
+    let (user, group) = (peer.uid.as_raw(), peer.gid.as_raw());
+    let may = user == 0
+        || user == rustix::process::getuid().as_raw()
+        || allowed.users.contains(&user)
+        || allowed.groups.contains(&group);
+    if !may {
+        let process = peer.pid.as_raw_nonzero();
+        tracing::warn!(user, group, process, "refused: name it with --allow-uid or --allow-gid");
+    }
+    may
+}
+
+const BACKLOG: i32 = 16;
+
+/// A gateway has two, a test or a person a few.
+const MOST_CONNECTIONS: usize = 32;
+
+/// How late an engine's event may be.
+const WATCH_EVERY: Duration = Duration::from_millis(50);

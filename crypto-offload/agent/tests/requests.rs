@@ -1,0 +1,183 @@
+//! Each request, repeated, refused and failing half-way, over model kernels.
+#![allow(clippy::expect_used, reason = "a test may end with a panic")]
+
+mod support;
+
+use crypto_offload::{Epoch, ErrorClass};
+use gateway_control::agent::{AgentErrorCode, Request, Response};
+use support::{
+    agent::{World, expect_ok, keys, life, name, offer, pair, refused, show},
+    model::Kernel,
+};
+
+/// What an engine has, for comparison.
+fn contents(kernel: &std::sync::Mutex<Kernel>) -> (Vec<String>, Vec<String>, usize) {
+    let kernel = kernel.lock().expect("whole");
+    let sas = kernel.sas.keys().map(ToString::to_string).collect();
+    let policies = kernel.policies.iter().map(|(key, policy)| format!("{key} {:?}", policy.spi));
+    (sas, policies.collect(), kernel.reserved.len())
+}
+
+#[test]
+fn every_request_repeated_answers_as_before_and_changes_nothing() {
+    let world = World::new();
+    let mut pairs = world.start();
+    for (request, again) in life(1).into_iter().zip(life(1)) {
+        let first = expect_ok(pairs.answer(request));
+        let (there, status) = (contents(&world.xfrm), show(&mut pairs, 1));
+        let second = expect_ok(pairs.answer(again));
+        let text = |response: &Response| serde_json::to_string(response).expect("serializes");
+        assert_eq!(text(&first), text(&second));
+        assert_eq!(contents(&world.xfrm), there);
+        assert_eq!(show(&mut pairs, 1), status);
+    }
+    let status = show(&mut pairs, 1);
+    assert_eq!((status.active, status.highest, status.epochs.len()), (Some(Epoch(2)), Epoch(2), 1));
+    let kernel = world.xfrm.lock().expect("whole");
+    assert_eq!((kernel.sas.len(), kernel.policies.len()), (2, 3));
+}
+
+#[test]
+fn undefine_takes_everything_and_may_be_repeated() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    for _ in 0..2 {
+        expect_ok(pairs.answer(Request::Undefine { name: name(1) }));
+        assert_eq!(contents(&world.xfrm), (vec![], vec![], 0));
+    }
+    let error = refused(pairs.answer(Request::Show { name: name(1) }));
+    assert_eq!(error.code, AgentErrorCode::UnknownPair);
+}
+
+#[test]
+fn a_failure_at_any_call_leaves_what_was_there() {
+    for class in [ErrorClass::Fatal, ErrorClass::Conflict, ErrorClass::Gone] {
+        let steps = life(1).len();
+        for step in 0..steps {
+            let mut failed_call = 1;
+            // Until the request makes fewer calls than the one that is to fail.
+            while fails_cleanly(step, failed_call, class) {
+                failed_call += 1;
+            }
+        }
+    }
+}
+
+/// Runs a life up to a step, fails one engine call of that step, and compares. False when the
+/// step did not make so many calls.
+fn fails_cleanly(step: usize, failed_call: usize, class: ErrorClass) -> bool {
+    let world = World::new();
+    let mut pairs = world.start();
+    let mut requests = life(1).into_iter();
+    requests.by_ref().take(step).for_each(|request| drop(expect_ok(pairs.answer(request))));
+    let before = contents(&world.xfrm);
+    let status = (step > 0).then(|| show(&mut pairs, 1));
+    let calls = {
+        let mut kernel = world.xfrm.lock().expect("whole");
+        let nth = kernel.calls + failed_call;
+        kernel.failing = Some((nth..=nth, class));
+        nth
+    };
+    let response = pairs.answer(requests.next().expect("one more"));
+    let reached = {
+        let mut kernel = world.xfrm.lock().expect("whole");
+        kernel.failing = None;
+        kernel.calls >= calls
+    };
+    if !reached {
+        return false;
+    }
+    let Response::Refused(error) = response else {
+        // A failure that the agent could live with, as the last packets of a counter.
+        return true;
+    };
+    assert_eq!(error.code, AgentErrorCode::Engine(class), "{error}");
+    assert_eq!(contents(&world.xfrm), before, "step {step}, call {failed_call}, {class:?}");
+    assert_eq!(Some(show(&mut pairs, 1)), status);
+    // And the state says the same after a restart.
+    drop(pairs);
+    let mut pairs = world.start();
+    assert_eq!(contents(&world.xfrm), before, "step {step}, call {failed_call}, restarted");
+    assert_eq!(Some(show(&mut pairs, 1)), status);
+    true
+}
+
+#[test]
+fn what_is_in_use_stays_and_what_is_over_is_not_installed_again() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    let code = |response| refused(response).code;
+    let epoch = Epoch(2);
+    let retire = pairs.answer(Request::RetireOutbound { name: name(1), epoch });
+    assert_eq!(code(retire), AgentErrorCode::InUse);
+    let discard = pairs.answer(Request::Discard { name: name(1), epoch });
+    assert_eq!(code(discard), AgentErrorCode::InUse);
+    let prepare = Request::Prepare { name: name(1), epoch: Epoch(1), given: None };
+    assert_eq!(code(pairs.answer(prepare)), AgentErrorCode::StaleEpoch);
+    let switch = pairs.answer(Request::Switch { name: name(1), epoch: Epoch(1) });
+    assert_eq!(code(switch), AgentErrorCode::UnknownEpoch);
+}
+
+#[test]
+fn a_key_is_taken_once_for_ever() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    drop(pairs);
+    let mut pairs = world.start();
+    let prepare = Request::Prepare { name: name(1), epoch: Epoch(3), given: None };
+    expect_ok(pairs.answer(prepare));
+    let again = pairs.answer(Request::InstallOutbound {
+        name: name(1),
+        epoch: Epoch(3),
+        offer: offer(1, 1),
+    });
+    assert_eq!(refused(again).code, AgentErrorCode::KeyReused);
+}
+
+#[test]
+fn overlapping_selectors_are_refused_with_the_other_pairs_name() {
+    let world = World::new();
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
+    let mut other = pair(2);
+    other.local_net = "10.0.0.0/8".parse().expect("a prefix");
+    other.remote_net = "10.1.2.0/28".parse().expect("a prefix");
+    let error = refused(pairs.answer(Request::Define { pair: Box::new(other) }));
+    assert_eq!((error.code, error.place.as_str()), (AgentErrorCode::Conflict, "trunk-1"));
+}
+
+#[test]
+fn a_live_pair_keeps_its_addresses_and_takes_new_limits() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    let mut moved = pair(1);
+    moved.remote = "192.0.2.3".parse().expect("an address");
+    let error = refused(pairs.answer(Request::Define { pair: Box::new(moved) }));
+    assert_eq!((error.code, error.place.as_str()), (AgentErrorCode::Conflict, "remote"));
+    let mut renewed = pair(1);
+    renewed.lifetimes.soft.packets = Some(1000);
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(renewed.clone()) }));
+    assert_eq!(show(&mut pairs, 1).pair, renewed);
+}
+
+#[test]
+fn an_engine_without_esp_is_passed_over_and_the_fallback_is_told() {
+    let world = World::new();
+    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Unsupported));
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
+    keys(1, 1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    let status = show(&mut pairs, 1);
+    let inbound = status.epochs[0].inbound.clone().expect("installed");
+    assert_eq!(inbound.engine, "user-space");
+    assert!(inbound.placement.fell_back());
+    let reason = inbound.placement.reason.expect("a reason");
+    assert!(reason.contains("the test wants it"), "{reason}");
+    let events = world.events.recent();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events.iter().all(|event| event.kind.name() == "placement.fallback"));
+}
