@@ -1,0 +1,339 @@
+//! Two gateways rotate their SAs under steady traffic, and are killed while they do.
+//!
+//! Two hosts (network namespaces), on each an offload agent and a gateway as they are shipped,
+//! talking mTLS to each other; keymgr asks them to rotate. Traffic runs both ways through every
+//! pair of SAs all the while, every packet is accounted for at its end, and every ESP packet is
+//! seen on the wire, where no IV may come twice under one key.
+//!
+//! `make test` runs these; by hand `cargo test -p gateway --test ipsec -- --show-output`, with
+//! POSTERN_PROGRAMS naming the folder of the binaries. They need root.
+#![expect(clippy::print_stdout, reason = "a test says what it did")]
+
+mod certificates;
+mod hosts;
+mod proxy;
+mod site;
+mod stream;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    certificates::Authority,
+    hosts::{Hosts, Side},
+    proxy::Moment,
+    site::{Programs, Site, Terms, within},
+    stream::{Account, Traffic},
+    wire::Wire,
+};
+
+#[test]
+fn fifty_rotations_of_all_pairs_lose_and_repeat_nothing() {
+    demand("fifty_rotations", || {
+        let mut network = Network::new(&terms())?;
+        let account = network.under_traffic(|network| {
+            for rotation in 0..ROTATIONS {
+                network.rotate_all(if rotation % 2 == 0 { Side::Left } else { Side::Right })?;
+            }
+            Ok(())
+        })?;
+        println!("{account:?}, {ROTATIONS} rotations of {PAIRS} pairs");
+        network.demand_flawless(&account)
+    });
+}
+
+#[test]
+fn both_sides_may_rotate_at_the_same_moment() {
+    demand("both_at_once", || {
+        let mut network = Network::new(&terms())?;
+        let account = network.under_traffic(|network| {
+            for _ in 0..10 {
+                let children = Side::BOTH.map(|side| {
+                    network.site(side).keymgr_command(&["sa", "rotate", "--all"]).spawn()
+                });
+                for child in children {
+                    child?.wait()?;
+                }
+                network.demand_settled()?;
+            }
+            Ok(())
+        })?;
+        network.demand_flawless(&account)
+    });
+}
+
+#[test]
+fn a_killed_gateway_loses_nothing_at_any_step() {
+    demand("killed_gateway", || {
+        for victim in Side::BOTH {
+            strike_everywhere(|network| network.site_mut(victim).kill_gateway(), Duration::ZERO)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_killed_keymgr_loses_nothing_and_its_rotation_goes_on() {
+    demand("killed_keymgr", || {
+        let mut network = Network::new(&terms())?;
+        let account = network.under_traffic(|network| {
+            for _ in 0..5 {
+                let before = network.epochs()?;
+                let left = network.site(Side::Left);
+                let mut keymgr = left.keymgr_command(&["sa", "rotate", "--all"]).spawn()?;
+                within(PATIENCE, || (network.newest_epoch().ok()? > before[0]).then_some(()))
+                    .context("the rotation does not start")?;
+                keymgr.kill()?;
+                keymgr.wait()?;
+                network.demand_settled()?;
+                ensure!(network.epochs()?[0] > before[0], "the rotation ended with keymgr");
+            }
+            Ok(())
+        })?;
+        network.demand_flawless(&account)
+    });
+}
+
+#[test]
+fn a_killed_agent_costs_a_second_at_most_at_any_step() {
+    demand("killed_agent", || {
+        for victim in Side::BOTH {
+            strike_everywhere(|network| network.site_mut(victim).kill_agent(), RESTART_GAP)?;
+        }
+        Ok(())
+    });
+}
+
+/// Strikes once at each moment of each step of a rotation, at either side's agent. What is lost
+/// may make gaps of `gap` at most.
+fn strike_everywhere(strike: impl Fn(&mut Network) -> Result<()>, gap: Duration) -> Result<()> {
+    let mut network = Network::new(&terms())?;
+    for observed in Side::BOTH {
+        for verb in VERBS {
+            for moment in [Moment::Asked, Moment::Answered] {
+                let at = format!("{observed:?}, {verb}, {moment:?}");
+                let account = network
+                    .under_traffic(|network| strike_once(network, observed, verb, moment, &strike))
+                    .with_context(|| at.clone())?;
+                println!("{at}: {account:?}");
+                match gap {
+                    Duration::ZERO => network.demand_flawless(&account),
+                    gap => network.demand_gap(&account, gap),
+                }
+                .context(at)?;
+            }
+        }
+    }
+    network.demand_unique_nonces()
+}
+
+fn strike_once(
+    network: &mut Network,
+    observed: Side,
+    verb: &'static str,
+    moment: Moment,
+    strike: impl Fn(&mut Network) -> Result<()>,
+) -> Result<()> {
+    let trap = network.site(observed).proxy.set_trap(verb, moment);
+    let mut keymgr = network.site(Side::Left).keymgr_command(&["sa", "rotate", "--all"]).spawn()?;
+    let held = trap.recv_timeout(PATIENCE);
+    network.site(observed).proxy.clear();
+    let held = held.context("no such step")?;
+    strike(network)?;
+    drop(held);
+    // It may be told that its gateway is gone, or that the rotation was undone: both are true.
+    keymgr.wait()?;
+    network.demand_settled()
+}
+
+/// Both sites, and what was seen on the wire between them.
+struct Network {
+    sites: [Site; 2],
+    hosts: Hosts,
+    wire: Option<Wire>,
+    terms: Terms,
+    /// Names of keys by SPI, from both sides.
+    keys: HashMap<u32, String>,
+}
+
+impl Network {
+    fn new(terms: &Terms) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            env::temp_dir().join(format!("postern-ipsec-{}-{count}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory)?;
+        let programs = programs().context("no programs")?;
+        let hosts = Hosts::new(terms.pairs)?;
+        let wire = Some(Wire::listen(&hosts, Side::Left)?);
+        let authority = Authority::new()?;
+        let start = |side| Site::start(&hosts, side, &programs, terms, &authority, &directory);
+        let sites = [start(Side::Left)?, start(Side::Right)?];
+        let mut network = Self { sites, hosts, wire, terms: terms.clone(), keys: HashMap::new() };
+        network.demand_settled()?;
+        Ok(network)
+    }
+
+    fn site(&self, side: Side) -> &Site {
+        &self.sites[usize::from(side == Side::Right)]
+    }
+
+    fn site_mut(&mut self, side: Side) -> &mut Site {
+        &mut self.sites[usize::from(side == Side::Right)]
+    }
+
+    /// Runs `work` while every pair carries traffic both ways.
+    fn under_traffic(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Account> {
+        let traffic = Traffic::start(&self.hosts, self.terms.pairs, RATE)?;
+        let worked = work(self);
+        let account = traffic.finish(RATE / self.terms.pairs as f64)?;
+        worked?;
+        Ok(account)
+    }
+
+    fn rotate_all(&mut self, side: Side) -> Result<()> {
+        self.site(side).ask(&["sa", "rotate", "--all"])?;
+        self.demand_settled()
+    }
+
+    /// Waits until both sides have one epoch of each pair, and the same ones.
+    fn demand_settled(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let states = Side::BOTH.map(|side| self.site(side).settled());
+            self.note_keys();
+            if let [Some(left), Some(right)] = &states
+                && left == right
+                && left.len() == self.terms.pairs
+            {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                let logs = Side::BOTH.map(|side| {
+                    let site = self.site(side);
+                    format!("{side:?}\n{}\n{}", site.log("gateway"), site.log("agent"))
+                });
+                bail!("not settled: {states:?}\n{}", logs.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    fn note_keys(&mut self) {
+        let pairs = Side::BOTH.into_iter().filter_map(|side| self.site(side).pairs().ok());
+        let epochs = pairs.flatten().flat_map(|pair| pair.epochs);
+        let sas = epochs.flat_map(|epoch| [epoch.inbound, epoch.outbound]).flatten();
+        let keys: Vec<_> = sas.map(|sa| (sa.spi.value(), sa.key)).collect();
+        self.keys.extend(keys);
+    }
+
+    fn epochs(&self) -> Result<Vec<u64>> {
+        self.site(Side::Left).settled().context("not settled")
+    }
+
+    fn newest_epoch(&self) -> Result<u64> {
+        let pairs = self.site(Side::Left).pairs()?;
+        pairs.iter().map(|pair| pair.highest.0).max().context("no pairs")
+    }
+
+    fn demand_flawless(&mut self, account: &Account) -> Result<()> {
+        self.demand_gap(account, Duration::ZERO)?;
+        ensure!(account.lost == 0, "lost: {account:?}");
+        for side in Side::BOTH {
+            for pair in self.site(side).pairs()? {
+                for sa in pair.epochs.into_iter().filter_map(|epoch| epoch.inbound) {
+                    let drops = sa.usage.replayed + sa.usage.late + sa.usage.forged;
+                    ensure!(drops == 0, "{side:?}, {}: {:?}", pair.pair.name, sa.usage);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn demand_gap(&self, account: &Account, gap: Duration) -> Result<()> {
+        ensure!(account.sent > 100, "no traffic: {account:?}");
+        ensure!(account.duplicated == 0 && account.damaged == 0, "{account:?}");
+        ensure!(account.longest_gap <= gap, "a gap of more than {gap:?}: {account:?}");
+        Ok(())
+    }
+
+    /// Of everything that was on the wire, no IV came twice under one key.
+    fn demand_unique_nonces(&mut self) -> Result<()> {
+        let seen = self.wire.take().context("listened already")?.finish()?;
+        ensure!(seen.packets > 1_000, "only {} ESP packets seen", seen.packets);
+        ensure!(seen.repeated.is_empty(), "SPI and IV twice: {:?}", &seen.repeated[..1]);
+        let mut by_key: HashMap<&str, u32> = HashMap::new();
+        for spi in seen.by_spi.keys() {
+            let Some(key) = self.keys.get(spi) else { continue };
+            // One SPI a key: so no IV can come twice under it by way of another SPI.
+            if let Some(other) = by_key.insert(key, *spi) {
+                bail!("SPIs {spi:#x} and {other:#x} have one key");
+            }
+        }
+        println!("{} ESP packets under {} SPIs, no IV twice", seen.packets, seen.by_spi.len());
+        Ok(())
+    }
+}
+
+/// Runs a test, or says why it cannot be run here.
+fn demand(name: &str, test: impl FnOnce() -> Result<()>) {
+    if let Some(reason) = lacking() {
+        println!("SKIPPED ipsec::{name}: {reason}");
+        return;
+    }
+    if let Err(error) = test() {
+        panic!("{name}: {error:#}");
+    }
+}
+
+fn lacking() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("network namespaces need root".to_owned());
+    }
+    if programs().is_none() {
+        return Some(
+            "POSTERN_PROGRAMS names no folder with gateway, offload-agent, keymgr".to_owned(),
+        );
+    }
+    let tun = PathBuf::from("/dev/net/tun").exists();
+    (!tun).then(|| "no /dev/net/tun".to_owned())
+}
+
+fn programs() -> Option<Programs> {
+    let folder = PathBuf::from(env::var_os("POSTERN_PROGRAMS")?);
+    let program = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    Some(Programs {
+        gateway: program("gateway")?,
+        agent: program("offload-agent")?,
+        keymgr: program("keymgr")?,
+    })
+}
+
+fn terms() -> Terms {
+    Terms {
+        pairs: PAIRS,
+        engines: ["user-space"; 2],
+        aead: "aes-256-gcm",
+        udp: true,
+        overlap: Duration::from_millis(200),
+    }
+}
+
+/// The agent's verbs of a rotation, in order.
+const VERBS: [&str; 5] =
+    ["prepare", "install_outbound", "switch", "retire_outbound", "retire_inbound"];
+const PAIRS: usize = 4;
+const ROTATIONS: usize = 50;
+/// Packets a second each way, over all pairs.
+const RATE: f64 = 5_000.0;
+const RESTART_GAP: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(15);
