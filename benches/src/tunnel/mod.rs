@@ -2,6 +2,7 @@
 //! WireGuard carry the same packets.
 
 pub mod boringtun;
+pub mod esp;
 pub mod topology;
 pub mod traffic;
 
@@ -52,7 +53,7 @@ impl Contestant {
     /// When a program is missing or does not come up.
     pub fn start(self, topology: &Topology) -> Result<Box<dyn Tunnel>> {
         match self {
-            Self::Esp => Ok(Box::new(boringtun::Boringtun::start(topology)?)),
+            Self::Esp => Ok(Box::new(esp::Esp::start(topology)?)),
             Self::Boringtun => Ok(Box::new(boringtun::Boringtun::start(topology)?)),
         }
     }
