@@ -249,7 +249,7 @@ mod tests {
 
     fn state(offload: Option<Offload>) -> State {
         let request = sa::install(&example::outbound(), Install::New, offload, DirectedSas::Known);
-        State::decode(&request.finish(1)[16..]).expect("an SA")
+        State::decode(&request.finish(1, 0)[16..]).expect("an SA")
     }
 
     #[test]

@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn reported(request: Request, kind: u16, port: u32) -> Option<EngineEvent> {
-        let bytes = request.finish(1);
+        let bytes = request.finish(1, 0);
         let message = messages(&bytes).next().expect("a message");
         event_of(&Message { kind, port, ..message }, 42)
     }

@@ -100,7 +100,7 @@ impl Requester {
         mut each: impl FnMut(Message<'_>),
     ) -> Result<Dump, Refusal> {
         self.sequence = self.sequence.wrapping_add(1);
-        let bytes = request.finish(self.sequence);
+        let bytes = request.finish(self.sequence, self.port);
         (&self.socket).write_all(&bytes).map_err(|error| Refusal::of_call(&error))?;
         let mut dump = Dump::Whole;
         loop {

@@ -56,7 +56,7 @@ mod tests {
         request.zeros(4).u32(7).u32(IFF_UP).u32(u32::MAX).attribute(IFLA_IFNAME, |request| {
             request.bytes(b"eth0\0");
         });
-        let bytes = request.finish(0);
+        let bytes = request.finish(0, 0);
         let link = Link::decode(&bytes[16..]);
         assert_eq!(link, Some(Link { index: 7, name: "eth0".to_owned(), up: true }));
         assert_eq!(Link::decode(&bytes[16..30]), None);
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_device_is_asked_for_by_name() {
-        let bytes = named("eth0").finish(1);
+        let bytes = named("eth0").finish(1, 0);
         assert_eq!(bytes.len(), 16 + INFO_LEN + 4 + 8);
         assert_eq!(&bytes[16 + INFO_LEN + 4..], b"eth0\0\0\0\0");
     }

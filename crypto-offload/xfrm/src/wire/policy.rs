@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn golden_updpolicy() {
-        let bytes = set(&policy(), Set::Replace, Some(7)).finish(2);
+        let bytes = set(&policy(), Set::Replace, Some(7)).finish(2, 0);
         // header, struct, template, device
         let mut golden = words(&[16 + 168 + 68 + 12]);
         golden.extend([XFRM_MSG_UPDPOLICY.to_ne_bytes(), 5u16.to_ne_bytes()].concat());
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn golden_delpolicy() {
-        let bytes = remove(PolicyDirection::Forward, &policy().selector).finish(2);
+        let bytes = remove(PolicyDirection::Forward, &policy().selector).finish(2, 0);
         assert_eq!(bytes.len(), 16 + 64);
         assert_eq!(bytes[4..6], XFRM_MSG_DELPOLICY.to_ne_bytes());
         assert_eq!(bytes[16 + 56..], [0, 0, 0, 0, 2, 0, 0, 0]);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_back_with_its_owner() {
-        let bytes = set(&policy(), Set::New, None).finish(2);
+        let bytes = set(&policy(), Set::New, None).finish(2, 0);
         let found = Policy::decode(&bytes[16..]);
         assert_eq!(found, Some(Policy { priority: PRIORITY, reqid: Some(77) }));
         let without_template = Policy::decode(&bytes[16..16 + 168]);

@@ -18,12 +18,14 @@ impl Request {
         request
     }
 
-    /// The whole message, numbered, and with its length filled in.
-    pub(crate) fn finish(mut self, sequence: u32) -> Zeroizing<Vec<u8>> {
+    /// The whole message, numbered, and with its length filled in. `port` is the sender's, which
+    /// XFRM repeats in what it reports to others: from this field, not from the socket.
+    pub(crate) fn finish(mut self, sequence: u32, port: u32) -> Zeroizing<Vec<u8>> {
         debug_assert!(self.0.len() <= CAPACITY, "a key was left behind by growing");
         let length = self.0.len() as u32;
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        self.0[12..16].copy_from_slice(&port.to_ne_bytes());
         self.0
     }
 
@@ -110,10 +112,11 @@ mod tests {
             request.bytes(b"abcde");
         });
         assert_eq!(request.payload_len(), 12);
-        let bytes = request.finish(9);
+        let bytes = request.finish(9, 5);
         assert_eq!(bytes[..4], 28u32.to_ne_bytes());
         assert_eq!(bytes[4..8], [0x10u16.to_ne_bytes(), 5u16.to_ne_bytes()].concat());
         assert_eq!(bytes[8..12], 9u32.to_ne_bytes());
+        assert_eq!(bytes[12..16], 5u32.to_ne_bytes());
         assert_eq!(bytes[16..20], [9u16.to_ne_bytes(), 28u16.to_ne_bytes()].concat());
         assert_eq!(&bytes[20..], b"abcde\0\0\0");
     }

@@ -262,7 +262,7 @@ mod tests {
     const BEFORE_ATTRIBUTES: usize = 16 + INFO_LEN;
 
     fn attributes_of(request: Request) -> Vec<(u16, Vec<u8>)> {
-        let bytes = request.finish(1);
+        let bytes = request.finish(1, 0);
         crate::wire::netlink::attributes(&bytes[BEFORE_ATTRIBUTES..])
             .map(|(kind, payload)| (kind, payload.to_vec()))
             .collect()
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn golden_newsa() {
         let sa = example::outbound();
-        let bytes = install(&sa, Install::New, None, DirectedSas::Known).finish(3);
+        let bytes = install(&sa, Install::New, None, DirectedSas::Known).finish(3, 0);
         let mut golden = Vec::new();
         // header: 16 + 224 + aead 96 + replay 28 + direction 8
         golden.extend(words(&[372]));
@@ -319,7 +319,7 @@ mod tests {
     fn golden_allocspi() {
         let (to, from) = ([192, 0, 2, 2].into(), [192, 0, 2, 1].into());
         let request = reserve(to, from, 77, 0xc000_0001..=0xc000_0001, DirectedSas::Unknown);
-        let bytes = request.finish(4);
+        let bytes = request.finish(4, 0);
         assert_eq!(bytes.len(), 16 + 232);
         assert_eq!(bytes[16 + 56..16 + 60], [192, 0, 2, 2]);
         assert_eq!(bytes[16 + 72..16 + 80], [0, 0, 0, 0, 50, 0, 0, 0]);
@@ -336,7 +336,7 @@ mod tests {
             destination: "2001:db8::2".parse().expect("an address"),
             spi: Spi::new(0x100).expect("free"),
         };
-        let bytes = remove(id).finish(5);
+        let bytes = remove(id).finish(5, 0);
         let mut golden = words(&[40]);
         golden.extend([XFRM_MSG_DELSA.to_ne_bytes(), 5u16.to_ne_bytes()].concat());
         golden.extend(words(&[5, 0]));
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn golden_dump_of_esp_alone() {
-        let bytes = all().finish(6);
+        let bytes = all().finish(6, 0);
         assert_eq!(bytes.len(), 16 + ID_LEN + 8);
         assert_eq!(bytes[6..8], 0x301u16.to_ne_bytes());
         assert_eq!(bytes[16 + ID_LEN + 4..], [50, 0, 0, 0]);
@@ -402,7 +402,7 @@ mod tests {
             replay_window: 4096,
             ..example::inbound()
         };
-        let bytes = install(&sa, Install::New, None, DirectedSas::Known).finish(1);
+        let bytes = install(&sa, Install::New, None, DirectedSas::Known).finish(1, 0);
         assert_eq!(bytes.len(), BEFORE_ATTRIBUTES + 112 + 28 + 512 + 8);
     }
 }

@@ -46,7 +46,7 @@ mod tests {
         let mut request = Request::new(0, 0);
         encode(&mut request, selector);
         assert_eq!(request.payload_len(), SELECTOR_LEN);
-        request.finish(0)[16..].to_vec()
+        request.finish(0, 0)[16..].to_vec()
     }
 
     #[test]

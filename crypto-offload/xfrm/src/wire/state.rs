@@ -203,7 +203,7 @@ mod tests {
     };
 
     fn payload(sa: &SaSpec, offload: Option<Offload>) -> Vec<u8> {
-        install(sa, Install::New, offload, DirectedSas::Known).finish(1)[16..].to_vec()
+        install(sa, Install::New, offload, DirectedSas::Known).finish(1, 0)[16..].to_vec()
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_removal_names_its_sa() {
         let id = example::outbound().id;
-        let bytes = remove(id).finish(1);
+        let bytes = remove(id).finish(1, 0);
         let identity = Identity::decode(&bytes[16..]).expect("a removal");
         assert_eq!(identity.esp(), Some(id));
     }
