@@ -13,12 +13,16 @@ BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 TEST_PACKAGES := pkg-config ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
-# Flags of the SRTP figure: `make bench-srtp FLAGS=--markdown`.
+# The peer of the ESP figure: a crate's program, built once.
+BORINGTUN_VERSION := 0.7.1
+BORINGTUN := $(CURDIR)/target/bench-tools/bin/boringtun-cli
+ESP_BENCH_PACKAGES := build-essential iproute2 wireguard-tools
+# Flags of a figure: `make bench-srtp FLAGS=--markdown`.
 FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test lint bench bench-srtp fuzz
+.PHONY: help setup demo test lint bench bench-srtp bench-esp bench-sas fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +51,18 @@ bench: ## figures against peers measured in the same run, as ratios
 bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
 	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- srtp $(FLAGS)
+
+bench-esp: ## packets per core through user-space ESP, beside boringtun, in one run
+	@scripts/install-packages $(ESP_BENCH_PACKAGES)
+	@test -x $(BORINGTUN) || $(CARGO) install --locked --quiet --root $(CURDIR)/target/bench-tools \
+		--target-dir $(CURDIR)/target/bench-tools/build boringtun-cli@$(BORINGTUN_VERSION)
+	$(CARGO) build --release --locked -p offload-agent -p benches --bins
+	BORINGTUN=$(BORINGTUN) target/release/figures esp $(FLAGS)
+
+bench-sas: ## rotate 1,000 SAs under traffic, list 10,000
+	@scripts/install-packages build-essential iproute2
+	$(CARGO) build --release --locked -p gateway -p offload-agent -p keymgr -p benches --bins
+	target/release/sa_figures $(FLAGS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@scripts/install-packages $(DEMO_PACKAGES)

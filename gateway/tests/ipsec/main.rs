@@ -325,6 +325,7 @@ fn terms() -> Terms {
         aead: "aes-256-gcm",
         udp: true,
         overlap: Duration::from_millis(200),
+        agent_socket: "proxy.sock",
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Terms {
     pub(crate) aead: &'static str,
     pub(crate) udp: bool,
     pub(crate) overlap: Duration,
+    /// Which socket the gateways use: the agent's, or the proxy's before it.
+    pub(crate) agent_socket: &'static str,
 }
 
 /// One side, running.
@@ -208,6 +210,7 @@ pub(crate) fn within<T>(time: Duration, mut what: impl FnMut() -> Option<T>) -> 
 fn config(side: Side, terms: &Terms, directory: &Path) -> String {
     let directory = directory.display();
     let (own, peer) = (side.name(), side.other().name());
+    let agent_socket = terms.agent_socket;
     let (outer, peer_outer) = (side.outer(), side.other().outer());
     let mut text = format!(
         "[admin]\nlisten = \"{directory}/admin.sock\"\n\
@@ -215,7 +218,7 @@ fn config(side: Side, terms: &Terms, directory: &Path) -> String {
          key = \"{directory}/key.pem\"\nclient_ca = \"{directory}/ca.pem\"\n\
          [http]\nlisten = \"none\"\n\
          [state]\ndirectory = \"{directory}/state\"\n\
-         [ipsec]\nagent = \"{directory}/proxy.sock\"\ngateway_id = \"{own}\"\n\
+         [ipsec]\nagent = \"{directory}/{agent_socket}\"\ngateway_id = \"{own}\"\n\
          [[ipsec.peer]]\nname = \"{peer}\"\nidentity = \"gw-{peer}\"\n\
          admin = \"https://{peer_outer}:9443\"\n"
     );
