@@ -1,7 +1,11 @@
-//! The admin API: HTTP and JSON over a Unix socket that only our user may open.
+//! The admin API: HTTP and JSON over a Unix socket that only our user may open, and over mutual TLS
+//! for those that `access` knows (`remote`).
 //!
 //! In this release it only reads. Every response carries the API's version, and a request that
 //! names another one is refused before it is looked at.
+
+pub(crate) mod access;
+pub(crate) mod remote;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -9,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path as Segment, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path as Segment, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
@@ -22,6 +26,8 @@ use tokio::net::UnixListener;
 use crate::bounded::Bounded;
 use crate::config::AdminListen;
 use crate::observer::{Observer, Unavailable};
+use access::Caller;
+use remote::Remote;
 
 /// A bound socket, removed again when we leave.
 pub(crate) struct AdminSocket {
@@ -124,7 +130,18 @@ fn bind_at(path: &Path) -> Result<AdminSocket, AdminError> {
 
 /// Answers until the process ends.
 pub(crate) async fn serve(listener: UnixListener, observer: Observer) -> io::Result<()> {
-    axum::serve(Bounded::new(listener), router(observer)).await
+    let router = router(observer).layer(middleware::from_fn(check_version));
+    axum::serve(Bounded::new(listener), router).await
+}
+
+/// The same from afar, for those who may.
+pub(crate) async fn serve_remote(remote: Remote, observer: Observer) -> io::Result<()> {
+    let (listener, gate) = remote.open(&observer.events);
+    // The version goes outermost: whoever is refused still learns it.
+    let router = router(observer)
+        .layer(middleware::from_fn_with_state(gate, access::admit))
+        .layer(middleware::from_fn(check_version));
+    axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).await
 }
 
 impl AdminSocket {
@@ -142,7 +159,7 @@ fn router(observer: Observer) -> Router {
         .route(path::EVENTS, get(events))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn(check_version))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(observer)
 }
 
@@ -288,6 +305,9 @@ pub(crate) fn refuse(error: ApiError) -> Response {
     };
     (status, Json(error)).into_response()
 }
+
+/// Bytes; an exchange file of a thousand pairs is smaller.
+const LARGEST_BODY: usize = 1 << 20;
 
 /// As many calls as a person reads.
 const DEFAULT_LIMIT: usize = 1000;

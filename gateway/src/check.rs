@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use packet_io::uring;
 
+use crate::admin::remote;
 use crate::config::{Config, PortRange};
 use crate::machine::Machine;
 use crate::ports::{AddressError, check_addresses};
@@ -22,6 +23,8 @@ pub(crate) enum CheckError {
     Address(#[from] AddressError),
     #[error("relay.io (--io): {0}")]
     Driver(#[from] packet_io::OpenError),
+    #[error("admin.tls: {0}")]
+    Tls(#[from] admin_client::FileError),
 }
 
 impl Report {
@@ -50,6 +53,10 @@ pub(crate) fn check(config: &Config) -> Result<Report, CheckError> {
     }
     let (ports, pairs) = (config.relay.ports, config.relay.ports.pairs());
     facts.push(format!("ports {ports}: {pairs} pairs on each address"));
+    if let Some(tls) = &config.admin.tls {
+        remote::server(tls)?;
+        facts.push(format!("admin API at {}: its certificate, key and authority work", tls.listen));
+    }
     Ok(Report { facts, warnings: warnings(config, &Machine::read()) })
 }
 

@@ -91,7 +91,8 @@ fn log(event: &Event) {
         EventKind::LimitReached
         | EventKind::SrtpWeakened
         | EventKind::WorkerStalled
-        | EventKind::PlacementFallback => {
+        | EventKind::PlacementFallback
+        | EventKind::AdminRefused => {
             log_at!(Level::WARN);
         }
         _ => log_at!(Level::INFO),
@@ -153,6 +154,7 @@ mod tests {
             EventKind::WorkerRecovered,
             EventKind::ConfigReloaded,
             EventKind::ConfigRefused,
+            EventKind::AdminRefused,
             EventKind::DrainStarted,
         ];
         for kind in kinds {

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::remote::{self, Remote, RemoteError, Renewal};
 use crate::admin::{self, AdminError, AdminSocket};
 use crate::cli::RunPlan;
 use crate::config::{Config, Listen};
@@ -47,6 +48,8 @@ pub(crate) enum RunError {
     Admin(#[from] AdminError),
     #[error(transparent)]
     Agent(#[from] SpawnError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     #[error("{what}: {source}")]
     Process { what: &'static str, source: io::Error },
 }
@@ -98,6 +101,7 @@ async fn serve(
     let RunPlan { config, source } = plan;
     let process = |what| move |source| RunError::Process { what, source };
     let signals = Signals::install().map_err(process("signal handlers"))?;
+    let Opened { ng, ng_address, listeners } = opened;
     let (feeds, inputs) = control::channels();
     let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
@@ -105,17 +109,16 @@ async fn serve(
         workers: workers.clone(),
         events: events.clone(),
         started: Instant::now(),
-        ng: opened.ng_address,
-        http: opened.http.as_ref().and_then(|listener| listener.local_addr().ok()),
+        ng: ng_address,
+        http: listeners.http.as_ref().and_then(|listener| listener.local_addr().ok()),
         patience: patience_now,
     };
-    announce(&config, &observer, opened.admin.as_ref());
+    announce(&config, &observer, &listeners);
     tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
     let (outboxes, alive) = connect(inlets, &feeds);
-    let control =
-        Control::new(config.clone(), opened.ng, workers, outboxes, events.clone(), &feeds);
+    let control = Control::new(config.clone(), ng, workers, outboxes, events.clone(), &feeds);
     let control = tokio::spawn(control.run(inputs));
-    let _socket_file = listen(&config, opened.ng_tcp, opened.http, opened.admin, &feeds, observer);
+    let (_socket_file, renewal) = listen(&config, listeners, &feeds, observer);
     let notifier = Notifier::from_environment();
     let supervisor = Supervisor {
         config,
@@ -126,6 +129,7 @@ async fn serve(
         notifier,
         alive,
         patience,
+        renewal,
     };
     supervisor.watch(signals, control).await.map_err(process("control"))
 }
@@ -162,9 +166,15 @@ fn give_up_privileges(config: &Config) {
 struct Opened {
     ng: NgSocket,
     ng_address: SocketAddr,
+    listeners: Listeners,
+}
+
+/// Those that stand for themselves.
+struct Listeners {
     ng_tcp: Option<TcpListener>,
     http: Option<TcpListener>,
     admin: Option<AdminSocket>,
+    remote: Option<(Remote, Renewal)>,
 }
 
 async fn open(config: &Config) -> Result<Opened, RunError> {
@@ -186,18 +196,24 @@ async fn open(config: &Config) -> Result<Opened, RunError> {
         Listen::Off => None,
     };
     let admin = admin::bind(&config.admin.listen)?;
-    Ok(Opened { ng, ng_address, ng_tcp, http, admin })
+    let remote = remote::bind(config).await?;
+    let listeners = Listeners { ng_tcp, http, admin, remote };
+    Ok(Opened { ng, ng_address, listeners })
 }
 
-fn announce(config: &Config, observer: &Observer, admin: Option<&AdminSocket>) {
+fn announce(config: &Config, observer: &Observer, opened: &Listeners) {
     for (worker, link) in observer.workers.links().iter().enumerate() {
         tracing::info!(worker, driver = link.driver, reason = link.reason, "worker");
     }
     let http = observer.http.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let admin = opened.admin.as_ref();
     let admin =
         admin.map_or_else(|| "none".to_owned(), |socket| socket.path.0.display().to_string());
     let interfaces: Vec<String> = config.interface.iter().map(ToString::to_string).collect();
     let (interfaces, ports) = (interfaces.join(" "), config.relay.ports);
+    if let Some((remote, _)) = &opened.remote {
+        tracing::info!(address = %remote.address, "admin API over mutual TLS");
+    }
     tracing::info!(ng = %observer.ng, http, admin, interfaces, %ports, "relaying");
 }
 
@@ -219,25 +235,30 @@ fn connect(inlets: Vec<Inlet>, feeds: &Feeds) -> (Vec<Outbox>, JoinSet<usize>) {
     (outboxes, alive)
 }
 
-/// Starts the listeners; the returned path lives as long as the admin socket is to.
+/// Starts the listeners. The returned path lives as long as the admin socket is to.
 fn listen(
     config: &Config,
-    ng_tcp: Option<TcpListener>,
-    http: Option<TcpListener>,
-    admin: Option<AdminSocket>,
+    opened: Listeners,
     feeds: &Feeds,
     observer: Observer,
-) -> Option<admin::SocketPath> {
-    if let Some(listener) = ng_tcp {
+) -> (Option<admin::SocketPath>, Option<Renewal>) {
+    if let Some(listener) = opened.ng_tcp {
         let (limit, feed) = (config.limits.ng_connections, feeds.tcp.clone());
         tokio::spawn(control::tcp::serve(listener, limit, feed));
     }
-    if let Some(listener) = http {
+    if let Some(listener) = opened.http {
         tokio::spawn(http::serve(listener, observer.clone()));
     }
-    let (listener, path) = admin?.into_parts();
-    tokio::spawn(admin::serve(listener, observer));
-    Some(path)
+    let renewal = opened.remote.map(|(remote, renewal)| {
+        tokio::spawn(admin::serve_remote(remote, observer.clone()));
+        renewal
+    });
+    let path = opened.admin.map(|socket| {
+        let (listener, path) = socket.into_parts();
+        tokio::spawn(admin::serve(listener, observer));
+        path
+    });
+    (path, renewal)
 }
 
 /// Waits for the workers, but not for one that hangs: the process is ending anyway.

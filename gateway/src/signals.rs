@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::remote::Renewal;
 use crate::cli::SettingArguments;
 use crate::config::{Config, check};
 use crate::control::Order;
@@ -37,6 +38,8 @@ pub(crate) struct Supervisor {
     pub(crate) alive: JoinSet<usize>,
     /// `limits.report_timeout`, for the HTTP listener and the admin API.
     pub(crate) patience: watch::Sender<Duration>,
+    /// Certificates and who is known over TLS, where there is such a listener.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 impl Signals {
@@ -112,6 +115,10 @@ impl Supervisor {
             [] => "SIGHUP".to_owned(),
             kept => format!("SIGHUP; these need a restart and stay: {}", kept.join(", ")),
         };
+        if let Some(Err(error)) = self.renewal.as_ref().map(|renewal| renewal.renew(&config)) {
+            tracing::error!("SIGHUP: {error}; the old certificate stays in force");
+            self.tell(EventKind::ConfigRefused, "admin.tls", &error.to_string());
+        }
         self.patience.send_replace(config.limits.report_timeout.0);
         self.config = config.clone();
         let _ = self.orders.send(Order::Reconfigure(Box::new(config))).await;

@@ -71,6 +71,9 @@ pub enum EventKind {
     /// The configuration was read again and refused; the old one stays.
     #[serde(rename = "config.refused")]
     ConfigRefused,
+    /// Somebody may not use the admin API, or not so; told once in a while.
+    #[serde(rename = "admin.refused")]
+    AdminRefused,
     /// No new calls are taken.
     #[serde(rename = "drain.started")]
     DrainStarted,
@@ -95,6 +98,7 @@ impl EventKind {
             Self::WorkerRecovered => "worker.recovered",
             Self::ConfigReloaded => "config.reloaded",
             Self::ConfigRefused => "config.refused",
+            Self::AdminRefused => "admin.refused",
             Self::DrainStarted => "drain.started",
         }
     }

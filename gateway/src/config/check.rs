@@ -9,6 +9,7 @@ use crypto_offload::{PairName, Selector};
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Io, Listen, Suite};
+use crate::admin::access;
 
 /// A setting that cannot work, where it is and what to write instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +69,42 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     }
     check_interfaces(config)?;
     check_listeners(config)?;
+    check_remote(config)?;
     check_pairs(config)
+}
+
+/// Peers: each name and identity is one peer's, and nobody is peer and operator at once.
+fn check_remote(config: &Config) -> Result<(), SettingError> {
+    let refuse = |setting, value: &str, reason: &'static str| {
+        Err(SettingError { setting, value: value.to_owned(), reason: reason.into() })
+    };
+    let operators = config.admin.tls.iter().flat_map(|tls| &tls.operators);
+    let mut identities: HashSet<String> = HashSet::new();
+    for operator in operators {
+        if operator.is_empty() {
+            return refuse("admin.tls.operators", "\"\"", "an empty identity");
+        }
+        identities.insert(access::normal(operator));
+    }
+    let mut names: HashSet<&str> = HashSet::new();
+    for peer in &config.ipsec.peer {
+        if config.admin.tls.is_none() {
+            let reason = "peers are spoken to over mutual TLS; set up [admin.tls]";
+            return refuse("ipsec.peer", &peer.name, reason);
+        }
+        if peer.name.is_empty() || peer.identity.is_empty() {
+            return refuse("ipsec.peer", &peer.name, "name and identity may not be empty");
+        }
+        if !names.insert(&peer.name) {
+            return refuse("ipsec.peer.name", &peer.name, "named twice");
+        }
+        if !identities.insert(access::normal(&peer.identity)) {
+            let reason = "another peer or an operator has this identity; give it a certificate of \
+                          its own";
+            return refuse("ipsec.peer.identity", &peer.identity, reason);
+        }
+    }
+    Ok(())
 }
 
 /// SA pairs: each for itself, then no two for the same traffic.
@@ -86,6 +122,10 @@ fn check_pairs(config: &Config) -> Result<(), SettingError> {
             Ok(pair) => pair.outbound_selector(),
             Err(error) => return refuse(&sa.name, error.to_string()),
         };
+        let known = |name: &String| config.ipsec.peer.iter().any(|peer| &peer.name == name);
+        if let Some(peer) = sa.peer.as_ref().filter(|name| !known(name)) {
+            return refuse(&sa.name, format!("no [[ipsec.peer]] is named \"{peer}\""));
+        }
         if let Some((other, _)) = selectors.iter().find(|(_, taken)| taken.overlaps(&selector)) {
             let reason = format!("{selector} overlaps {other}: narrow one of them");
             return refuse(&sa.name, reason);
@@ -158,6 +198,10 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     keep("ng.tcp", &old.ng.tcp, &mut new.ng.tcp, &mut kept);
     keep("http.listen", &old.http.listen, &mut new.http.listen, &mut kept);
     keep("admin.listen", &old.admin.listen, &mut new.admin.listen, &mut kept);
+    match (&old.admin.tls, &mut new.admin.tls) {
+        (Some(old), Some(new)) => keep("admin.tls.listen", &old.listen, &mut new.listen, &mut kept),
+        (old, new) => keep("admin.tls", old, new, &mut kept),
+    }
     let (limits, ours) = (&old.limits, &mut new.limits);
     keep("limits.ng_connections", &limits.ng_connections, &mut ours.ng_connections, &mut kept);
     keep("limits.stall_timeout", &limits.stall_timeout, &mut ours.stall_timeout, &mut kept);

@@ -111,6 +111,8 @@ fn known_keys() -> toml::Table {
     config.srtp.accept = weakness::ALL.map(Accepted).to_vec();
     config.relay.strict_source = Some(true);
     config.ipsec.gateway_id = Some("gw-a".to_owned());
+    config.admin.tls = Some(super::AdminTls::example());
+    config.ipsec.peer = vec![super::Peer::example()];
     config.ipsec.sa = vec![super::ipsec::Sa::example()];
     config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()

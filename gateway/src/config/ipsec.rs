@@ -16,7 +16,7 @@ use gateway_control::agent::DEFAULT_SOCKET;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Size, Span, text};
+use super::{Peer, Size, Span, text};
 
 /// `[ipsec]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Ipsec {
     pub gateway_id: Option<String>,
     /// Whether SAs get new keys by themselves.
     pub rotate: Rotate,
+    /// Gateways that we rotate keys with.
+    pub peer: Vec<Peer>,
     /// SA pairs.
     pub sa: Vec<Sa>,
 }
@@ -44,6 +46,7 @@ impl Default for Ipsec {
             spawn: true,
             gateway_id: None,
             rotate: Rotate::Auto,
+            peer: Vec::new(),
             sa: Vec::new(),
         }
     }

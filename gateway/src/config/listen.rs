@@ -59,8 +59,8 @@ impl FromStr for AdminListen {
             "none" => Ok(Self::Off),
             "" => Err("an empty path: write the path of a Unix socket, or \"none\"".to_owned()),
             _ if text.parse::<SocketAddr>().is_ok() => Err(format!(
-                "\"{text}\" is a TCP address: the admin API over TCP needs mutual TLS, which is \
-                 not in this release; write the path of a Unix socket, or \"none\""
+                "\"{text}\" is a TCP address: the admin API over TCP needs mutual TLS, which \
+                 [admin.tls] sets up; write the path of a Unix socket, or \"none\""
             )),
             _ => Ok(Self::Path(PathBuf::from(text))),
         }

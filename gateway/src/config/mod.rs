@@ -12,6 +12,7 @@ mod interface;
 pub mod ipsec;
 mod listen;
 mod port_range;
+pub mod remote;
 mod size;
 mod text;
 
@@ -21,6 +22,7 @@ pub use interface::Interface;
 pub use ipsec::Ipsec;
 pub use listen::{AdminListen, Listen};
 pub use port_range::PortRange;
+pub use remote::{AdminTls, Peer};
 pub use size::Size;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -142,6 +144,9 @@ pub struct Admin {
     /// The admin API's Unix socket.
     #[serde(with = "text")]
     pub listen: AdminListen,
+    /// And from afar, over mutual TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<AdminTls>,
 }
 
 /// `[limits]`
@@ -263,7 +268,7 @@ impl Default for Http {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: AdminListen::Auto }
+        Self { listen: AdminListen::Auto, tls: None }
     }
 }
 
