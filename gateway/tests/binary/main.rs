@@ -15,3 +15,4 @@ mod listeners;
 mod media;
 mod ng_protocol;
 mod process;
+mod remote;
