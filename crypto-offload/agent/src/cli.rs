@@ -131,14 +131,19 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let code = if matches!(error, StateError::InUse(_)) { IN_USE } else { NO_PLACE };
+        Self { code, error: error.into() }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = match &error {
-            StartError::State(StateError::InUse(_)) => IN_USE,
-            StartError::State(_) => NO_PLACE,
-            StartError::Engine(_) => UNAVAILABLE,
-        };
-        Self { code, error: error.into() }
+        match error {
+            StartError::State(error) => error.into(),
+            StartError::Engine(error) => Self::unavailable(error.into()),
+        }
     }
 }
 

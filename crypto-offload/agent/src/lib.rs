@@ -28,4 +28,4 @@ pub use engines::Engines;
 pub use events::EventLog;
 pub use pairs::{Pairs, StartError};
 pub use server::{Allowed, ServeError, Server};
-pub use state::{KeySource, Places, StateError};
+pub use state::{KeySource, Places, State, StateError};

@@ -23,6 +23,7 @@
 mod define;
 mod install;
 mod restart;
+mod resume;
 mod retire;
 mod spec;
 mod status;
@@ -31,7 +32,7 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 use crypto_offload::{
@@ -46,13 +47,13 @@ use crate::{
     engines::Engines,
     events::EventLog,
     refusal::Refusal,
-    state::{Durability, Entry, KeyName, PairRecord, SaRecord, StateError, Store},
+    state::{Durability, Entry, KeyName, PairRecord, SaRecord, Shared, StateError, Store},
 };
 
 /// All pairs, with the engines and the state.
 pub struct Pairs {
     engines: Engines,
-    store: Arc<Mutex<Store>>,
+    store: Shared,
     events: Arc<EventLog>,
     pairs: BTreeMap<PairName, PairRecord>,
     /// The keys of all SAs in `pairs`.
@@ -148,7 +149,7 @@ impl Pairs {
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock()
     }
 
     /// Makes a record the pair's, on disk first. Further entries go with it.
@@ -205,7 +206,7 @@ impl Pairs {
         let pairs = self.pairs.values().map(|record| Entry::Pair(Box::new(record.clone())));
         let entries: Vec<Entry> = used.chain(pairs).collect();
         let keys: Vec<&KeyingMaterial> = self.keys.values().collect();
-        self.store().rewrite(&entries, &keys)
+        self.store().rewrite(entries, &keys, |id| self.index.contains_key(id))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use offload_agent::{EventLog, Pairs, Server};
+use offload_agent::{EventLog, Pairs, Server, State};
 use rustix::process::Signal;
 
 use crate::{
@@ -27,10 +27,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let signals = Signals::catch(&[libc::SIGTERM, libc::SIGINT]).context("catch signals")?;
     privileges::lock_memory();
     privileges::restrict().context("give up privileges")?;
+    // The state's lock comes first: who has it may replace the socket and the device of one who
+    // died.
+    let state = State::open(&arguments.places())?;
     let engines = opening::open(&arguments.engines)?;
     let events = Arc::new(EventLog::default());
-    // The state's lock comes first: who has it may replace the socket of one who died.
-    let mut pairs = Pairs::start(engines, &arguments.places(), Arc::clone(&events))?;
+    let mut pairs = Pairs::start(engines, state, Arc::clone(&events))?;
     let server = Server::listen(&arguments.socket, arguments.allowed(), events)?;
     tracing::info!(socket = %arguments.socket.display(), "ready");
     notify::tell("READY=1\n");

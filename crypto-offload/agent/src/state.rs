@@ -16,20 +16,23 @@ mod log;
 mod witness;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crypto_offload::{KeyFingerprint, KeyingMaterial};
+use crypto_offload::{Direction, KeyFingerprint, KeyingMaterial, SaId};
 use rustix::fs::FlockOperation;
 
 pub(crate) use entry::{Entry, EpochRecord, KeyName, PairRecord, RetiredSa, SaRecord, Stage};
 pub use key::KeySource;
 use log::{Change, Log, Reading, Secrets};
 use witness::{Identity, Testimony, Witness};
+
+use crate::user_space::reservation::{self, Reservation, Reservations};
 
 /// Where the state is, and what guards it.
 #[derive(Clone, Debug)]
@@ -61,12 +64,62 @@ pub(crate) struct Restored {
     pub(crate) distrusted: Option<String>,
 }
 
-/// The state directory, ours alone while this lives.
+/// The state directory, ours alone while this lives, and what was found in it.
+pub struct State {
+    pub(crate) store: Shared,
+    pub(crate) restored: Restored,
+}
+
+impl State {
+    /// Takes the directory, reads what is there and judges it. Nothing is written yet.
+    ///
+    /// # Errors
+    /// When the directory cannot be had.
+    pub fn open(places: &Places) -> Result<Self, StateError> {
+        let (store, restored) = Store::open(places)?;
+        Ok(Self { store: Shared(Arc::new(Mutex::new(store))), restored })
+    }
+
+    /// Where the user-space engine keeps its reservations.
+    pub fn reservations(&self) -> Arc<dyn Reservations> {
+        Arc::new(self.store.clone())
+    }
+}
+
+/// The store, for the owner of the engines and for the engine that reserves numbers. Nobody holds
+/// the lock while calling an engine.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Store>>);
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservations for Shared {
+    fn reserve(&self, wanted: &[Reservation]) -> io::Result<()> {
+        let reserved = |one: &Reservation| Entry::Reserved {
+            id: one.id,
+            direction: one.direction,
+            sequence: one.sequence,
+        };
+        let entries: Vec<Entry> = wanted.iter().map(reserved).collect();
+        let mut store = self.lock();
+        store.append(&entries, &[], Durability::Power).map_err(io::Error::other)?;
+        wanted.iter().for_each(|one| store.note_reserved(one.id, one.direction, one.sequence));
+        Ok(())
+    }
+}
+
+/// The log, its witness and its lock.
 pub(crate) struct Store {
     directory: PathBuf,
     log: Log,
     witness: Witness,
     generation: u64,
+    /// Beyond what SAs' records say.
+    reserved: HashMap<(SaId, Direction), u64>,
     /// Held for its lock.
     _lock: File,
 }
@@ -107,9 +160,9 @@ impl StateError {
 }
 
 impl Store {
-    /// Takes the directory, reads what is there and judges it. Nothing is written before the
-    /// first [`rewrite`](Self::rewrite), so that a start that fails changes nothing.
-    pub(crate) fn open(places: &Places) -> Result<(Self, Restored), StateError> {
+    /// Nothing is written before the first [`rewrite`](Self::rewrite), so that a start that fails
+    /// changes nothing.
+    fn open(places: &Places) -> Result<(Self, Restored), StateError> {
         let directory = &places.directory;
         create_private(directory)?;
         create_private(&places.runtime)?;
@@ -126,9 +179,31 @@ impl Store {
         let sequence = sequence.max(testimony.sequence().unwrap_or(0));
         let log = Log::new(key, sequence, chain);
         let restored = restored(reading, distrusted);
-        let store =
-            Self { directory: directory.clone(), log, witness, generation: seen + 1, _lock: lock };
+        let mut store = Self {
+            directory: directory.clone(),
+            log,
+            witness,
+            generation: seen + 1,
+            reserved: HashMap::new(),
+            _lock: lock,
+        };
+        for entry in &restored.entries {
+            if let Entry::Reserved { id, direction, sequence } = entry {
+                store.note_reserved(*id, *direction, *sequence);
+            }
+        }
         Ok((store, restored))
+    }
+
+    fn note_reserved(&mut self, id: SaId, direction: Direction, sequence: u64) {
+        let known = self.reserved.entry((id, direction)).or_default();
+        *known = sequence.max(*known);
+    }
+
+    /// Up to which number an SA that was installed with `resume_after` may have used its key.
+    pub(crate) fn reserved(&self, id: SaId, direction: Direction, resume_after: u64) -> u64 {
+        let asked = self.reserved.get(&(id, direction)).copied().unwrap_or(0);
+        reservation::first(direction, resume_after).max(asked)
     }
 
     /// Counts the starts on this directory; never falls.
@@ -161,15 +236,23 @@ impl Store {
         self.log.is_mostly_history()
     }
 
-    /// Replaces the log with one that holds just `entries`, under a new key. The witness hears of
-    /// the old one's end first: it may be one change behind, and is never two.
+    /// Replaces the log with one that holds just `entries` and the reservations of SAs that are
+    /// `live`, under a new key. The witness hears of the old one's end first: it may be one change
+    /// behind, and is never two.
     pub(crate) fn rewrite(
         &mut self,
-        entries: &[Entry],
+        mut entries: Vec<Entry>,
         secrets: &Secrets<'_>,
+        live: impl Fn(&SaId) -> bool,
     ) -> Result<(), StateError> {
         self.testify()?;
-        let change = Change { generation: self.generation, entries, secrets };
+        self.reserved.retain(|(id, _), _| live(id));
+        entries.extend(self.reserved.iter().map(|((id, direction), sequence)| Entry::Reserved {
+            id: *id,
+            direction: *direction,
+            sequence: *sequence,
+        }));
+        let change = Change { generation: self.generation, entries: &entries, secrets };
         self.log.replace(&self.directory, LOG, &change)?;
         self.testify()
     }

@@ -391,6 +391,7 @@ fn staged(spi: Spi, keying: &KeyingMaterial) -> SaRecord {
         key: KeyName(keying.fingerprint()),
         stage: Stage::Staged,
         placement: Effective { requested: nowhere, effective: nowhere, reason: None },
+        resume_after: 0,
         resumed: false,
     }
 }

@@ -1,18 +1,20 @@
 //! Starting: what the state says, what the engines still have, and which of it is to be believed.
 //!
 //! SAs in the kernel outlive us, with their sequence numbers: they are adopted where id and key
-//! agree. Those of the user-space engine ended with our process. What the records name and no
-//! engine has is lost and told; what an engine has under our reqids and no record names was left
+//! agree. Those of the user-space engine ended with our process: they are installed again, above
+//! every sequence number that may have been used, and a rotation is due. What the records name and
+//! no engine has then is lost and told; what an engine has under our reqids and no record names was left
 //! half-way, and is removed. Where the state is not to be trusted, every SA of ours goes, and the
 //! policies stay: until there are new keys, traffic that was protected goes nowhere.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use crypto_offload::{
-    Direction, Effective, EngineError, Epoch, InstalledSa, IpsecEngine, KeyFingerprint, SaId,
+    Direction, Effective, EngineError, Epoch, InstalledSa, IpsecEngine, KeyFingerprint, Placement,
+    SaId,
 };
 use gateway_control::EventKind;
 use ring::rand::SystemRandom;
@@ -22,7 +24,7 @@ use crate::{
     engines::Engines,
     events::{EventLog, News},
     refusal::Refusal,
-    state::{Durability, Entry, PairRecord, Places, Restored, SaRecord, Stage, StateError, Store},
+    state::{Durability, Entry, PairRecord, Restored, SaRecord, Stage, State, StateError},
 };
 
 /// Why there are no pairs to serve.
@@ -37,19 +39,18 @@ pub enum StartError {
 }
 
 impl Pairs {
-    /// Takes the state directory and compares it with what the engines have.
+    /// Compares what the state says with what the engines have.
     ///
     /// # Errors
     /// Then nothing was changed.
     pub fn start(
         engines: Engines,
-        places: &Places,
+        State { store, restored }: State,
         events: Arc<EventLog>,
     ) -> Result<Self, StartError> {
-        let (store, restored) = Store::open(places)?;
         let mut pairs = Self {
             engines,
-            store: Arc::new(Mutex::new(store)),
+            store,
             events,
             pairs: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -151,13 +152,16 @@ impl Pairs {
         let records: Vec<PairRecord> = self.pairs.values().cloned().collect();
         for record in records {
             let mut found = record.clone();
-            let mut lost = Vec::new();
+            let (mut ended, mut lost) = (Vec::new(), Vec::new());
             for (epoch, direction, sa) in sas(&record) {
                 let id = spec::sa_id(&record.terms, direction, sa.spi);
                 match find(listed, id, sa) {
                     Some((engine, there)) => found.take_over(epoch, direction, engine, there),
-                    None if sa.stage == Stage::Installed => lost.push(id),
-                    None => {}
+                    None if sa.stage == Stage::Staged => {}
+                    None if sa.placement.effective == Placement::UserSpace => {
+                        ended.push((epoch, direction));
+                    }
+                    None => lost.push(id),
                 }
             }
             if found != record
@@ -168,6 +172,7 @@ impl Pairs {
             for id in lost {
                 self.lose(id, "no engine has it after a restart of the agent", "kernel");
             }
+            self.resume(&record.terms.name, &ended);
         }
         self.remove_orphans(listed);
         self.restore_all_policies();

@@ -78,6 +78,9 @@ pub(crate) struct SaRecord {
     pub(crate) stage: Stage,
     /// Where it is and why.
     pub(crate) placement: Effective,
+    /// 0 for a new key. After a restart in an engine that ended with our process: the number
+    /// above which it began again.
+    pub(crate) resume_after: u64,
     /// Taken over by a process that did not install it.
     pub(crate) resumed: bool,
 }

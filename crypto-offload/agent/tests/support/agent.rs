@@ -14,7 +14,7 @@ use gateway_control::{
     KeyOffer, PairStatus,
     agent::{AgentError, Request, Response},
 };
-use offload_agent::{Engines, EventLog, KeySource, Pairs, Places, StartError};
+use offload_agent::{Engines, EventLog, KeySource, Pairs, Places, StartError, State};
 
 use super::model::{Kernel, Model};
 
@@ -69,7 +69,7 @@ impl World {
     }
 
     pub fn try_start(&self) -> Result<Pairs, StartError> {
-        Pairs::start(self.engines(), &self.places(), Arc::clone(&self.events))
+        Pairs::start(self.engines(), State::open(&self.places())?, Arc::clone(&self.events))
     }
 
     pub fn start(&self) -> Pairs {

@@ -35,6 +35,16 @@ pub struct Kernel {
 pub struct Sa {
     pub installed: InstalledSa,
     pub direction: Direction,
+    pub resume_after: u64,
+}
+
+impl Kernel {
+    /// What the end of its process does to a user-space engine.
+    pub fn forget(&mut self) {
+        self.sas.clear();
+        self.policies.clear();
+        self.reserved.clear();
+    }
 }
 
 /// The engine over a kernel.
@@ -137,7 +147,10 @@ impl IpsecEngine for Model {
             algorithm: sa.keying.aead().to_string(),
             usage: SaUsage { packets: 7, ..SaUsage::default() },
         };
-        kernel.sas.insert(sa.id, Sa { installed, direction: sa.direction });
+        kernel.sas.insert(
+            sa.id,
+            Sa { installed, direction: sa.direction, resume_after: sa.resume_after },
+        );
         let reason = (effective != placement).then(|| "the model says so".to_owned());
         Ok(Effective { requested: placement, effective, reason })
     }

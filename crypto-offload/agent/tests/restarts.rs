@@ -1,0 +1,258 @@
+//! What a restart makes of the state and of what the engines still have, over model kernels.
+#![allow(clippy::expect_used, reason = "a test may end with a panic")]
+
+mod support;
+
+use std::fs;
+
+use crypto_offload::{Epoch, ErrorClass};
+use gateway_control::{
+    PairStatus,
+    agent::{AGENT_VERSION, AgentHello, Request, Response},
+};
+use offload_agent::{Pairs, StartError, StateError};
+use support::agent::{World, expect_ok, keys, life, name, pair, show};
+
+fn hello(pairs: &mut Pairs, seen: Option<u64>) -> AgentHello {
+    let request = Request::Hello { version: AGENT_VERSION, seen_generation: seen };
+    match pairs.answer(request) {
+        Response::Hello(hello) => hello,
+        other => panic!("no hello: {other:?}"),
+    }
+}
+
+fn run(pairs: &mut Pairs, requests: Vec<Request>) {
+    requests.into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+}
+
+/// A pair with one epoch in use.
+fn one_pair(world: &World) -> PairStatus {
+    let mut pairs = world.start();
+    run(&mut pairs, vec![Request::Define { pair: Box::new(pair(1)) }]);
+    run(&mut pairs, keys(1, 1));
+    show(&mut pairs, 1)
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("readable").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+/// The keys are given up, the definition, the highest epoch and the policies are kept.
+fn expect_distrusted(world: &World, pairs: &mut Pairs, reason: &str) {
+    let told = hello(pairs, None).distrusted.expect("distrusted");
+    assert!(told.contains(reason), "{told}");
+    assert!(world.xfrm.lock().expect("whole").sas.is_empty());
+    assert_eq!(world.xfrm.lock().expect("whole").policies.len(), 3);
+    let status = show(pairs, 1);
+    assert_eq!((status.epochs.len(), status.active, status.highest), (0, None, Epoch(1)));
+    let kinds = world.events.recent();
+    assert!(kinds.iter().any(|event| event.kind.name() == "state.distrusted"), "{kinds:?}");
+}
+
+#[test]
+fn after_every_request_a_restart_knows_the_same() {
+    let world = World::new();
+    let mut pairs = world.start();
+    for request in life(1) {
+        expect_ok(pairs.answer(request));
+        let before = show(&mut pairs, 1);
+        drop(pairs);
+        pairs = world.start();
+        assert_eq!(show(&mut pairs, 1), before);
+    }
+    assert!(world.events.recent().is_empty(), "{:?}", world.events.recent());
+}
+
+#[test]
+fn each_start_counts_and_a_higher_count_seen_elsewhere_gives_up_the_keys() {
+    let world = World::new();
+    one_pair(&world);
+    let mut pairs = world.start();
+    assert_eq!(hello(&mut pairs, Some(2)).generation, 2);
+    assert_eq!(hello(&mut pairs, Some(7)).generation, 8);
+    expect_distrusted(&world, &mut pairs, "the gateway saw 7");
+    drop(pairs);
+    assert_eq!(hello(&mut world.start(), Some(8)).generation, 9);
+}
+
+#[test]
+fn a_state_that_was_rolled_back_is_not_believed() {
+    let world = World::new();
+    one_pair(&world);
+    let (state, old) = (world.places().directory, world.directory.0.join("old"));
+    copy(&state, &old);
+    let mut pairs = world.start();
+    run(&mut pairs, keys(1, 2));
+    drop(pairs);
+    fs::copy(old.join("state.log"), state.join("state.log")).expect("rolled back");
+    expect_distrusted(&world, &mut world.start(), "rolled back");
+}
+
+#[test]
+fn a_state_rolled_back_within_one_start_is_not_believed() {
+    let world = World::new();
+    let mut pairs = world.start();
+    run(&mut pairs, vec![Request::Define { pair: Box::new(pair(1)) }]);
+    run(&mut pairs, keys(1, 1));
+    let log = world.places().directory.join("state.log");
+    let old = fs::read(&log).expect("readable");
+    run(&mut pairs, keys(1, 2));
+    drop(pairs);
+    fs::write(&log, old).expect("rolled back");
+    expect_distrusted(&world, &mut world.start(), "rolled back");
+}
+
+#[test]
+fn a_copied_directory_is_not_believed() {
+    let world = World::new();
+    one_pair(&world);
+    let (state, moved) = (world.places().directory, world.directory.0.join("moved"));
+    fs::rename(&state, &moved).expect("moved away");
+    copy(&moved, &state);
+    expect_distrusted(&world, &mut world.start(), "copy");
+}
+
+#[test]
+fn a_state_of_another_run_of_the_machine_is_not_believed() {
+    let world = World::new();
+    one_pair(&world);
+    let run = world.places().runtime;
+    for entry in fs::read_dir(&run).expect("readable").flatten() {
+        if entry.path().extension().is_some_and(|name| name == "witness") {
+            let text = fs::read_to_string(entry.path()).expect("readable");
+            let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("readable");
+            let other = "00000000-1111-2222-3333-444444444444";
+            fs::write(entry.path(), text.replace(boot.trim(), other)).expect("written");
+        }
+    }
+    expect_distrusted(&world, &mut world.start(), "restarted");
+}
+
+#[test]
+fn a_state_without_its_witness_or_key_is_not_believed() {
+    for extension in ["witness", "key"] {
+        let world = World::new();
+        one_pair(&world);
+        for entry in fs::read_dir(world.places().runtime).expect("readable").flatten() {
+            if entry.path().extension().is_some_and(|name| name == extension) {
+                fs::remove_file(entry.path()).expect("removed");
+            }
+        }
+        let reason = if extension == "key" { "another key" } else { "vouches" };
+        expect_distrusted(&world, &mut world.start(), reason);
+    }
+}
+
+#[test]
+fn damage_anywhere_in_the_log_never_panics_and_never_leaves_keys() {
+    let world = World::new();
+    let mut pairs = world.start();
+    run(&mut pairs, vec![Request::Define { pair: Box::new(pair(1)) }]);
+    run(&mut pairs, keys(1, 1));
+    drop(pairs);
+    let log = world.places().directory.join("state.log");
+    let whole = fs::read(&log).expect("readable");
+    for at in (0..whole.len()).step_by(97) {
+        for cut in [true, false] {
+            let broken = World::new();
+            let mut pairs = broken.start();
+            run(&mut pairs, vec![Request::Define { pair: Box::new(pair(1)) }]);
+            run(&mut pairs, keys(1, 1));
+            drop(pairs);
+            let log = broken.places().directory.join("state.log");
+            let mut bytes = fs::read(&log).expect("readable");
+            let at = at.min(bytes.len() - 1);
+            if cut {
+                bytes.truncate(at);
+            } else {
+                bytes[at] ^= 0x40;
+            }
+            fs::write(&log, bytes).expect("written");
+            let mut pairs = broken.start();
+            assert!(hello(&mut pairs, None).distrusted.is_some(), "byte {at}, cut: {cut}");
+            assert!(broken.xfrm.lock().expect("whole").sas.is_empty());
+        }
+    }
+}
+
+#[test]
+fn two_agents_never_share_a_state() {
+    let world = World::new();
+    let _first = world.start();
+    let second = world.try_start().err().expect("refused");
+    assert!(matches!(second, StartError::State(StateError::InUse(_))), "{second}");
+}
+
+#[test]
+fn an_sa_that_the_kernel_lost_meanwhile_is_told_and_its_policy_stays() {
+    let world = World::new();
+    one_pair(&world);
+    world.xfrm.lock().expect("whole").sas.clear();
+    let mut pairs = world.start();
+    let status = show(&mut pairs, 1);
+    assert_eq!((status.epochs.len(), status.active), (0, None));
+    let events = world.events.recent();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| event.kind.name() == "sa.lost" && event.object == "trunk-1"));
+    assert_eq!(world.xfrm.lock().expect("whole").policies.len(), 3);
+}
+
+#[test]
+fn what_no_record_names_is_removed_and_what_is_not_ours_stays() {
+    let world = World::new();
+    one_pair(&world);
+    {
+        let mut kernel = world.xfrm.lock().expect("whole");
+        let ours = kernel.sas.values().next().expect("an SA").installed.clone();
+        for (spi, reqid) in [(0xc999_0001, ours.reqid), (0xc999_0002, 1)] {
+            let mut sa = ours.clone();
+            sa.id.spi = crypto_offload::Spi::new(spi).expect("free");
+            sa.reqid = reqid;
+            let direction = crypto_offload::Direction::Inbound;
+            kernel
+                .sas
+                .insert(sa.id, support::model::Sa { installed: sa, direction, resume_after: 0 });
+        }
+    }
+    let _pairs = world.start();
+    let kernel = world.xfrm.lock().expect("whole");
+    let spis: Vec<u32> = kernel.sas.keys().map(|id| id.spi.value()).collect();
+    assert!(!spis.contains(&0xc999_0001) && spis.contains(&0xc999_0002), "{spis:x?}");
+}
+
+#[test]
+fn user_space_sas_go_on_above_every_number_that_may_have_been_used() {
+    let world = World::new();
+    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Unsupported));
+    one_pair(&world);
+    let mut last = 0;
+    for _ in 0..3 {
+        world.user_space.lock().expect("whole").forget();
+        let mut pairs = world.start();
+        let status = show(&mut pairs, 1);
+        let outbound = status.epochs[0].outbound.clone().expect("resumed");
+        assert!(outbound.resumed);
+        assert_eq!(status.active, Some(Epoch(1)));
+        let kernel = world.user_space.lock().expect("whole");
+        let sa = kernel.sas.values().find(|sa| sa.installed.id.spi == outbound.spi);
+        let after = sa.expect("installed").resume_after;
+        assert!(after >= last + 65_536, "{after} after {last}");
+        assert_eq!(kernel.policies.len(), 3);
+        last = after;
+    }
+}
+
+#[test]
+fn a_forgotten_pair_stays_forgotten() {
+    let world = World::new();
+    one_pair(&world);
+    let mut pairs = world.start();
+    run(&mut pairs, vec![Request::Undefine { name: name(1) }]);
+    drop(pairs);
+    let mut pairs = world.start();
+    let gone = pairs.answer(Request::Show { name: name(1) });
+    assert!(matches!(gone, Response::Refused(_)));
+}
