@@ -14,7 +14,7 @@ use support::{
 fn contents(kernel: &std::sync::Mutex<Kernel>) -> (Vec<String>, Vec<String>, usize) {
     let kernel = kernel.lock().expect("whole");
     let sas = kernel.sas.keys().map(ToString::to_string).collect();
-    let policies = kernel.policies.iter().map(|(key, policy)| format!("{key} {:?}", policy.spi));
+    let policies = kernel.policies.iter().map(|(key, spi)| format!("{key} {spi:?}"));
     (sas, policies.collect(), kernel.reserved.len())
 }
 

@@ -3,4 +3,5 @@
 #![allow(clippy::expect_used, reason = "a test may end with a panic")]
 
 pub mod agent;
+pub mod client;
 pub mod model;

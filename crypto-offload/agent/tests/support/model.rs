@@ -3,23 +3,27 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::IpAddr,
     os::fd::BorrowedFd,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use crypto_offload::{
     Answer, Capabilities, Capability, Direction, Effective, EngineError, EngineEvent, ErrorClass,
     Evidence, Feature, InstalledSa, IpsecEngine, KeyFingerprint, Placement, PolicyDirection,
-    PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector, Spi,
 };
+use serde::{Deserialize, Serialize};
 
 /// What an engine of this name has.
 #[derive(Default)]
 pub struct Kernel {
     pub sas: BTreeMap<SaId, Sa>,
     pub reserved: Vec<SaId>,
-    pub policies: BTreeMap<String, PolicySpec>,
+    /// By direction and selector; the SPI of those that name one.
+    pub policies: BTreeMap<String, Option<Spi>>,
     pub events: Vec<EngineEvent>,
     /// Calls that may fail, so far.
     pub calls: usize,
@@ -29,9 +33,15 @@ pub struct Kernel {
     pub installs: Vec<(KeyFingerprint, Direction)>,
     /// What each SA really comes out as, where it is not what was asked for.
     pub comes_out_as: Option<Placement>,
+    /// Where SAs and policies outlive this process, too.
+    pub file: Option<PathBuf>,
 }
 
+/// What is in the file.
+type Saved = (Vec<(Sa, [u8; 16])>, BTreeMap<String, Option<Spi>>);
+
 /// An SA in the map.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Sa {
     pub installed: InstalledSa,
     pub direction: Direction,
@@ -39,6 +49,31 @@ pub struct Sa {
 }
 
 impl Kernel {
+    /// As its file says.
+    pub fn open(file: PathBuf) -> Self {
+        let mut kernel = Self { file: Some(file), ..Self::default() };
+        let text = kernel.file.as_ref().and_then(|file| fs::read(file).ok());
+        if let Some(text) = text {
+            let (sas, policies): Saved = serde_json::from_slice(&text).expect("as saved");
+            kernel.policies = policies;
+            for (mut sa, key) in sas {
+                sa.installed.fingerprint = Some(KeyFingerprint(key));
+                kernel.sas.insert(sa.installed.id, sa);
+            }
+        }
+        kernel
+    }
+
+    fn save(&self) {
+        let Some(file) = &self.file else { return };
+        let key = |sa: &Sa| sa.installed.fingerprint.expect("has one").0;
+        let sas = self.sas.values().map(|sa| (sa.clone(), key(sa))).collect();
+        let saved: Saved = (sas, self.policies.clone());
+        let new = file.with_extension("new");
+        fs::write(&new, serde_json::to_vec(&saved).expect("serializes")).expect("written");
+        fs::rename(&new, file).expect("replaced");
+    }
+
     /// What the end of its process does to a user-space engine.
     pub fn forget(&mut self) {
         self.sas.clear();
@@ -151,6 +186,7 @@ impl IpsecEngine for Model {
             sa.id,
             Sa { installed, direction: sa.direction, resume_after: sa.resume_after },
         );
+        kernel.save();
         let reason = (effective != placement).then(|| "the model says so".to_owned());
         Ok(Effective { requested: placement, effective, reason })
     }
@@ -160,13 +196,16 @@ impl IpsecEngine for Model {
         let mut kernel = self.kernel();
         kernel.sas.remove(&id);
         kernel.reserved.retain(|reserved| *reserved != id);
+        kernel.save();
         Ok(())
     }
 
     fn set_policy(&mut self, policy: &PolicySpec, _: Placement) -> Result<(), EngineError> {
         self.call("set policy", &policy.selector)?;
         let key = policy_key(policy.direction, &policy.selector);
-        self.kernel().policies.insert(key, policy.clone());
+        let mut kernel = self.kernel();
+        kernel.policies.insert(key, policy.spi);
+        kernel.save();
         Ok(())
     }
 
@@ -176,7 +215,9 @@ impl IpsecEngine for Model {
         selector: &Selector,
     ) -> Result<(), EngineError> {
         self.call("remove policy", selector)?;
-        self.kernel().policies.remove(&policy_key(direction, selector));
+        let mut kernel = self.kernel();
+        kernel.policies.remove(&policy_key(direction, selector));
+        kernel.save();
         Ok(())
     }
 
