@@ -33,6 +33,26 @@ pub struct Rotation {
     attempts: u32,
     /// When we switched, and so when the peer's old packets may still be coming.
     switched: Option<Instant>,
+    origin: Origin,
+    carrier: Carrier,
+}
+
+/// What may have happened to the epoch before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Nothing: nobody has seen it.
+    New,
+    /// Everything: the peer may be sending under it.
+    Resumed,
+}
+
+/// Who brings offers and requests to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// Its gateway is asked.
+    Gateway,
+    /// People bring files, and the peer cannot be asked for anything.
+    People,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,25 +75,38 @@ enum Stage {
 }
 
 impl Rotation {
-    /// A new one.
+    /// A new one, under an epoch that nobody has seen yet: when it fails before the peer could
+    /// use it, it is undone without the peer. See [`Standing::renewed`](super::Standing::renewed).
     pub fn new(start: Start, now: Instant) -> Self {
-        let deadline = now + start.timing.step;
-        Self {
-            start,
-            stage: Stage::Prepare,
-            deadline,
-            not_before: None,
-            attempts: 0,
-            switched: None,
-        }
+        Self::begin(start, Origin::New, Carrier::Gateway, Stage::Prepare, now)
     }
 
     /// One that was under way when we, or the agent, were restarted. `start.epoch` is the newest
     /// of which something is installed; it is begun from the start, because every action may be
     /// repeated. If that epoch is the active one already, `start.active` is it, and there is no
-    /// way back.
+    /// way back. The peer may be sending under it, so it is never undone without the peer's yes.
+    /// See [`Standing::unfinished`](super::Standing::unfinished).
     pub fn resume(start: Start, now: Instant) -> Self {
-        Self::new(start, now)
+        Self::begin(start, Origin::Resumed, Carrier::Gateway, Stage::Prepare, now)
+    }
+
+    /// A new one with a peer that cannot be asked: it ends after its second action, the offer,
+    /// with [`Outcome::Exported`].
+    pub fn manual(start: Start, now: Instant) -> Self {
+        Self::begin(start, Origin::New, Carrier::People, Stage::Prepare, now)
+    }
+
+    /// The rest of a manual one, once the peer's offer is there: which says that its inbound SA
+    /// is installed. Old keys are retired only after a packet came under the new ones, however
+    /// long that takes.
+    pub fn imported(start: Start, now: Instant) -> Self {
+        Self::begin(start, Origin::Resumed, Carrier::People, Stage::InstallOutbound, now)
+    }
+
+    fn begin(start: Start, origin: Origin, carrier: Carrier, stage: Stage, now: Instant) -> Self {
+        let deadline = now + start.timing.step;
+        let (not_before, attempts, switched) = (None, 0, None);
+        Self { start, stage, deadline, not_before, attempts, switched, origin, carrier }
     }
 
     /// The new epoch.
@@ -113,7 +146,7 @@ impl Rotation {
             Stage::Ended(outcome) => Action::End(outcome),
             Stage::Overlap => {
                 self.enter(Stage::RetireInbound { at: 0 }, now);
-                self.skip_empty(now);
+                self.skip_needless(now);
                 self.poll(now)
             }
             Stage::UndoOverlap => {
@@ -125,13 +158,15 @@ impl Rotation {
 
     /// The action was done.
     pub fn done(&mut self, now: Instant) {
+        let by_hand = self.carrier == Carrier::People;
         let next = match self.stage {
             Stage::Prepare => Stage::Offer,
+            Stage::Offer if by_hand => Stage::Ended(Outcome::Exported { epoch: self.start.epoch }),
             Stage::Offer => Stage::InstallOutbound,
             Stage::InstallOutbound => Stage::Switch,
             Stage::Switch => {
                 self.switched = Some(now);
-                Stage::AskSwitch
+                if by_hand { Stage::Observe } else { Stage::AskSwitch }
             }
             Stage::AskSwitch => Stage::Observe,
             Stage::Observe => Stage::RetireOutbound { at: 0 },
@@ -152,14 +187,19 @@ impl Rotation {
             stage @ (Stage::Overlap | Stage::UndoOverlap | Stage::Ended(_)) => stage,
         };
         self.enter(next, now);
-        self.skip_empty(now);
+        self.skip_needless(now);
     }
 
     /// Packets that the new inbound SA has opened, when asked to [`Observe`](Action::Observe).
-    /// Silence is believed after a while: the pair may be idle.
+    /// Silence is believed after a while: the pair may be idle, and the peer has said that it
+    /// switched. A peer that cannot be asked has said nothing, so its silence is not believed.
     pub fn observed(&mut self, opened: u64, now: Instant) {
         let silence_ends = self.switched.unwrap_or(now) + self.start.timing.observe;
-        if opened > 0 || now >= silence_ends {
+        if opened > 0 {
+            self.done(now);
+        } else if self.carrier == Carrier::People {
+            self.not_before = Some(now + self.start.timing.observe);
+        } else if now >= silence_ends {
             self.done(now);
         } else {
             self.not_before = Some((now + LOOK_EVERY).min(silence_ends));
@@ -182,20 +222,21 @@ impl Rotation {
                 // In use already: taken up after a restart, with nothing to go back to.
                 Stage::Ended(self.halfway())
             }
-            Stage::Prepare => Stage::Discard,
+            Stage::Prepare if self.origin == Origin::New => Stage::Discard,
+            Stage::Prepare => Stage::AskAbort,
             // It may have been heard all the same, and only the answer been lost.
             Stage::Offer | Stage::InstallOutbound => Stage::AskAbort,
             Stage::Switch | Stage::AskSwitch if self.way_back().is_some() => Stage::UndoSwitch,
             // First keys, in use on our side: without them there would be none.
             Stage::Switch | Stage::AskSwitch => Stage::Ended(self.halfway()),
-            Stage::Observe => Stage::RetireOutbound { at: 0 },
+            Stage::Observe if self.carrier == Carrier::Gateway => Stage::RetireOutbound { at: 0 },
             // The peer did not go back, and may be sending under the new keys: they must stay.
             Stage::AskAbort if self.peer_may_send() => Stage::Ended(self.halfway()),
             Stage::AskAbort => Stage::Discard,
             _ => Stage::Ended(self.halfway()),
         };
         self.enter(next, now);
-        self.skip_empty(now);
+        self.skip_needless(now);
     }
 
     /// The peer did not take the offer, because of something that it knows better.
@@ -216,9 +257,9 @@ impl Rotation {
         self.start.active.filter(|active| *active != self.start.epoch)
     }
 
-    /// We asked it to switch only after we had switched ourselves.
+    /// We asked it to switch only after we had switched ourselves, now or before a restart.
     fn peer_may_send(&self) -> bool {
-        self.switched.is_some()
+        self.switched.is_some() || self.origin == Origin::Resumed
     }
 
     fn olds(&self) -> Vec<Epoch> {
@@ -236,10 +277,21 @@ impl Rotation {
         self.attempts = 0;
     }
 
-    /// Past the last of the old epochs, and there may be none.
-    fn skip_empty(&mut self, now: Instant) {
+    /// Past the last of the old epochs, of which there may be none, and past a peer that cannot be
+    /// asked.
+    fn skip_needless(&mut self, now: Instant) {
         let count = self.olds().len();
+        let by_hand = self.carrier == Carrier::People;
         match self.stage {
+            // Who cannot be asked to go back may be sending under the new keys: they stay.
+            Stage::AskAbort if by_hand && self.origin == Origin::Resumed => {
+                self.stage = Stage::Ended(self.halfway());
+            }
+            Stage::AskAbort if by_hand => self.enter(Stage::Discard, now),
+            Stage::RetireOutbound { at } if at >= count && by_hand => {
+                self.enter(Stage::Overlap, now);
+                self.not_before = Some(now + self.start.timing.overlap);
+            }
             Stage::RetireOutbound { at } if at >= count => self.enter(Stage::AskRetire, now),
             Stage::RetireInbound { at } if at >= count => {
                 self.stage = Stage::Ended(Outcome::Rotated { epoch: self.start.epoch });
@@ -374,6 +426,52 @@ mod tests {
         assert!(matches!(rotation.poll(now), Action::Wait(_)));
         rotation.observed(0, now + RotationTiming::default().observe);
         assert_eq!(rotation.poll(now), Action::RetireOutbound(Epoch(1)));
+    }
+
+    #[test]
+    fn what_was_resumed_is_not_discarded_behind_the_peers_back() {
+        let now = Instant::now();
+        for at in [Stage::Prepare, Stage::Offer] {
+            let mut rotation = Rotation::resume(start(), now);
+            rotation.stage = at;
+            rotation.failed(Failure::Final, now);
+            assert_eq!(rotation.poll(now), Action::AskAbort(Epoch(2)));
+            rotation.failed(Failure::Final, now);
+            let end = Action::End(Outcome::Halfway { epoch: Epoch(2) });
+            assert_eq!(rotation.poll(now), end);
+        }
+    }
+
+    #[test]
+    fn with_people_between_it_waits_for_the_file_and_then_for_a_packet() {
+        let mut now = Instant::now();
+        let mut rotation = Rotation::manual(start(), now);
+        assert_eq!(rotation.poll(now), Action::Prepare(Epoch(2)));
+        rotation.done(now);
+        assert_eq!(rotation.poll(now), Action::Offer(Epoch(2)));
+        rotation.done(now);
+        let exported = Outcome::Exported { epoch: Epoch(2) };
+        assert_eq!(rotation.poll(now), Action::End(exported));
+
+        let mut rotation = Rotation::imported(start(), now);
+        for action in [Action::InstallOutbound(Epoch(2)), Action::Switch(Epoch(2))] {
+            assert_eq!(rotation.poll(now), action);
+            rotation.done(now);
+        }
+        for _ in 0..1000 {
+            now += RotationTiming::default().observe;
+            assert_eq!(rotation.poll(now), Action::Observe(Epoch(2)));
+            rotation.observed(0, now);
+        }
+        rotation.observed(1, now);
+        assert_eq!(rotation.poll(now), Action::RetireOutbound(Epoch(1)));
+        rotation.done(now);
+        let overlap = now + RotationTiming::default().overlap;
+        assert_eq!(rotation.poll(now), Action::Wait(overlap));
+        assert_eq!(rotation.poll(overlap), Action::RetireInbound(Epoch(1)));
+        rotation.done(overlap);
+        let rotated = Outcome::Rotated { epoch: Epoch(2) };
+        assert_eq!(rotation.poll(overlap), Action::End(rotated));
     }
 
     #[test]

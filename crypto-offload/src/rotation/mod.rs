@@ -18,16 +18,24 @@
 //! only forward. Every action may be repeated, so that after a restart [`Rotation::resume`] begins
 //! at 1 with the epoch that was under way, and what has been done is done again without effect.
 //!
-//! The other side is [`Responder`]: it answers what the initiator asks, and remembers only when to
-//! do what is left. Where both initiate, [`settle`] says whose rotation it is.
+//! The other side answers with [`answer_offer`] and [`answer`], and [`Responder`] remembers when to
+//! do what is left. Where both initiate, [`settle`] says whose rotation it is. What either needs to
+//! know is the [`Standing`] that its agent lists.
+//!
+//! Where people carry the offers, [`Rotation::manual`] ends after 1 with an offer to export, and
+//! [`Rotation::imported`] goes on at 3 with the peer's.
 
+mod answer;
 mod initiator;
 mod plan;
 mod responder;
+mod standing;
 
+pub use answer::{Ask, Disagreement, answer, answer_offer};
 pub use initiator::{Rotation, Start};
 pub use plan::{FirstKeys, StepPlan, steps};
-pub use responder::{Contest, Due, OfferVerdict, Responder, settle, weigh_offer};
+pub use responder::{Contest, Due, OfferVerdict, Presence, Responder, settle, weigh_offer};
+pub use standing::{Sas, Standing};
 
 use std::time::Instant;
 
@@ -104,9 +112,18 @@ pub enum Outcome {
         /// The new epoch.
         epoch: Epoch,
     },
-    /// The peer initiates too and has the lower id: its rotation is the one that counts.
+    /// Our offer is ready to be carried to the peer by hand. Nothing is undone: it waits for
+    /// [`Rotation::imported`], or for the agent to be told to discard it.
+    Exported {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// The peer initiates too and has the lower id: its rotation is the one that counts, and it
+    /// will offer this epoch or a higher one. What we prepared is used for that. Keep a
+    /// [`Responder`] for it, in case that the peer falls silent.
     Yielded,
-    /// The peer has had higher epochs: begin again above this one.
+    /// The peer has had higher epochs, or has undone this one, and will never send under it:
+    /// begin again above.
     Stale {
         /// The peer's highest.
         highest: Epoch,

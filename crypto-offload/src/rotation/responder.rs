@@ -68,8 +68,9 @@ enum Later {
     TakeOver(Instant),
     /// Old inbound SAs go when nothing can come under them any more.
     RetireInbound(Instant),
-    /// What was undone goes likewise.
-    Discard(Instant),
+    /// What was undone goes when the initiator has nothing of it any more.
+    AskStatus(Instant),
+    Discard,
     Nothing,
 }
 
@@ -80,11 +81,23 @@ pub enum Due {
     Wait(Instant),
     /// Retire every inbound SA older than this epoch; then it is over.
     RetireInbound(Epoch),
+    /// Ask the initiator what it has of this epoch, and tell [`Responder::peer_has`], or
+    /// [`Responder::unanswered`]. It may have taken the rotation up again after a restart.
+    AskStatus(Epoch),
     /// Discard this epoch; then it is over.
     Discard(Epoch),
     /// The initiator is silent: resume the rotation as an initiator.
     TakeOver(Epoch),
     /// It is over.
+    Nothing,
+}
+
+/// What one side's agent lists of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// An SA at least.
+    Something,
+    /// None.
     Nothing,
 }
 
@@ -112,20 +125,38 @@ impl Responder {
         self.later = Later::RetireInbound(now + self.timing.overlap);
     }
 
-    /// The initiator undid it, and we have switched back.
+    /// The initiator undid it, and we have switched back. Our inbound SA stays until the initiator
+    /// has nothing of the epoch: an agent installs an epoch only once, so it never will again.
     pub fn aborted(&mut self, now: Instant) {
-        self.later = Later::Discard(now + self.timing.overlap);
+        self.later = Later::AskStatus(now + self.timing.overlap + self.timing.overlap / 2);
+    }
+
+    /// What the initiator has of the epoch.
+    pub fn peer_has(&mut self, presence: Presence, now: Instant) {
+        self.later = match (self.later, presence) {
+            (Later::AskStatus(_), Presence::Nothing) => Later::Discard,
+            (Later::AskStatus(_), Presence::Something) => {
+                Later::AskStatus(now + self.timing.overlap.max(self.timing.step))
+            }
+            (later, _) => later,
+        };
+    }
+
+    /// It could not be asked.
+    pub fn unanswered(&mut self, now: Instant) {
+        self.peer_has(Presence::Something, now);
     }
 
     /// What is due.
     pub fn poll(&self, now: Instant) -> Due {
         match self.later {
-            Later::TakeOver(at) | Later::RetireInbound(at) | Later::Discard(at) if now < at => {
+            Later::TakeOver(at) | Later::RetireInbound(at) | Later::AskStatus(at) if now < at => {
                 Due::Wait(at)
             }
             Later::TakeOver(_) => Due::TakeOver(self.epoch),
             Later::RetireInbound(_) => Due::RetireInbound(self.epoch),
-            Later::Discard(_) => Due::Discard(self.epoch),
+            Later::AskStatus(_) => Due::AskStatus(self.epoch),
+            Later::Discard => Due::Discard(self.epoch),
             Later::Nothing => Due::Nothing,
         }
     }
@@ -176,5 +207,21 @@ mod tests {
         assert_eq!(responder.poll(silent + timing.overlap), Due::RetireInbound(Epoch(2)));
         responder.done();
         assert_eq!(responder.poll(silent + timing.overlap), Due::Nothing);
+    }
+    #[test]
+    fn what_was_undone_stays_as_long_as_the_initiator_may_be_using_it() {
+        let (now, timing) = (Instant::now(), RotationTiming::default());
+        let mut responder = Responder::new(Epoch(2), timing, now);
+        responder.aborted(now);
+        let mut time = now + timing.overlap * 2;
+        assert_eq!(responder.poll(time), Due::AskStatus(Epoch(2)));
+        responder.peer_has(Presence::Something, time);
+        assert!(matches!(responder.poll(time), Due::Wait(_)));
+        time += timing.overlap;
+        responder.unanswered(time);
+        assert!(matches!(responder.poll(time), Due::Wait(_)));
+        time += timing.overlap;
+        responder.peer_has(Presence::Nothing, time);
+        assert_eq!(responder.poll(time), Due::Discard(Epoch(2)));
     }
 }
