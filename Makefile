@@ -43,10 +43,12 @@ lint: ## format, clippy, rustdoc, dependency table, licences and sources
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
 	@scripts/lint
 
-bench: ## figures against peers measured in the same run, as ratios
+bench: ## every figure, against peers measured in the same run, as ratios
 	@scripts/install-packages $(BENCH_PACKAGES)
 	$(CARGO) build --release --locked -p gateway --bin gateway
-	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures
+	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- \
+		relay ceiling memory idle control srtp
+	$(MAKE) bench-esp bench-sas
 
 bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
