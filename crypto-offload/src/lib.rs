@@ -11,6 +11,8 @@
 //! | `pair` | an SA each way, as people name, configure and rotate it |
 //! | `placement`, `capability` | where work is done, what could do it, and how we know |
 //! | `engine` | the traits, their events and errors |
+//! | `rotation` | new keys for a pair without losing a packet |
+//! | `schedule` | when that is due |
 //! | `esp` | ESP packets, sealed and opened in place |
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,7 @@ mod pair;
 mod placement;
 pub mod rotation;
 mod sa;
+pub mod schedule;
 mod secret;
 mod spi;
 
