@@ -158,7 +158,8 @@ pub(crate) struct Plan {
     /// A pair that the gateway has.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     pub(crate) name: Option<PairName>,
-    /// A pair that it has not: the fields of [[ipsec.sa]], as TOML; `-` is standard input.
+    /// A pair that it has not, in JSON, as `keymgr sa show --json` has it under "pair"; `-` is
+    /// standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 }
@@ -169,7 +170,8 @@ pub(crate) struct Add {
     /// The same at both gateways: letters, digits, '.', '_' and '-'.
     #[arg(required_unless_present = "file")]
     pub(crate) name: Option<PairName>,
-    /// Read the pair from a file instead: the fields of [[ipsec.sa]], as TOML; `-` is standard input.
+    /// Read the pair from a file instead, in JSON, as `keymgr sa show --json` has it under "pair";
+    /// `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["local", "remote", "local_net", "remote_net", "name"])]
     pub(crate) file: Option<PathBuf>,
     /// Our outer address.

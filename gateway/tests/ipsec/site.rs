@@ -228,7 +228,7 @@ fn config(side: Side, terms: &Terms, directory: &Path) -> String {
         text += &format!(
             "[[ipsec.sa]]\nname = \"pair-{index}\"\npeer = \"{peer}\"\nlocal = \"{outer}\"\n\
              remote = \"{peer_outer}\"\nlocal_net = \"{local_net}\"\nremote_net = \"{remote_net}\"\n\
-             aead = \"{}\"\noverlap = \"{}ms\"\n",
+             aead = \"{}\"\nrotation = {{ overlap = \"{}ms\" }}\n",
             terms.aead,
             terms.overlap.as_millis()
         );

@@ -56,7 +56,7 @@ pub(super) async fn show_plan(gateway: &Gateway, pair: &SaPair) -> Result<(), Fa
 /// A pair from a file of its fields.
 pub(super) fn read_pair(path: &Path) -> Result<SaPair, Failure> {
     let text = crate::input::read(path)?;
-    let pair: SaPair = toml::from_str(&text)
+    let pair: SaPair = serde_json::from_str(&text)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     pair.check().map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     Ok(pair)
