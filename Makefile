@@ -10,7 +10,7 @@ SRTP_BENCH_PACKAGES += libipsec-mb-dev
 SRTP_BENCH_PEERS := $(SRTP_BENCH_PEERS),ipsec-mb
 endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
-TEST_PACKAGES := pkg-config ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
+TEST_PACKAGES := pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.
