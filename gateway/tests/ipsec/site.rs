@@ -217,7 +217,7 @@ fn config(side: Side, terms: &Terms, directory: &Path) -> String {
          [admin.tls]\nlisten = \"{outer}:9443\"\ncertificate = \"{directory}/certificate.pem\"\n\
          key = \"{directory}/key.pem\"\nclient_ca = \"{directory}/ca.pem\"\n\
          [http]\nlisten = \"none\"\n\
-         [state]\ndirectory = \"{directory}/state\"\n\
+         [state]\ndir = \"{directory}/state\"\n\
          [ipsec]\nagent = \"{directory}/{agent_socket}\"\ngateway_id = \"{own}\"\n\
          [[ipsec.peer]]\nname = \"{peer}\"\nidentity = \"gw-{peer}\"\n\
          admin = \"https://{peer_outer}:9443\"\n"
