@@ -1,0 +1,162 @@
+//! The device with its threads: made for the first SA, gone when this is dropped.
+
+use std::{
+    collections::{BinaryHeap, HashMap},
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Sender, SyncSender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crypto_offload::{EngineError, ErrorClass};
+use packet_io::{
+    Alarm, Offload, WaitSet,
+    tun::{InterfaceName, Link, Tun, TunError},
+};
+
+use super::{
+    data_path::{self, Command, DataPath, Request},
+    engine::Settings,
+    event_queue::EventQueue,
+    keeper::{Keeper, Notice, Notices},
+    network::{Routes, Sockets},
+    refusal,
+    reservation::Reservations,
+    statistics::Statistics,
+};
+
+/// See the module's documentation.
+pub(super) struct Running {
+    pub(super) link: Link,
+    pub(super) sockets: Sockets,
+    pub(super) routes: Routes,
+    commands: Sender<Request>,
+    alarm: Alarm,
+    /// `None` only while this is dropped: the keeper ends when nobody can tell it anything.
+    notices: Option<SyncSender<Notice>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(super) fn start(
+        settings: &Settings,
+        reservations: Arc<dyn Reservations>,
+        statistics: Arc<Statistics>,
+        events: Arc<EventQueue>,
+    ) -> Result<Self, EngineError> {
+        let name: InterfaceName = settings.device.parse().map_err(|error| {
+            refusal(ErrorClass::Fatal, "make", "TUN device", error, Some("name another"))
+        })?;
+        let tun = Tun::open(&name, Offload::Auto).map_err(|error| tun_refused(&error))?;
+        if let Some(reason) = &tun.offload().reason {
+            tracing::info!(%reason, "the TUN device has not every offload");
+        }
+        let open_link = || {
+            Link::open(&name).map_err(|error| {
+                refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
+            })
+        };
+        let (mut link, keepers_link) = (open_link()?, open_link()?);
+        let longest = usize::from(settings.longest_packet);
+        for set in [|link: &mut Link| link.set_mtu(1280), |link: &mut Link| link.set_up()] {
+            set(&mut link).map_err(|error| {
+                refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
+            })?;
+        }
+        let (commands, requests) = mpsc::channel();
+        let (notices, noticed) = mpsc::sync_channel(NOTICES);
+        let start =
+            |error: io::Error| refusal(ErrorClass::Fatal, "start", "user-space ESP", error, None);
+        let mut wait = WaitSet::new().map_err(start)?;
+        wait.add(data_path::TUN, &tun).map_err(start)?;
+        let alarm = wait.alarm();
+        let to_keeper = Notices(notices.clone());
+        let keeper = Keeper {
+            notices: noticed,
+            reservations,
+            events,
+            link: keepers_link,
+            device: settings.device.clone(),
+            longest,
+            accounts: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            wanting: Vec::new(),
+            mtu: None,
+            paths_due: Instant::now(),
+        };
+        let threads = vec![
+            spawn("esp-data", move || {
+                DataPath::new(tun, wait, requests, to_keeper, statistics, longest).run();
+            })
+            .map_err(start)?,
+            spawn("esp-keeper", || keeper.run()).map_err(start)?,
+        ];
+        Ok(Self {
+            link,
+            sockets: Sockets::default(),
+            routes: Routes::default(),
+            commands,
+            alarm,
+            notices: Some(notices),
+            threads,
+        })
+    }
+
+    /// Has the data thread do something, and waits until it is done.
+    pub(super) fn ask(&self, command: Command) -> Result<(), EngineError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let gone = || {
+            let hint = Some("restart the agent");
+            let reason = "its data thread has ended: the device was removed?";
+            refusal(ErrorClass::Fatal, "ask", "user-space ESP", reason, hint)
+        };
+        self.commands.send(Request { command, answer }).map_err(|_| gone())?;
+        self.alarm.raise();
+        answered.recv_timeout(PATIENCE).map_err(|_| gone())?
+    }
+
+    /// Tells the keeper.
+    pub(super) fn tell(&self, notice: Notice) {
+        if let Some(notices) = &self.notices {
+            // Fails only when the keeper has panicked; then there is nobody to tell.
+            let _ = notices.send(notice);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (answer, _) = mpsc::sync_channel(1);
+        let _ = self.commands.send(Request { command: Command::Stop, answer });
+        self.alarm.raise();
+        self.notices = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+fn tun_refused(error: &TunError) -> EngineError {
+    let (class, hint) = match error {
+        TunError::Driver(_) => (
+            ErrorClass::Unsupported,
+            Some("`modprobe tun`; without devtmpfs also `mknod /dev/net/tun c 10 200`"),
+        ),
+        TunError::Forbidden(_) => (ErrorClass::Fatal, Some("grant CAP_NET_ADMIN")),
+        TunError::Taken(_) => (ErrorClass::Conflict, Some("give the agent another device name")),
+        TunError::Setup { .. } => (ErrorClass::Fatal, None),
+    };
+    refusal(class, "make", "TUN device", error, hint)
+}
+
+/// Notices that may wait for the keeper.
+const NOTICES: usize = 1024;
+/// How long the data thread may be busy: a turn is milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
