@@ -9,8 +9,8 @@ use std::{fmt, os::fd::BorrowedFd, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Aead, Capabilities, Effective, KeyFingerprint, Placement, PolicyDirection, PolicySpec, Reqid,
-    SaId, SaSpec, Selector,
+    Aead, Capabilities, Direction, Effective, KeyFingerprint, Placement, PolicyDirection,
+    PolicySpec, Reqid, SaId, SaSpec, Selector, UdpEncapsulation,
 };
 
 /// Something that does ESP for us: the kernel with or without a device, or our own code.
@@ -46,6 +46,22 @@ pub trait IpsecEngine: Send {
     /// # Errors
     /// Then nothing of the SA is left.
     fn install(&mut self, sa: &SaSpec, placement: Placement) -> Result<Effective, EngineError>;
+
+    /// Takes over an SA that an earlier process installed and [`list`](Self::list) still has. What
+    /// had ended with that process begins again: the reception of ESP in UDP, where the kernel's
+    /// SAs outlive it and its sockets do not.
+    ///
+    /// # Errors
+    /// Then the SA is there, and may receive nothing.
+    fn adopt(
+        &mut self,
+        id: SaId,
+        direction: Direction,
+        encapsulation: Option<UdpEncapsulation>,
+    ) -> Result<(), EngineError> {
+        let _ = (id, direction, encapsulation);
+        Ok(())
+    }
 
     /// Takes an SA away. Gone already is a success.
     ///

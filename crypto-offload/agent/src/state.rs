@@ -166,6 +166,7 @@ impl Store {
         let directory = &places.directory;
         create_private(directory)?;
         create_private(&places.runtime)?;
+        warn_unless_memory(&places.runtime);
         let lock = lock(directory)?;
         let identity = Identity::of(directory)?;
         let key = key::load(&places.key, &places.runtime, &identity)?;
@@ -322,6 +323,15 @@ fn create_private(directory: &Path) -> Result<(), StateError> {
         .map_err(StateError::io("create", directory))
 }
 
+/// On a disk, the key that seals the state would lie beside the state.
+fn warn_unless_memory(runtime: &Path) {
+    let kind = rustix::fs::statfs(runtime).map(|found| found.f_type);
+    if !kind.is_ok_and(|kind| MEMORY.contains(&kind)) {
+        let directory = runtime.display();
+        tracing::warn!(%directory, "the runtime directory is not in tmpfs: state keys reach a disk");
+    }
+}
+
 fn lock(directory: &Path) -> Result<File, StateError> {
     let path = directory.join("lock");
     let file = private_file().create(true).open(&path).map_err(StateError::io("open", &path))?;
@@ -339,6 +349,9 @@ fn private_file() -> fs::OpenOptions {
     options.read(true).write(true).mode(0o600);
     options
 }
+
+/// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
+const MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 const LOG: &str = "state.log";
 

@@ -94,7 +94,7 @@ fn a_kill_after_any_request_changes_neither_state_nor_answers() {
 fn a_kill_during_a_storm_of_requests_leaves_a_state_that_is_believed() {
     let directory = Directory::new();
     let socket = directory.0.join("agent.sock");
-    for round in 0..12_u8 {
+    for round in 0..12_u16 {
         let agent = Process::start(&directory.0);
         let client = Client::greet(&socket);
         let killer = std::thread::spawn(move || {
@@ -103,7 +103,7 @@ fn a_kill_during_a_storm_of_requests_leaves_a_state_that_is_believed() {
         });
         // Until it is killed in the midst of one.
         for number in 0..200 {
-            let pair = round.wrapping_mul(20).wrapping_add(number % 20);
+            let pair = round * 20 + number % 20;
             if life(pair).iter().any(|request| client.try_ask(request).is_err()) {
                 break;
             }

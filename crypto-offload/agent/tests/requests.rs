@@ -144,7 +144,7 @@ fn overlapping_selectors_are_refused_with_the_other_pairs_name() {
     expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
     let mut other = pair(2);
     other.local_net = "10.0.0.0/8".parse().expect("a prefix");
-    other.remote_net = "10.1.2.0/28".parse().expect("a prefix");
+    other.remote_net = "10.0.1.192/28".parse().expect("a prefix");
     let error = refused(pairs.answer(Request::Define { pair: Box::new(other) }));
     assert_eq!((error.code, error.place.as_str()), (AgentErrorCode::Conflict, "trunk-1"));
 }

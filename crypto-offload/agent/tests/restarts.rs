@@ -148,14 +148,8 @@ fn a_state_without_its_witness_or_key_is_not_believed() {
 
 #[test]
 fn damage_anywhere_in_the_log_never_panics_and_never_leaves_keys() {
-    let world = World::new();
-    let mut pairs = world.start();
-    run(&mut pairs, vec![Request::Define { pair: Box::new(pair(1)) }]);
-    run(&mut pairs, keys(1, 1));
-    drop(pairs);
-    let log = world.places().directory.join("state.log");
-    let whole = fs::read(&log).expect("readable");
-    for at in (0..whole.len()).step_by(97) {
+    // A little more than the log has bytes; what is beyond falls to its last one.
+    for at in (0..6000).step_by(97) {
         for cut in [true, false] {
             let broken = World::new();
             let mut pairs = broken.start();

@@ -13,8 +13,9 @@ use std::{
 };
 
 use crypto_offload::{
-    Capabilities, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine,
-    Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
+    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    UdpEncapsulation,
 };
 
 use crate::{
@@ -127,6 +128,20 @@ impl IpsecEngine for XfrmEngine {
 
     fn install(&mut self, sa: &SaSpec, placement: Placement) -> Result<Effective, EngineError> {
         self.install_and_read_back(sa, placement)
+    }
+
+    fn adopt(
+        &mut self,
+        id: SaId,
+        direction: Direction,
+        encapsulation: Option<UdpEncapsulation>,
+    ) -> Result<(), EngineError> {
+        match (direction, encapsulation) {
+            (Direction::Inbound, Some(ports)) => {
+                self.adopt_encapsulation(id, ports.destination_port)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove(&mut self, id: SaId) -> Result<(), EngineError> {

@@ -38,13 +38,13 @@ impl Pairs {
                 self.install_inbound(&record, epoch, sa.spi, keying)?;
             }
             None if epoch <= record.highest => return Err(stale(&record, epoch)),
-            None => {
-                let (spi, keying) = match given {
-                    Some(offer) => (offer.spi, self.given(&record, offer)?),
-                    None => (self.free_spi(&record)?, self.fresh_key(record.terms.aead)?),
-                };
-                self.install_inbound(&record, epoch, spi, keying)?;
-            }
+            None => match given {
+                Some(offer) => {
+                    let keying = self.given(&record, offer)?;
+                    self.install_inbound(&record, epoch, offer.spi, keying)?;
+                }
+                None => self.install_fresh(&record, epoch)?,
+            },
         }
         let record = self.pair(name)?;
         let sa = record.epochs.get(&epoch).and_then(|keys| keys.inbound.clone());
@@ -94,6 +94,23 @@ impl Pairs {
         check_same(name, sa, &keying, given)?;
         let offer = KeyOffer::new(sa.spi, &keying);
         Ok(Response::Prepared { offer, placement: sa.placement.clone() })
+    }
+
+    /// With an SPI and a key by chance; another SPI where an engine has that one.
+    fn install_fresh(&mut self, record: &PairRecord, epoch: Epoch) -> Result<(), Refusal> {
+        let mut attempts = 0;
+        loop {
+            let (spi, keying) = (self.free_spi(record)?, self.fresh_key(record.terms.aead)?);
+            match self.install_inbound(record, epoch, spi, keying) {
+                Err(Refusal(error))
+                    if error.code == AgentErrorCode::Engine(ErrorClass::Conflict)
+                        && attempts < CONFLICTS =>
+                {
+                    attempts += 1;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Writes, installs, writes.
@@ -435,6 +452,9 @@ pub(super) fn unknown(record: &PairRecord, epoch: Epoch) -> Refusal {
     let message = format!("{name}: epoch {epoch} was never prepared, or is gone");
     Refusal::new(AgentErrorCode::UnknownEpoch, name, message)
 }
+
+/// SPIs by chance that an engine already has, in a row: more are no chance.
+const CONFLICTS: usize = 3;
 
 /// Of 2^28 SPIs few are taken.
 const ATTEMPTS: usize = 64;

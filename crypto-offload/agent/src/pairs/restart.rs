@@ -156,7 +156,10 @@ impl Pairs {
             for (epoch, direction, sa) in sas(&record) {
                 let id = spec::sa_id(&record.terms, direction, sa.spi);
                 match find(listed, id, sa) {
-                    Some((engine, there)) => found.take_over(epoch, direction, engine, there),
+                    Some((engine, there)) => {
+                        found.take_over(epoch, direction, engine, there);
+                        self.adopt_sa(&record, engine, id, direction);
+                    }
                     None if sa.stage == Stage::Staged => {}
                     None if sa.placement.effective == Placement::UserSpace => {
                         ended.push((epoch, direction));
@@ -178,10 +181,21 @@ impl Pairs {
         self.restore_all_policies();
     }
 
+    fn adopt_sa(&mut self, record: &PairRecord, engine: &str, id: SaId, direction: Direction) {
+        let ports = spec::encapsulation(&record.terms, direction);
+        let adopted = self.engines.named(engine);
+        let adopted = adopted.and_then(|engine| engine.adopt(id, direction, ports));
+        if let Err(error) = adopted {
+            tracing::error!(%id, %error, "an SA that survived us may not receive");
+        }
+    }
+
+    /// SAs of ours that no record names, and SPIs that were reserved for an SA that never came.
     fn remove_orphans(&mut self, listed: &[Listed]) {
         for list in listed {
             let orphans = list.sas.values().filter(|sa| OUR_REQIDS.contains(&sa.reqid));
-            let orphans = orphans.filter(|sa| !self.index.contains_key(&sa.id));
+            let orphans =
+                orphans.filter(|sa| sa.aead.is_none() || !self.index.contains_key(&sa.id));
             for id in orphans.map(|sa| sa.id).collect::<Vec<SaId>>() {
                 self.remove_leftover(list.engine, id);
             }
@@ -241,7 +255,8 @@ fn find<'a>(
 ) -> Option<(&'static str, &'a InstalledSa)> {
     listed.iter().find_map(|list| {
         let there = list.sas.get(&id)?;
-        let same = there.fingerprint.is_none_or(|key| key == sa.key.0);
+        // Without an algorithm it is a reservation; a kernel in lockdown shows no key.
+        let same = there.aead.is_some() && there.fingerprint.is_none_or(|key| key == sa.key.0);
         (same && OUR_REQIDS.contains(&there.reqid)).then_some((list.engine, there))
     })
 }

@@ -8,11 +8,7 @@ use crypto_offload::{Direction, EngineError, Epoch, PairName, Placement, Sequenc
 use gateway_control::EventKind;
 
 use super::{Pairs, spec};
-use crate::{
-    events::News,
-    refusal::Refusal,
-    state::{Durability, SaRecord},
-};
+use crate::{events::News, refusal::Refusal, state::Durability};
 
 impl Pairs {
     pub(super) fn resume(&mut self, name: &PairName, ended: &[(Epoch, Direction)]) {
@@ -71,16 +67,6 @@ impl Pairs {
         self.commit(record, Vec::new(), Durability::Power)?;
         self.engines.named(&engine)?.install(&sa, Placement::UserSpace)?;
         Ok(())
-    }
-}
-
-impl crate::state::PairRecord {
-    fn sa_mut(&mut self, epoch: Epoch, direction: Direction) -> Option<&mut SaRecord> {
-        let keys = self.epochs.get_mut(&epoch)?;
-        match direction {
-            Direction::Inbound => keys.inbound.as_mut(),
-            Direction::Outbound => keys.outbound.as_mut(),
-        }
     }
 }
 

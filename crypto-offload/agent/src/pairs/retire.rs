@@ -133,6 +133,15 @@ impl PairRecord {
         }
     }
 
+    /// To be changed.
+    pub(super) fn sa_mut(&mut self, epoch: Epoch, direction: Direction) -> Option<&mut SaRecord> {
+        let keys = self.epochs.get_mut(&epoch)?;
+        match direction {
+            Direction::Inbound => keys.inbound.as_mut(),
+            Direction::Outbound => keys.outbound.as_mut(),
+        }
+    }
+
     /// Where an epoch's SAs are; the empty name is no engine's.
     pub(super) fn engine_of(&self, epoch: Epoch) -> &str {
         self.epochs.get(&epoch).map_or("", |keys| keys.engine.as_str())

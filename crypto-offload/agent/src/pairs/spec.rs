@@ -2,7 +2,7 @@
 
 use crypto_offload::{
     Direction, KeyingMaterial, Mode, PolicyDirection, PolicySpec, SaId, SaPair, SaSpec, Selector,
-    Spi,
+    Spi, UdpEncapsulation,
 };
 
 use crate::state::PairRecord;
@@ -16,6 +16,15 @@ pub(super) fn sa_id(pair: &SaPair, direction: Direction, spi: Spi) -> SaId {
     SaId { destination, spi }
 }
 
+/// The UDP ports of a pair's SA.
+pub(super) fn encapsulation(pair: &SaPair, direction: Direction) -> Option<UdpEncapsulation> {
+    let ports = pair.encapsulation?;
+    Some(match direction {
+        Direction::Inbound => ports.inbound(),
+        Direction::Outbound => ports.outbound(),
+    })
+}
+
 /// One SA; `resume_after` is 0 for a new key.
 pub(super) fn sa(
     record: &PairRecord,
@@ -26,13 +35,9 @@ pub(super) fn sa(
 ) -> SaSpec {
     let pair = &record.terms;
     let outbound = pair.outbound_selector();
-    let (source, encapsulation, selector) = match direction {
-        Direction::Inbound => {
-            (pair.remote, pair.encapsulation.map(|ports| ports.inbound()), outbound.reversed())
-        }
-        Direction::Outbound => {
-            (pair.local, pair.encapsulation.map(|ports| ports.outbound()), outbound)
-        }
+    let (source, selector) = match direction {
+        Direction::Inbound => (pair.remote, outbound.reversed()),
+        Direction::Outbound => (pair.local, outbound),
     };
     SaSpec {
         id: sa_id(pair, direction, spi),
@@ -43,7 +48,7 @@ pub(super) fn sa(
         sequence_numbers: pair.sequence_numbers,
         replay_window: pair.replay_window,
         lifetimes: pair.lifetimes,
-        encapsulation,
+        encapsulation: encapsulation(pair, direction),
         reqid: record.reqid,
         selector,
         device: pair.device.clone(),

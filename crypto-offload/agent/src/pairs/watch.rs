@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crypto_offload::{Direction, EngineEvent, InstalledSa, SaId};
+use crypto_offload_xfrm::reconcile::{self, Moved, Wanted};
 use gateway_control::EventKind;
 
-use super::{Pairs, Whose};
+use super::{Pairs, sas, spec};
 use crate::{
     events::News,
-    state::{Durability, Stage},
+    state::{Durability, PairRecord, Stage},
 };
 
 impl Pairs {
@@ -55,31 +56,60 @@ impl Pairs {
     }
 
     /// Compares what we believe an engine has with what it has.
-    pub(super) fn reconcile(&mut self, name: &'static str, reason: &str) {
-        let listed = match self.engines.named(name).and_then(|engine| engine.list()) {
-            Ok(listed) => by_id(listed),
+    fn reconcile(&mut self, name: &'static str, reason: &str) {
+        let list = match self.engines.named(name).and_then(|engine| engine.list()) {
+            Ok(list) => list,
             Err(error) => {
                 tracing::warn!(engine = name, %error, "cannot list SAs");
                 return;
             }
         };
-        let lost: Vec<SaId> = self
-            .index
-            .iter()
-            .filter(|(id, whose)| self.is_at(whose, name) && !listed.contains_key(id))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in lost {
+        let wanted = self.wanted(name);
+        let reqids = self.pairs.values().map(|pair| pair.reqid.0.get()).collect();
+        let differences = reconcile::reconcile(&wanted, &reqids, &list);
+        for id in differences.missing.into_iter().chain(differences.replaced) {
             self.lose(id, reason, "kernel");
+        }
+        for moved in differences.moved {
+            self.moved(&moved, reason);
         }
     }
 
-    fn is_at(&self, whose: &Whose, engine: &str) -> bool {
-        let Some(record) = self.pairs.get(&whose.name) else { return false };
-        record.engine_of(whose.epoch) == engine
-            && record
-                .sa(whose.epoch, whose.direction)
-                .is_some_and(|sa| sa.stage == Stage::Installed)
+    /// What an engine should have.
+    fn wanted(&self, engine: &str) -> Vec<Wanted> {
+        let at = |record: &PairRecord, epoch| record.engine_of(epoch) == engine;
+        let of = |record: &PairRecord| -> Vec<Wanted> {
+            sas(record)
+                .filter(|(epoch, _, sa)| at(record, *epoch) && sa.stage == Stage::Installed)
+                .map(|(_, direction, sa)| Wanted {
+                    id: spec::sa_id(&record.terms, direction, sa.spi),
+                    reqid: record.reqid.0.get(),
+                    fingerprint: sa.key.0,
+                    placement: sa.placement.effective,
+                })
+                .collect()
+        };
+        self.pairs.values().flat_map(of).collect()
+    }
+
+    /// An SA goes on in another place.
+    fn moved(&mut self, moved: &Moved, reason: &str) {
+        let Some(whose) = self.index.get(&moved.id).cloned() else { return };
+        let Some(mut record) = self.pairs.get(&whose.name).cloned() else { return };
+        let Some(sa) = record.sa_mut(whose.epoch, whose.direction) else { return };
+        sa.placement.effective = moved.to;
+        sa.placement.reason = Some(reason.to_owned());
+        if let Err(error) = self.commit(record, Vec::new(), Durability::Process) {
+            tracing::error!(%error, "cannot write where an SA is");
+        }
+        self.events.push(News {
+            kind: EventKind::PlacementFallback,
+            object: format!("{} epoch {} {}", whose.name, whose.epoch, moved.id),
+            from: moved.from.to_string(),
+            to: moved.to.to_string(),
+            reason: reason.to_owned(),
+            owner: "kernel",
+        });
     }
 
     /// An SA is gone. Its policy stays: what was protected does not go out in clear.

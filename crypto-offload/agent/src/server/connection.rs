@@ -7,11 +7,14 @@ use std::{
         Arc,
         mpsc::{SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gateway_control::agent::{AgentErrorCode, MAX_MESSAGE, Request, Response};
-use rustix::net::{self, RecvFlags, SendFlags, sockopt};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{self, RecvFlags, SendFlags, sockopt},
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Errand;
@@ -78,11 +81,30 @@ impl Connection {
             return (refused("a connection begins with hello".to_owned()), Next::Close);
         }
         if let Request::Events { after, wait_ms } = request {
-            let wait = Duration::from_millis(wait_ms).min(LONGEST_WAIT);
-            let events = self.events.after(after, wait);
-            return (Response::Events { events }, Next::Continue);
+            return self.wait_for_events(after, Duration::from_millis(wait_ms).min(LONGEST_WAIT));
         }
         (self.ask(request), Next::Continue)
+    }
+
+    /// Looks up now and then, so that a client that is gone frees its place.
+    fn wait_for_events(&self, after: u64, wait: Duration) -> (Response, Next) {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let events = self.events.after(after, left.min(LOOK_UP));
+            let over = !events.is_empty() || left.is_zero();
+            if over || self.is_gone() {
+                let next = if over { Next::Continue } else { Next::Close };
+                return (Response::Events { events }, next);
+            }
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        let mut poll = [PollFd::new(&self.socket, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let polled = rustix::event::poll(&mut poll, Some(&now));
+        polled.is_err() || poll[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Brings a request to the owner of the engines and waits for its answer.
@@ -113,6 +135,9 @@ fn refused(message: String) -> Response {
 
 /// For a client to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client that is gone may keep its place.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// See [`Request::Events`].
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

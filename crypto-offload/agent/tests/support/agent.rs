@@ -86,29 +86,31 @@ pub fn places(directory: &Path) -> Places {
 }
 
 /// `trunk-N`, whose inner networks are N's alone.
-pub fn pair(number: u8) -> SaPair {
+pub fn pair(number: u16) -> SaPair {
+    let [high, low] = number.to_be_bytes();
     let text = format!(
         r#"{{"name": "trunk-{number}", "local": "192.0.2.1", "remote": "192.0.2.2",
-        "local_net": "10.{number}.1.0/24", "remote_net": "10.{number}.2.0/24"}}"#
+        "local_net": "10.{high}.{low}.0/25", "remote_net": "10.{high}.{low}.128/25"}}"#
     );
     serde_json::from_str(&text).expect("a pair")
 }
 
-pub fn name(number: u8) -> PairName {
+pub fn name(number: u16) -> PairName {
     pair(number).name
 }
 
 /// The peer's offer; the same numbers make the same key.
-pub fn offer(number: u8, epoch: u64) -> KeyOffer {
-    let spi = 0xc100_0000 + u32::from(number) * 0x1000 + u32::try_from(epoch).expect("small");
-    let mut bytes = [number; 36];
+pub fn offer(number: u16, epoch: u64) -> KeyOffer {
+    let spi = 0xc100_0000 + u32::from(number) * 0x100 + u32::try_from(epoch).expect("small");
+    let mut bytes = [7; 36];
+    bytes[8..10].copy_from_slice(&number.to_be_bytes());
     bytes[..8].copy_from_slice(&epoch.to_be_bytes());
     let keying = KeyingMaterial::new(Aead::Aes256Gcm, SecretKey::copy_from(&bytes));
     KeyOffer::new(Spi::new(spi).expect("free"), &keying.expect("36 bytes"))
 }
 
 /// Every request of a pair's life up to its second epoch, in order.
-pub fn life(number: u8) -> Vec<Request> {
+pub fn life(number: u16) -> Vec<Request> {
     let name = name(number);
     let mut requests = vec![Request::Define { pair: Box::new(pair(number)) }];
     requests.extend(keys(number, 1));
@@ -120,7 +122,7 @@ pub fn life(number: u8) -> Vec<Request> {
 }
 
 /// What brings an epoch into use.
-pub fn keys(number: u8, epoch: u64) -> Vec<Request> {
+pub fn keys(number: u16, epoch: u64) -> Vec<Request> {
     let (name, offer) = (name(number), offer(number, epoch));
     let epoch = Epoch(epoch);
     vec![
@@ -144,7 +146,7 @@ pub fn refused(response: Response) -> AgentError {
     }
 }
 
-pub fn show(pairs: &mut Pairs, number: u8) -> PairStatus {
+pub fn show(pairs: &mut Pairs, number: u16) -> PairStatus {
     match pairs.answer(Request::Show { name: name(number) }) {
         Response::Pair(status) => *status,
         other => panic!("no status: {other:?}"),
