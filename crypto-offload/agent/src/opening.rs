@@ -1,18 +1,26 @@
 //! Opening the engines that were asked for. One that cannot be opened is passed over loudly; with
 //! none left there is nothing to serve.
 
-use crypto_offload::{EngineError, IpsecEngine};
+use std::sync::Arc;
+
+use crypto_offload::{EngineError, ErrorClass, IpsecEngine};
 use crypto_offload_xfrm::XfrmEngine;
-use offload_agent::Engines;
+use offload_agent::{
+    Engines,
+    user_space::{Settings, UserSpaceEngine, reservation::Reservations},
+};
 
 use crate::cli::{EngineArguments, EngineName, Failure};
 
-/// In the order asked for.
-pub(crate) fn open(arguments: &EngineArguments) -> Result<Engines, Failure> {
+/// In the order asked for; the user-space engine's keeps its numbers in `reservations`.
+pub(crate) fn open(
+    arguments: &EngineArguments,
+    reservations: &Arc<dyn Reservations>,
+) -> Result<Engines, Failure> {
     let mut engines = Vec::new();
     let mut refusals = Vec::new();
     for name in &arguments.engines {
-        match one(*name, arguments) {
+        match one(*name, arguments, reservations) {
             Ok(engine) => engines.push(engine),
             Err(error) => {
                 tracing::warn!(engine = ?name, %error, "this engine cannot be used");
@@ -29,18 +37,21 @@ pub(crate) fn open(arguments: &EngineArguments) -> Result<Engines, Failure> {
 
 fn one(
     name: EngineName,
-    _arguments: &EngineArguments,
+    arguments: &EngineArguments,
+    reservations: &Arc<dyn Reservations>,
 ) -> Result<Box<dyn IpsecEngine>, EngineError> {
     let mut engine: Box<dyn IpsecEngine> = match name {
         EngineName::Xfrm => Box::new(XfrmEngine::open()?),
         EngineName::UserSpace => {
-            return Err(EngineError {
-                class: crypto_offload::ErrorClass::Unsupported,
+            let settings = Settings { device: arguments.tun.clone(), ..Settings::default() };
+            let engine = UserSpaceEngine::new(settings, Arc::clone(reservations));
+            Box::new(engine.map_err(|error| EngineError {
+                class: ErrorClass::Fatal,
                 operation: "open engine".to_owned(),
                 object: "user-space".to_owned(),
-                reason: "it is not built in".to_owned(),
+                reason: error.to_string(),
                 hint: None,
-            });
+            })?)
         }
     };
     engine.probe()?;

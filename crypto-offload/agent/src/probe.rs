@@ -1,6 +1,8 @@
 //! `offload-agent probe`: what the engines can do, and how we know.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
+
+use offload_agent::user_space::reservation::{InMemory, Reservations};
 
 use crate::{
     cli::{EngineArguments, Failure},
@@ -9,7 +11,8 @@ use crate::{
 
 pub(crate) fn print(arguments: &EngineArguments, json: bool) -> Result<ExitCode, Failure> {
     log::start("warn")?;
-    let engines = opening::open(arguments)?;
+    let reservations: Arc<dyn Reservations> = Arc::new(InMemory::default());
+    let engines = opening::open(arguments, &reservations)?;
     if json {
         let all: Vec<_> =
             engines.iter().map(|engine| (engine.name(), engine.capabilities())).collect();

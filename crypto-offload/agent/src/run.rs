@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     // The state's lock comes first: who has it may replace the socket and the device of one who
     // died.
     let state = State::open(&arguments.places())?;
-    let engines = opening::open(&arguments.engines)?;
+    let engines = opening::open(&arguments.engines, &state.reservations())?;
     let events = Arc::new(EventLog::default());
     let mut pairs = Pairs::start(engines, state, Arc::clone(&events))?;
     let server = Server::listen(&arguments.socket, arguments.allowed(), events)?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BinaryHeap, HashMap},
-    io,
+    fs, io,
     sync::{
         Arc,
         mpsc::{self, Sender, SyncSender},
@@ -50,7 +50,7 @@ impl Running {
         let name: InterfaceName = settings.device.parse().map_err(|error| {
             refusal(ErrorClass::Fatal, "make", "TUN device", error, Some("name another"))
         })?;
-        let tun = Tun::open(&name, Offload::Auto).map_err(|error| tun_refused(&error))?;
+        let tun = open_tun(&name).map_err(|error| tun_refused(&error))?;
         if let Some(reason) = &tun.offload().reason {
             tracing::info!(%reason, "the TUN device has not every offload");
         }
@@ -66,6 +66,7 @@ impl Running {
                 refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
             })?;
         }
+        leave_to_us(&settings.device);
         let (commands, requests) = mpsc::channel();
         let (notices, noticed) = mpsc::sync_channel(NOTICES);
         let start =
@@ -139,6 +140,30 @@ impl Drop for Running {
     }
 }
 
+/// The device of an agent that was killed goes a little later than its process.
+fn open_tun(name: &InterfaceName) -> Result<Tun, TunError> {
+    let deadline = Instant::now() + SUCCESSION;
+    loop {
+        match Tun::open(name, Offload::Auto) {
+            Err(TunError::Taken(_)) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// What comes out of the device was judged here; were the kernel to judge it too, by XFRM policies
+/// of the same selectors, it would miss the SA in the kernel and drop it.
+fn leave_to_us(device: &str) {
+    for family in ["ipv4", "ipv6"] {
+        let path = format!("/proc/sys/net/{family}/conf/{device}/disable_policy");
+        if let Err(error) = fs::write(&path, "1") {
+            tracing::warn!(%path, %error, "XFRM policies, if there are any, look at our packets too");
+        }
+    }
+}
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(work)
 }
@@ -156,6 +181,8 @@ fn tun_refused(error: &TunError) -> EngineError {
     refusal(class, "make", "TUN device", error, hint)
 }
 
+/// How long a device may take to go.
+const SUCCESSION: Duration = Duration::from_millis(300);
 /// Notices that may wait for the keeper.
 const NOTICES: usize = 1024;
 /// How long the data thread may be busy: a turn is milliseconds.
