@@ -55,7 +55,8 @@ pub fn answer_offer(epoch: Epoch, standing: &Standing) -> Vec<Action> {
     unused.chain([Action::Prepare(epoch), Action::InstallOutbound(epoch)]).collect()
 }
 
-/// For any other request. Nothing to do is an answer too: it was done before.
+/// For any other request. Nothing to do is an answer too: it was done before. Where there is a
+/// `Switch` to do, a rotation of our own ends: what it would go back to is in use no more.
 ///
 /// After a `Retire` tell [`Responder::retired`](super::Responder::retired), after an `Abort`
 /// [`Responder::aborted`](super::Responder::aborted).

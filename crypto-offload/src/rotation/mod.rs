@@ -30,6 +30,8 @@ mod initiator;
 mod plan;
 mod responder;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Ask, Disagreement, answer, answer_offer};
 pub use initiator::{Rotation, Start};

@@ -5,6 +5,7 @@
 
 use std::{cmp::Ordering, time::Instant};
 
+use super::Standing;
 use crate::{Epoch, RotationTiming};
 
 /// What to do with an offer.
@@ -29,12 +30,22 @@ pub struct Contest {
     pub epoch: Epoch,
     /// The highest that this side ever had.
     pub highest: Epoch,
-    /// Whether something of the offer's epoch is installed here.
+    /// Whether something of the offer's epoch is installed here, and nothing newer can be sent
+    /// under: then the offer comes late, from before a rotation that was undone.
     pub present: bool,
     /// The epoch of the rotation that this side is initiating itself.
     pub own: Option<Epoch>,
     /// Whose rotation goes first, by [`settle`]: `Less` is ours.
     pub order: Ordering,
+}
+
+impl Contest {
+    /// An offer of `epoch` to a side whose agent lists `standing` and which is rotating to `own`.
+    pub fn new(epoch: Epoch, standing: &Standing, own: Option<Epoch>, order: Ordering) -> Self {
+        let newer = standing.epochs.keys().any(|e| *e > epoch && standing.has_outbound(*e));
+        let present = standing.epochs.contains_key(&epoch) && !newer;
+        Self { epoch, highest: standing.highest, present, own, order }
+    }
 }
 
 /// Judges an offer.
@@ -131,12 +142,16 @@ impl Responder {
         self.later = Later::AskStatus(now + self.timing.overlap + self.timing.overlap / 2);
     }
 
-    /// What the initiator has of the epoch.
-    pub fn peer_has(&mut self, presence: Presence, now: Instant) {
+    /// What the initiator has of `epoch`: an answer that comes late may be about another one.
+    pub fn peer_has(&mut self, epoch: Epoch, presence: Presence, now: Instant) {
+        if epoch != self.epoch {
+            return;
+        }
         self.later = match (self.later, presence) {
             (Later::AskStatus(_), Presence::Nothing) => Later::Discard,
+            // It was restarted meanwhile. It takes the rotation up again, or else we do.
             (Later::AskStatus(_), Presence::Something) => {
-                Later::AskStatus(now + self.timing.overlap.max(self.timing.step))
+                Later::TakeOver(now + self.timing.step * SILENT_STEPS)
             }
             (later, _) => later,
         };
@@ -144,7 +159,9 @@ impl Responder {
 
     /// It could not be asked.
     pub fn unanswered(&mut self, now: Instant) {
-        self.peer_has(Presence::Something, now);
+        if let Later::AskStatus(_) = self.later {
+            self.later = Later::AskStatus(now + self.timing.overlap.max(self.timing.step));
+        }
     }
 
     /// What is due.
@@ -172,7 +189,7 @@ const SILENT_STEPS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Sas, *};
 
     fn contest() -> Contest {
         let order = settle("b", "a");
@@ -196,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_from_before_an_undone_rotation_is_stale() {
+        let mut standing = Standing { highest: Epoch(3), ..Standing::default() };
+        standing.epochs.extend([(Epoch(2), Sas::Inbound), (Epoch(3), Sas::Inbound)]);
+        let order = settle("b", "a");
+        let verdict =
+            |standing: &Standing| weigh_offer(&Contest::new(Epoch(2), standing, None, order));
+        assert_eq!(verdict(&standing), OfferVerdict::Take);
+        standing.epochs.insert(Epoch(3), Sas::Both);
+        assert_eq!(verdict(&standing), OfferVerdict::Stale { highest: Epoch(3) });
+    }
+
+    #[test]
     fn a_silent_initiator_is_replaced_and_a_talking_one_is_not() {
         let (now, timing) = (Instant::now(), RotationTiming::default());
         let mut responder = Responder::new(Epoch(2), timing, now);
@@ -215,13 +244,14 @@ mod tests {
         responder.aborted(now);
         let mut time = now + timing.overlap * 2;
         assert_eq!(responder.poll(time), Due::AskStatus(Epoch(2)));
-        responder.peer_has(Presence::Something, time);
-        assert!(matches!(responder.poll(time), Due::Wait(_)));
-        time += timing.overlap;
         responder.unanswered(time);
         assert!(matches!(responder.poll(time), Due::Wait(_)));
-        time += timing.overlap;
-        responder.peer_has(Presence::Nothing, time);
-        assert_eq!(responder.poll(time), Due::Discard(Epoch(2)));
+        time += timing.step;
+        let mut gone = responder.clone();
+        gone.peer_has(Epoch(2), Presence::Nothing, time);
+        assert_eq!(gone.poll(time), Due::Discard(Epoch(2)));
+        responder.peer_has(Epoch(2), Presence::Something, time);
+        let later = time + timing.step * SILENT_STEPS;
+        assert_eq!(responder.poll(later), Due::TakeOver(Epoch(2)));
     }
 }
