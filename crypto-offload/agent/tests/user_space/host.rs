@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Read,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::{
@@ -106,6 +107,17 @@ impl Host {
         })
     }
 
+    /// A socket that sees every frame of every device of the host.
+    pub(crate) fn tap(&self) -> Socket {
+        let all = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
+        self.run(move |_| {
+            let tap = Socket::new(Domain::PACKET, Type::RAW, Some(all)).unwrap();
+            tap.set_recv_buffer_size(8 << 20).unwrap();
+            tap.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            tap
+        })
+    }
+
     /// One of the engine's counters.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         use crypto_offload::IpsecEngine;
@@ -153,6 +165,16 @@ pub(crate) fn join(left: &Host, right: &Host) {
             has_queue && host.ip("-6 route show table local").contains("2001:db8::")
         });
     }
+}
+
+/// What the tap has seen since it was made, until nothing comes any more.
+pub(crate) fn seen(mut tap: &Socket) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut buffer = [0; 65_536];
+    while let Ok(length) = tap.read(&mut buffer) {
+        frames.push(buffer[..length].to_vec());
+    }
+    frames
 }
 
 /// Waits for something that another thread or the kernel brings about.

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod host;
+mod limits;
 mod pair;
+mod refusals;
 mod sys;
 mod traffic;
+mod wire;
