@@ -51,10 +51,10 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) engines: EngineArguments,
     /// User who may connect, besides root and our own; repeat for more
-    #[arg(long = "allow-uid", value_name = "UID")]
+    #[arg(long = "allow-uid", value_name = "UID|NAME", value_parser = user)]
     pub(crate) allow_users: Vec<u32>,
-    /// Group that may connect; repeat for more
-    #[arg(long = "allow-gid", value_name = "GID")]
+    /// Group whose members may connect; repeat for more
+    #[arg(long = "allow-gid", value_name = "GID|NAME", value_parser = group)]
     pub(crate) allow_groups: Vec<u32>,
     /// Keep a parent process that restarts a killed agent within milliseconds
     #[arg(long)]
@@ -166,6 +166,29 @@ pub(crate) fn execute(Command(verb): Command) -> Result<ExitCode, Failure> {
         Verb::Run(arguments) if arguments.supervise => supervise::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
     }
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    number_or_name(text, "/etc/passwd")
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    number_or_name(text, "/etc/group")
+}
+
+/// Both files have the name first and the number third.
+fn number_or_name(text: &str, file: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let lines = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let entry = lines.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1))?
+    });
+    entry
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| format!("{file} has no {text}: make it, or give a number"))
 }
 
 /// sysexits.h: EX_UNAVAILABLE, EX_CANTCREAT, EX_TEMPFAIL.

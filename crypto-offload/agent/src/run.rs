@@ -15,7 +15,8 @@ use rustix::process::Signal;
 
 use crate::{
     cli::{Failure, RunArguments},
-    log, notify, opening, privileges,
+    log, notify, opening,
+    privileges::{self, Keep},
     sys::Signals,
 };
 
@@ -24,16 +25,19 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     if arguments.supervised {
         end_with_supervisor()?;
     }
+    privileges::keep_private().context("keep keys from others")?;
+    privileges::allow_locking();
     let signals = Signals::catch(&[libc::SIGTERM, libc::SIGINT]).context("catch signals")?;
     privileges::lock_memory();
-    privileges::restrict().context("give up privileges")?;
     // The state's lock comes first: who has it may replace the socket and the device of one who
     // died.
     let state = State::open(&arguments.places())?;
+    let mut server = Server::bind(&arguments.socket, arguments.allowed())?;
+    privileges::restrict(Keep::OwnNeeds).context("give up privileges")?;
     let engines = opening::open(&arguments.engines, &state.reservations())?;
     let events = Arc::new(EventLog::default());
     let mut pairs = Pairs::start(engines, state, Arc::clone(&events))?;
-    let server = Server::listen(&arguments.socket, arguments.allowed(), events)?;
+    server.accept(events)?;
     tracing::info!(socket = %arguments.socket.display(), "ready");
     notify::tell("READY=1\n");
     let stopped = stop_on(signals, server.waker())?;

@@ -7,12 +7,13 @@
 //! its answers, loses its connection and nothing else.
 
 mod connection;
+mod sys;
 
 use std::{
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt,
+        unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -35,7 +36,7 @@ use connection::Connection;
 pub struct Allowed {
     /// Users, by number.
     pub users: Vec<u32>,
-    /// Groups, by number; the peer's own group, not its supplementary ones.
+    /// Groups, by number: the peer's own and its supplementary ones.
     pub groups: Vec<u32>,
 }
 
@@ -52,6 +53,8 @@ pub struct ServeError {
 pub struct Server {
     requests: Receiver<Errand>,
     sender: SyncSender<Errand>,
+    /// Until connections are taken.
+    door: Option<(OwnedFd, Allowed)>,
     path: PathBuf,
 }
 
@@ -62,31 +65,38 @@ struct Errand {
 }
 
 impl Server {
-    /// Listens, and takes connections from now on; they are answered by [`serve`](Self::serve).
+    /// Makes the socket: connections wait in its queue from now on. Before privileges are given
+    /// up, as the file's owner and group are set.
     ///
     /// # Errors
-    /// When there is no such place, or it is taken.
-    pub fn listen(
-        path: &Path,
-        allowed: Allowed,
-        events: Arc<EventLog>,
-    ) -> Result<Self, ServeError> {
-        let failed = |operation| {
-            move |error: rustix::io::Errno| ServeError {
-                operation,
-                path: path.to_owned(),
-                source: error.into(),
-            }
+    /// When there is no such place, or we may not.
+    pub fn bind(path: &Path, allowed: Allowed) -> Result<Self, ServeError> {
+        let failed = |(operation, error): (&'static str, rustix::io::Errno)| ServeError {
+            operation,
+            path: path.to_owned(),
+            source: error.into(),
         };
-        let listener =
-            listener(path, &allowed).map_err(|(operation, error)| failed(operation)(error))?;
+        let listener = listener(path, &allowed).map_err(failed)?;
         let (sender, requests) = sync_channel(MOST_CONNECTIONS);
-        let desk = sender.clone();
-        thread::Builder::new()
-            .name("accept".to_owned())
-            .spawn(move || accept(&listener, &allowed, &desk, &events))
-            .map_err(|source| ServeError { operation: "serve", path: path.to_owned(), source })?;
-        Ok(Self { requests, sender, path: path.to_owned() })
+        let door = Some((listener, allowed));
+        Ok(Self { requests, sender, door, path: path.to_owned() })
+    }
+
+    /// Takes connections, on threads that start now and inherit what privileges are left; they
+    /// are answered by [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn accept(&mut self, events: Arc<EventLog>) -> Result<(), ServeError> {
+        let Some((listener, allowed)) = self.door.take() else { return Ok(()) };
+        let desk = self.sender.clone();
+        let accept = move || accept(&listener, &allowed, &desk, &events);
+        let spawned = thread::Builder::new().name("accept".to_owned()).spawn(accept);
+        spawned.map(drop).map_err(|source| ServeError {
+            operation: "serve",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Answers requests and takes in engines' events until `stopped` says so.
@@ -127,6 +137,7 @@ impl Drop for Server {
 
 /// A socket file for those in `allowed`; root can open any.
 fn listener(path: &Path, allowed: &Allowed) -> Result<OwnedFd, (&'static str, rustix::io::Errno)> {
+    create_parent(path)?;
     let address = SocketAddrUnix::new(path).map_err(|error| ("use", error))?;
     let socket =
         net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -139,6 +150,16 @@ fn listener(path: &Path, allowed: &Allowed) -> Result<OwnedFd, (&'static str, ru
     })?;
     net::listen(&socket, BACKLOG).map_err(|error| ("listen on", error))?;
     Ok(socket)
+}
+
+/// A directory that others may pass through, and not look into.
+fn create_parent(path: &Path) -> Result<(), (&'static str, rustix::io::Errno)> {
+    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(parent);
+    made.map_err(|error| {
+        let error = rustix::io::Errno::from_io_error(&error);
+        ("make the directory of", error.unwrap_or(rustix::io::Errno::PERM))
+    })
 }
 
 /// Access to the file is the first door, the peer's credentials are the second.
@@ -205,12 +226,23 @@ fn may_ask(socket: &OwnedFd, allowed: &Allowed) -> bool {
     let may = user == 0
         || user == rustix::process::getuid().as_raw()
         || allowed.users.contains(&user)
-        || allowed.groups.contains(&group);
+        || allowed.groups.contains(&group)
+        || (!allowed.groups.is_empty() && is_in_one_of(socket, &allowed.groups));
     if !may {
         let process = peer.pid.as_raw_nonzero();
         tracing::warn!(user, group, process, "refused: name it with --allow-uid or --allow-gid");
     }
     may
+}
+
+fn is_in_one_of(socket: &OwnedFd, groups: &[u32]) -> bool {
+    match sys::peer_groups(socket.as_fd()) {
+        Ok(theirs) => theirs.iter().any(|group| groups.contains(group)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell the groups of who connects");
+            false
+        }
+    }
 }
 
 const BACKLOG: i32 = 16;

@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     cli::{Failure, RunArguments},
-    log, privileges,
+    log,
+    privileges::{self, Keep},
     sys::Signals,
 };
 
@@ -25,7 +26,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     log::start(&arguments.log)?;
     let signals = Signals::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGCHLD]);
     let signals = signals.context("catch signals")?;
-    privileges::restrict().context("give up privileges")?;
+    privileges::keep_private().context("keep keys from others")?;
+    privileges::allow_locking();
+    privileges::restrict(Keep::ChildsNeeds).context("give up privileges")?;
     let mut pause = FIRST_PAUSE;
     loop {
         let started = Instant::now();
@@ -89,4 +92,4 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Whoever lived this long did not die of its start.
-const LIVED: Duration = Duration::from_secs(10);
+const LIVED: Duration = Duration::from_secs(1);

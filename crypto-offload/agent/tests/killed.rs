@@ -56,7 +56,8 @@ fn is_the_agent() {
     let state = State::open(&places(&directory)).expect("opens");
     let mut pairs = Pairs::start(engines, state, Arc::clone(&events)).expect("starts");
     let socket = directory.join("agent.sock");
-    let server = Server::listen(&socket, Allowed::default(), events).expect("listens");
+    let mut server = Server::bind(&socket, Allowed::default()).expect("listens");
+    server.accept(events).expect("a thread");
     server.serve(&mut pairs, || false);
 }
 

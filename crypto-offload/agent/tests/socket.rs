@@ -35,8 +35,8 @@ impl Serving {
     fn start(allowed: Allowed) -> Self {
         let world = World::new();
         let socket = world.directory.0.join("agent.sock");
-        let server = Server::listen(&socket, allowed, Arc::clone(&world.events));
-        let server = server.expect("listens");
+        let mut server = Server::bind(&socket, allowed).expect("listens");
+        server.accept(Arc::clone(&world.events)).expect("a thread");
         let mut pairs = world.start();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -153,6 +153,8 @@ fn another_user_is_refused_unless_named() {
     assert_eq!(as_nobody(&stranger.socket), "no answer");
     let friend = Serving::start(Allowed { users: vec![1, NOBODY], groups: vec![] });
     assert_eq!(as_nobody(&friend.socket), "answered");
+    let member = Serving::start(Allowed { users: vec![], groups: vec![NOBODY] });
+    assert_eq!(as_nobody(&member.socket), "answered");
 }
 
 /// Asks from a process of another user: this program again, from where that user may read it.
