@@ -112,7 +112,7 @@ fn traffic_moves_to_another_sa_and_back_in_one_step_each() {
 }
 
 #[test]
-fn without_its_sa_a_policy_lets_nothing_through() {
+fn without_its_sa_a_policy_lets_nothing_through_until_it_comes() {
     let tunnel = Tunnel::default();
     let mut ground = Ground::new();
     tunnel.set_up(&mut ground);
@@ -120,6 +120,9 @@ fn without_its_sa_a_policy_lets_nothing_through() {
     assert_eq!(tunnel.echo(&ground, &[100]), 0);
     let lost = errors(&mut ground.left.engine);
     assert!(lost.iter().any(|(name, _)| name == "XfrmOutNoStates"), "{lost:?}");
+    // The kernel holds the name for the SA that the policy waits for; the SA takes it over.
+    tunnel.install(&mut ground.left, &tunnel.sa(THERE, 2, Direction::Outbound));
+    assert_eq!(tunnel.echo(&ground, &[100; 3]), 3);
 }
 
 #[test]
