@@ -74,15 +74,6 @@ impl XfrmEngine {
         Ok(engine)
     }
 
-    /// Receives ESP in UDP at `port` for an inbound SA that an earlier process installed, as
-    /// installing it would have. Doing it again is a success.
-    ///
-    /// # Errors
-    /// [`ErrorClass::Conflict`] when another program receives there.
-    pub fn adopt_encapsulation(&mut self, sa: SaId, port: u16) -> Result<(), EngineError> {
-        self.encapsulation.receive(sa, port).map(drop)
-    }
-
     pub(crate) fn read(&mut self, id: SaId) -> Result<State, Refusal> {
         self.sas.ask(sa::read(id), State::decode)
     }
@@ -138,7 +129,7 @@ impl IpsecEngine for XfrmEngine {
     ) -> Result<(), EngineError> {
         match (direction, encapsulation) {
             (Direction::Inbound, Some(ports)) => {
-                self.adopt_encapsulation(id, ports.destination_port)
+                self.encapsulation.receive(id, ports.destination_port)
             }
             _ => Ok(()),
         }

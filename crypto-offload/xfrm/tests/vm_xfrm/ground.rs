@@ -59,6 +59,11 @@ impl End {
         Self { name, engine }
     }
 
+    /// As after a crash: another engine in the same namespace.
+    pub(crate) fn restart(&mut self) {
+        self.engine = inside(&self.name, || XfrmEngine::open().expect("as before"));
+    }
+
     /// Runs `work` with the engine on a thread inside this namespace.
     pub(crate) fn with<T: Send>(&mut self, work: impl FnOnce(&mut XfrmEngine) -> T + Send) -> T {
         let engine = &mut self.engine;

@@ -5,11 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crypto_offload::{Direction, EngineEvent, ErrorClass, IpsecEngine, Placement, SaId, Spi};
+use crypto_offload::{
+    Direction, EngineEvent, ErrorClass, IpsecEngine, Placement, PolicyDirection, SaId, Spi,
+    UdpEncapsulation,
+};
 
 use crate::{
     ground::{Ground, outer},
-    tunnel::{THERE, Tunnel, reqid},
+    tunnel::{BACK, THERE, Tunnel, reqid},
 };
 
 const SOFTWARE: Placement = Placement::KernelSoftware;
@@ -92,6 +95,22 @@ fn an_sa_that_is_listed_has_its_keys_fingerprint() {
     assert_eq!(there.fingerprint, Some(spec.keying.fingerprint()));
     assert_eq!((there.aead, there.placement), (Some(tunnel.aead), SOFTWARE));
     assert_eq!((there.source, there.reqid, there.device.as_ref()), (spec.source, 7, None));
+}
+
+#[test]
+fn sas_outlive_their_engine_and_receive_in_udp_again_once_adopted() {
+    let ports = UdpEncapsulation { source_port: 4500, destination_port: 4500 };
+    let tunnel = Tunnel { encapsulation: Some(ports), ..Tunnel::default() };
+    let mut ground = Ground::new();
+    tunnel.set_up(&mut ground);
+    assert_eq!(tunnel.echo(&ground, &[100; 2]), 2);
+    ground.right.restart();
+    assert_eq!(tunnel.echo(&ground, &[100]), 0, "nobody receives at the port");
+    let id = tunnel.id(THERE, 2);
+    ground.right.with(|engine| engine.adopt(id, Direction::Inbound, Some(ports)).expect("free"));
+    assert_eq!(tunnel.echo(&ground, &[100; 3]), 3);
+    let policy = tunnel.policy(1, PolicyDirection::Out, Some(BACK));
+    ground.right.engine.set_policy(&policy, SOFTWARE).expect("it knows its own policy again");
 }
 
 #[test]
