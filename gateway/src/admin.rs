@@ -1,7 +1,7 @@
 //! The admin API: HTTP and JSON over a Unix socket that only our user may open, and over mutual TLS
 //! for those that `access` knows (`remote`).
 //!
-//! In this release it only reads. Every response carries the API's version, and a request that
+//! Calls are only read; SAs are changed too ([`crate::ipsec`]). Every response carries the API's version, and a request that
 //! names another one is refused before it is looked at.
 
 pub(crate) mod access;
@@ -25,6 +25,7 @@ use tokio::net::UnixListener;
 
 use crate::bounded::Bounded;
 use crate::config::AdminListen;
+use crate::ipsec::routes;
 use crate::observer::{Observer, Unavailable};
 use access::Caller;
 use remote::Remote;
@@ -152,15 +153,17 @@ impl AdminSocket {
 }
 
 fn router(observer: Observer) -> Router {
+    let sas = routes::router(observer.ipsec.clone());
     Router::new()
         .route(path::STATUS, get(status))
         .route(path::CALLS, get(calls))
         .route(path::CALL, get(call))
         .route(path::EVENTS, get(events))
+        .with_state(observer)
+        .merge(sas)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(observer)
 }
 
 async fn check_version(request: Request, next: Next) -> Response {
@@ -253,7 +256,21 @@ async fn no_such_path(request: Request) -> Response {
         code: ErrorCode::NotFound,
         message: "no such path".to_owned(),
         place: request.uri().path().to_owned(),
-        hint: [path::STATUS, path::CALLS, path::CALL, path::EVENTS].join(", "),
+        hint: [
+            path::STATUS,
+            path::CALLS,
+            path::CALL,
+            path::EVENTS,
+            path::SAS,
+            path::SA,
+            path::FOREIGN_SAS,
+            path::CAPABILITIES,
+            path::PLAN,
+            path::ROTATIONS,
+            path::OPERATION,
+            path::EXCHANGE,
+        ]
+        .join(", "),
     })
 }
 
@@ -262,7 +279,10 @@ async fn no_such_method(request: Request) -> Response {
         code: ErrorCode::MethodNotAllowed,
         message: format!("{} is not allowed here", request.method()),
         place: request.uri().path().to_owned(),
-        hint: "this release of the admin API only reads: use GET".to_owned(),
+        hint:
+            "most paths are read with GET; SAs are added and rotated with POST, and removed with \
+               DELETE"
+                .to_owned(),
     })
 }
 

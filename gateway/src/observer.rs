@@ -1,4 +1,4 @@
-//! What the read-only listeners may see: asks control and the workers, changes nothing.
+//! What listeners may see of calls: asks control and the workers, changes nothing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use srtp::Weaknesses;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::events::Events;
+use crate::ipsec::Ipsec;
 use crate::metrics::Figures;
 use crate::metrics::ledger::Ledger;
 use crate::ports::PortUsage;
@@ -71,6 +72,7 @@ pub(crate) struct Observer {
     pub(crate) http: Option<SocketAddr>,
     /// How long anybody may take to answer; a reload changes it.
     pub(crate) patience: watch::Receiver<Duration>,
+    pub(crate) ipsec: Ipsec,
 }
 
 impl Observer {
@@ -84,6 +86,7 @@ impl Observer {
             ledger: overview.ledger,
             ports: overview.ports,
             workers: self.workers.snapshots(self.patience()).await,
+            ipsec: self.ipsec.figures().await,
         })
     }
 
@@ -233,6 +236,7 @@ mod tests {
             ng: (Ipv4Addr::LOCALHOST, 2223).into(),
             http: None,
             patience: patience_now,
+            ipsec: Ipsec::none(),
         };
         patience.send_replace(Duration::from_millis(10));
         let asked = tokio::time::timeout(Duration::from_secs(10), observer.status()).await;

@@ -23,6 +23,7 @@ use crate::config::{Config, Listen};
 use crate::control::{self, Control, Feeds, NgSocket};
 use crate::events::Events;
 use crate::ipsec::agent::spawn::{self, SpawnError};
+use crate::ipsec::{IdentityError, Ipsec};
 use crate::log::{self, Filter, FilterError};
 use crate::machine::{self, Machine};
 use crate::observer::Observer;
@@ -48,6 +49,8 @@ pub(crate) enum RunError {
     Admin(#[from] AdminError),
     #[error(transparent)]
     Agent(#[from] SpawnError),
+    #[error(transparent)]
+    Exchange(#[from] IdentityError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
     #[error("{what}: {source}")]
@@ -102,6 +105,7 @@ async fn serve(
     let process = |what| move |source| RunError::Process { what, source };
     let signals = Signals::install().map_err(process("signal handlers"))?;
     let Opened { ng, ng_address, listeners } = opened;
+    let ipsec = Ipsec::start(&config, &events)?;
     let (feeds, inputs) = control::channels();
     let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
@@ -112,6 +116,7 @@ async fn serve(
         ng: ng_address,
         http: listeners.http.as_ref().and_then(|listener| listener.local_addr().ok()),
         patience: patience_now,
+        ipsec: ipsec.clone(),
     };
     announce(&config, &observer, &listeners);
     tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
@@ -130,6 +135,7 @@ async fn serve(
         alive,
         patience,
         renewal,
+        ipsec,
     };
     supervisor.watch(signals, control).await.map_err(process("control"))
 }

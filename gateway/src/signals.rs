@@ -14,6 +14,7 @@ use crate::cli::SettingArguments;
 use crate::config::{Config, check};
 use crate::control::Order;
 use crate::events::{Events, Occurrence};
+use crate::ipsec::Ipsec;
 use crate::log::Filter;
 use crate::systemd::{Notifier, State};
 
@@ -40,6 +41,8 @@ pub(crate) struct Supervisor {
     pub(crate) patience: watch::Sender<Duration>,
     /// Certificates and who is known over TLS, where there is such a listener.
     pub(crate) renewal: Option<Renewal>,
+    /// Its peers and pairs.
+    pub(crate) ipsec: Ipsec,
 }
 
 impl Signals {
@@ -119,6 +122,7 @@ impl Supervisor {
             tracing::error!("SIGHUP: {error}; the old certificate stays in force");
             self.tell(EventKind::ConfigRefused, "admin.tls", &error.to_string());
         }
+        self.ipsec.reconfigure(&config);
         self.patience.send_replace(config.limits.report_timeout.0);
         self.config = config.clone();
         let _ = self.orders.send(Order::Reconfigure(Box::new(config))).await;

@@ -253,4 +253,4 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

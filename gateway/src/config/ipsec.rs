@@ -56,7 +56,9 @@ impl Ipsec {
     /// Whether anything here asks for an agent.
     pub fn is_configured(&self) -> bool {
         self.agent != AgentSocket::Off
-            && (!self.sa.is_empty() || matches!(self.agent, AgentSocket::Path(_)))
+            && (!self.sa.is_empty()
+                || !self.peer.is_empty()
+                || matches!(self.agent, AgentSocket::Path(_)))
     }
 }
 

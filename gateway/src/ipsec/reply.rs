@@ -1,7 +1,7 @@
 //! How the admin API says no about SAs.
 
 use axum::response::{IntoResponse, Response};
-use crypto_offload::{ErrorClass, PairName};
+use crypto_offload::ErrorClass;
 use gateway_control::agent::{AgentError, AgentErrorCode};
 use gateway_control::{ApiError, ErrorCode, path};
 
@@ -20,12 +20,6 @@ impl Refusal {
         hint: impl Into<String>,
     ) -> Self {
         Self(ApiError { code, message: message.into(), place: place.into(), hint: hint.into() })
-    }
-
-    /// A name that no pair has.
-    pub(crate) fn unknown_pair(name: &PairName) -> Self {
-        let hint = format!("GET {} lists those that there are", path::SAS);
-        Self::new(ErrorCode::UnknownPair, name.as_str(), "no SA pair has this name", hint)
     }
 }
 

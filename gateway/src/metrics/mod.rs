@@ -3,6 +3,7 @@
 //! [`Figures`]; a worker is asked once a scrape and never locks.
 
 mod incumbent;
+mod ipsec;
 pub(crate) mod ledger;
 mod ours;
 mod text;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::ipsec::tally;
 use crate::ports::PortUsage;
 use crate::relay::command::WorkerSnapshot;
 use crate::workers::Snapshots;
@@ -25,6 +27,7 @@ pub(crate) struct Figures {
     pub(crate) ledger: Ledger,
     pub(crate) ports: Vec<PortUsage>,
     pub(crate) workers: Snapshots,
+    pub(crate) ipsec: tally::Figures,
 }
 
 impl Figures {
@@ -54,6 +57,7 @@ impl Figures {
 pub(crate) fn page(figures: &Figures) -> String {
     let mut page = text::Page::default();
     ours::write(figures, &mut page);
+    ipsec::write(&figures.ipsec, &mut page);
     incumbent::write(figures, &mut page);
     page.finish()
 }
@@ -107,6 +111,7 @@ mod tests {
                 used: 16,
             }],
             workers: vec![Some(snapshot(0)), None, Some(snapshot(2))],
+            ipsec: tally::Figures::default(),
         }
     }
 

@@ -14,19 +14,19 @@ use super::*;
 use crate::observer::Observer;
 
 /// An authority, and a directory for what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     directory: PathBuf,
 }
 
 #[derive(Clone, Copy)]
-enum Validity {
+pub(crate) enum Validity {
     Now,
     Past,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("postern-remote-{}-{turn}", std::process::id());
@@ -41,7 +41,7 @@ impl Authority {
     }
 
     /// Files for `names`, which take this authority's word.
-    fn files(&self, names: &[&str], validity: Validity) -> TlsFiles {
+    pub(crate) fn files(&self, names: &[&str], validity: Validity) -> TlsFiles {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
         params.extended_key_usages =
@@ -122,7 +122,7 @@ impl Gateway {
     }
 }
 
-fn observer(events: &Events) -> Observer {
+pub(crate) fn observer(events: &Events) -> Observer {
     // Nobody answers for control: what needs it is `unavailable`, which no test here asks for.
     let (inquiries, _) = mpsc::channel(1);
     Observer {
@@ -133,6 +133,7 @@ fn observer(events: &Events) -> Observer {
         ng: SocketAddr::from(([127, 0, 0, 1], 2223)),
         http: None,
         patience: watch::channel(Duration::from_millis(10)).1,
+        ipsec: crate::ipsec::Ipsec::none(),
     }
 }
 

@@ -17,8 +17,10 @@ mod task;
 use std::path::Path;
 use std::time::Duration;
 
+use crypto_offload::ErrorClass;
+use crypto_offload::rotation::Failure;
 use gateway_control::Event;
-use gateway_control::agent::{AgentError, AgentHello, Request, Response};
+use gateway_control::agent::{AgentError, AgentErrorCode, Request, Response};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -38,7 +40,7 @@ pub(crate) struct Agent {
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
     /// Yes.
-    Up(AgentHello),
+    Up,
     /// Not since then.
     Down {
         /// When that began.
@@ -63,6 +65,19 @@ pub(crate) enum AskError {
     /// It does not answer.
     #[error("the offload agent does not answer: {0}")]
     Absent(String),
+}
+
+impl AskError {
+    /// Whether asking again may help.
+    pub(crate) const fn failure(&self) -> Failure {
+        match self {
+            Self::Absent(_) => Failure::Transient,
+            Self::Refused(error) => match error.code {
+                AgentErrorCode::Engine(ErrorClass::Busy) => Failure::Transient,
+                _ => Failure::Final,
+            },
+        }
+    }
 }
 
 /// What the agent's events are told to.
@@ -140,10 +155,10 @@ impl Agent {
     async fn wait_until_up(&self) -> Result<(), AskError> {
         let mut link = self.link.clone();
         let since = match &*link.borrow() {
-            Link::Up(_) => return Ok(()),
+            Link::Up => return Ok(()),
             Link::Down { since, .. } => *since,
         };
-        let up = link.wait_for(|link| matches!(link, Link::Up(_)));
+        let up = link.wait_for(|link| matches!(link, Link::Up));
         match tokio::time::timeout_at(since + GAP, up).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(self.absent()),
@@ -153,7 +168,7 @@ impl Agent {
     fn absent(&self) -> AskError {
         match self.link() {
             Link::Down { reason, .. } => AskError::Absent(reason),
-            Link::Up(_) => AskError::Absent("it restarts again and again".to_owned()),
+            Link::Up => AskError::Absent("it restarts again and again".to_owned()),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Task {
         let greeting = connection.greet(self.generation.seen(), &mut buffer);
         let hello = tokio::time::timeout(SILENCE, greeting).await.map_err(|_| silent())??;
         self.generation.saw(hello.generation);
-        self.arrived(hello);
+        self.arrived(&hello);
         Ok((connection, buffer))
     }
 
@@ -87,7 +87,7 @@ impl Task {
         }
     }
 
-    fn arrived(&mut self, hello: AgentHello) {
+    fn arrived(&mut self, hello: &AgentHello) {
         tracing::info!(
             release = hello.release,
             pid = hello.pid,
@@ -102,7 +102,7 @@ impl Task {
             self.tell(EventKind::StateDistrusted, "", reason);
         }
         self.missed = false;
-        self.link.send_replace(Link::Up(hello));
+        self.link.send_replace(Link::Up);
         // Whoever listens looks at every pair, so one unread notice is as good as two.
         let _ = self.notices.try_send(Notice::Arrived);
     }
@@ -110,7 +110,7 @@ impl Task {
     fn lost(&mut self, error: &io::Error) {
         let reason = format!("{}: {error}", self.socket.display());
         let since = match &*self.link.borrow() {
-            Link::Up(_) => None,
+            Link::Up => None,
             Link::Down { since, .. } => Some(*since),
         };
         if since.is_none() {

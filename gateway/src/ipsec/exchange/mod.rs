@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use self::armor::{Armored, Header};
-pub(crate) use self::identity::Identity;
+pub(crate) use self::identity::{Identity, IdentityError};
 
 type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
@@ -136,6 +136,11 @@ pub(crate) fn open(
     let contents = serde_json::from_slice(&plain)
         .map_err(|_| FileError::Form("another release may have written it"))?;
     Ok((header.epoch, contents))
+}
+
+/// Whether it is the key of anybody.
+pub(crate) fn check_key(recipient: &str) -> Result<(), FileError> {
+    public_key("recipient", recipient).map(drop)
 }
 
 fn public_key(whose: &'static str, text: &str) -> Result<PublicKey, FileError> {

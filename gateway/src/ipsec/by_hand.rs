@@ -1,0 +1,247 @@
+//! Keys that people bring: agreed on by hand, or in exchange files.
+//!
+//! Nobody asks the other side here, so that nothing old is retired until a packet came under the
+//! new keys: only then has the other side switched.
+
+use std::time::{Duration, Instant};
+
+use crypto_offload::{Epoch, PairName};
+use gateway_control::{
+    ErrorCode, ExchangeFile, KeyOffer, ManualKeys, PairStatus, PairTerms, RotationRecord,
+};
+
+use super::Ipsec;
+use super::drive::{opened, spis, standing};
+use super::exchange::{self, Contents, FileError};
+use super::operations::Progress;
+use super::reply::Refusal;
+use super::rotate::{busy_text, unix_milliseconds};
+use super::slots::HandLease;
+
+/// What is put in place.
+struct Keys {
+    epoch: Epoch,
+    /// Ours, where people have agreed on it too.
+    inbound: Option<KeyOffer>,
+    outbound: KeyOffer,
+}
+
+/// Whether to forget the pair when its keys cannot be put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    /// It was there before.
+    Keep,
+    /// It was defined for these keys.
+    Forget,
+}
+
+impl Ipsec {
+    /// Puts keys in place that people have agreed on.
+    ///
+    /// # Errors
+    /// When something else is being done to the pair.
+    pub(crate) fn start_manual(
+        &self,
+        status: &PairStatus,
+        keys: ManualKeys,
+        on_failure: OnFailure,
+    ) -> Result<Progress, Refusal> {
+        let ManualKeys { inbound, outbound } = keys;
+        let keys = Keys { epoch: status.highest.next(), inbound: Some(inbound), outbound };
+        self.start_by_hand(status, keys, "keys by hand", on_failure)
+    }
+
+    /// Prepares an epoch, or takes the one that is prepared, and seals its offer.
+    ///
+    /// # Errors
+    /// When the pair has a gateway to ask, the agent refuses, or the recipient is none.
+    pub(crate) async fn export(
+        &self,
+        name: &PairName,
+        recipient: &str,
+    ) -> Result<ExchangeFile, Refusal> {
+        let status = self.pair_by_hand(name).await?;
+        let _lease = self.hand_lease(name)?;
+        let epoch = waiting(&status).unwrap_or_else(|| status.highest.next());
+        // A key that is none is refused before anything is prepared for it.
+        exchange::check_key(recipient).map_err(|error| wrong_file(name, &error))?;
+        let (offer, _) = self.agent().prepare(name, epoch, None).await?;
+        let contents = Contents { terms: PairTerms::of(&status.pair), offer };
+        let file = exchange::seal(self.exchange(), recipient, name, epoch, &contents);
+        let file = file.map_err(|error| wrong_file(name, &error))?;
+        Ok(ExchangeFile { epoch, file })
+    }
+
+    /// Takes the peer's file, and switches to its epoch.
+    ///
+    /// # Errors
+    /// When the file is wrong, saying in what.
+    pub(crate) async fn start_import(
+        &self,
+        name: &PairName,
+        file: &str,
+        sender: &str,
+    ) -> Result<Progress, Refusal> {
+        let status = self.pair_by_hand(name).await?;
+        let opened = exchange::open(self.exchange(), sender, name, file);
+        let (epoch, contents) = opened.map_err(|error| wrong_file(name, &error))?;
+        super::respond::check_terms(&status, &contents.terms)?;
+        if status.epoch(epoch).is_none() && epoch <= status.highest {
+            let highest = status.highest;
+            let message =
+                format!("the file is for epoch {epoch}, and this side has had epoch {highest}");
+            let hint = "export here first, and have the other side import that and export again";
+            return Err(Refusal::new(ErrorCode::WrongFile, name.as_str(), message, hint));
+        }
+        let keys = Keys { epoch, inbound: None, outbound: contents.offer };
+        self.start_by_hand(&status, keys, "exchange file", OnFailure::Keep)
+    }
+
+    async fn pair_by_hand(&self, name: &PairName) -> Result<PairStatus, Refusal> {
+        let status = self.agent().show(name).await?;
+        match &status.pair.peer {
+            None => Ok(status),
+            Some(peer) => Err(Refusal::new(
+                ErrorCode::Invalid,
+                name.as_str(),
+                format!("its keys come from its peer {peer}"),
+                "keymgr sa rotate",
+            )),
+        }
+    }
+
+    fn hand_lease(&self, name: &PairName) -> Result<HandLease, Refusal> {
+        self.slots().lease_by_hand(name).map_err(|busy| {
+            let said = busy_text(&busy);
+            Refusal::new(ErrorCode::Conflict, name.as_str(), said, "ask again when it is over")
+        })
+    }
+
+    fn start_by_hand(
+        &self,
+        status: &PairStatus,
+        keys: Keys,
+        why: &'static str,
+        on_failure: OnFailure,
+    ) -> Result<Progress, Refusal> {
+        let lease = self.hand_lease(&status.pair.name)?;
+        let progress = self.operations().start([status.pair.name.clone()]);
+        let (ipsec, before, told) = (self.clone(), status.clone(), progress.clone());
+        tokio::spawn(async move {
+            let name = &before.pair.name;
+            match ipsec.put_in_place(&before, keys, why, &told).await {
+                Ok(record) => told.done(name, Some(record)),
+                Err(error) => {
+                    let forgotten = match on_failure {
+                        OnFailure::Forget => ipsec.agent().undefine(name).await.is_ok(),
+                        OnFailure::Keep => false,
+                    };
+                    let stands = match (forgotten, before.active) {
+                        (true, _) => "the pair is not defined, as before".to_owned(),
+                        (false, Some(epoch)) => format!("epoch {epoch} stands, as before"),
+                        (false, None) => "the pair has no keys, as before".to_owned(),
+                    };
+                    told.failed(name, &format!("{error}; undone: {stands}"));
+                }
+            }
+            drop(lease);
+        });
+        Ok(progress)
+    }
+
+    async fn put_in_place(
+        &self,
+        before: &PairStatus,
+        keys: Keys,
+        why: &str,
+        progress: &Progress,
+    ) -> Result<RotationRecord, String> {
+        let (name, began, epoch) = (&before.pair.name, Instant::now(), keys.epoch);
+        let installed = self.install(name, keys, progress).await;
+        let (inbound, outbound) = match installed {
+            Ok(spis) => spis,
+            Err(error) => {
+                let undone = self.agent().discard(name, epoch).await;
+                let undone = undone.err().map(|error| format!("; undoing it: {error}"));
+                return Err(format!("{error}{}", undone.unwrap_or_default()));
+            }
+        };
+        let from = before.active.filter(|active| *active != epoch);
+        let record = RotationRecord {
+            time: unix_milliseconds(),
+            name: name.clone(),
+            who: "operator".to_owned(),
+            why: why.to_owned(),
+            from,
+            to: epoch,
+            old_spis: from.and_then(|from| spis(before, from)),
+            new_spis: (inbound, outbound),
+            seconds: began.elapsed().as_secs_f64(),
+            // The other side's count is nobody's to know here.
+            lost: if from.is_none() { Some(0) } else { None },
+        };
+        self.tell_rotated(record.clone());
+        if from.is_some() {
+            tokio::spawn(self.clone().retire_when_heard(name.clone(), epoch));
+        }
+        Ok(record)
+    }
+
+    async fn install(
+        &self,
+        name: &PairName,
+        keys: Keys,
+        progress: &Progress,
+    ) -> Result<(crypto_offload::Spi, crypto_offload::Spi), String> {
+        let Keys { epoch, inbound, outbound } = keys;
+        let spi = outbound.spi;
+        let failed = |step: &'static str| move |error| format!("{step}: {error}");
+        progress.step(name, "prepare");
+        let prepared = self.agent().prepare(name, epoch, inbound).await;
+        let (ours, _) = prepared.map_err(failed("prepare"))?;
+        progress.step(name, "install outbound");
+        let installed = self.agent().install_outbound(name, epoch, outbound).await;
+        installed.map_err(failed("install outbound"))?;
+        progress.step(name, "switch");
+        self.agent().switch(name, epoch).await.map_err(failed("switch"))?;
+        Ok((ours.spi, spi))
+    }
+
+    /// Waits for the first packet under the new keys, and for the overlap; then the old ones go.
+    pub(super) async fn retire_when_heard(self, name: PairName, epoch: Epoch) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Ok(status) = self.agent().show(&name).await else { continue };
+            if status.active != Some(epoch) || standing(&status).is_calm() {
+                // Rotated once more, or done by another.
+                return;
+            }
+            if opened(&status, epoch) == 0 {
+                continue;
+            }
+            tokio::time::sleep(status.pair.rotation.overlap).await;
+            let older = status.epochs.iter().filter(|old| old.epoch < epoch);
+            let mut left = 0;
+            for old in older {
+                left += usize::from(self.agent().discard(&name, old.epoch).await.is_err());
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The epoch whose offer the other side may not have: prepared, or in use on this side alone, since
+/// no packet has come under it yet.
+fn waiting(status: &PairStatus) -> Option<Epoch> {
+    let newest = status.epochs.last()?;
+    (opened(status, newest.epoch) == 0).then_some(newest.epoch)
+}
+
+fn wrong_file(name: &PairName, error: &FileError) -> Refusal {
+    let hint = "have the other side export again, to the key that `keymgr sa identity` shows here";
+    Refusal::new(ErrorCode::WrongFile, name.as_str(), error.to_string(), hint)
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,32 @@
+//! Paths about exchange files.
+
+use axum::extract::State;
+use axum::response::Json;
+use gateway_control::{
+    ExchangeFile, ExchangeIdentity, ExportRequest, ImportRequest, OperationStarted,
+};
+
+use super::body::{Body, Name};
+use super::change::started;
+use crate::ipsec::Ipsec;
+use crate::ipsec::reply::Refusal;
+
+pub(super) async fn identity(State(ipsec): State<Ipsec>) -> Json<ExchangeIdentity> {
+    Json(ExchangeIdentity { public_key: ipsec.exchange().public_text() })
+}
+
+pub(super) async fn export(
+    State(ipsec): State<Ipsec>,
+    Name(name): Name,
+    Body(request): Body<ExportRequest>,
+) -> Result<Json<ExchangeFile>, Refusal> {
+    ipsec.export(&name, &request.recipient).await.map(Json)
+}
+
+pub(super) async fn import(
+    State(ipsec): State<Ipsec>,
+    Name(name): Name,
+    Body(ImportRequest { file, sender }): Body<ImportRequest>,
+) -> Result<Json<OperationStarted>, Refusal> {
+    Ok(started(&ipsec.start_import(&name, &file, &sender).await?))
+}

@@ -1,0 +1,259 @@
+//! What each pair is doing right now: a rotation that we drive, one that its peer drives, or none.
+//!
+//! This is memory of work under way, not of SAs: after a restart it is empty, and the work is
+//! found again in what the agent has. Whoever decides between two rotations of a pair does it
+//! under one lock, so that exactly one of them goes on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crypto_offload::rotation::Responder;
+use crypto_offload::{Epoch, PairName, Spi};
+use tokio::sync::watch;
+
+/// Every pair that is doing something; clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Slots(Arc<Mutex<HashMap<PairName, Slot>>>);
+
+#[derive(Default)]
+struct Slot {
+    own: Option<Own>,
+    answering: Option<Answering>,
+    /// Keys that people bring are being put in place.
+    by_hand: bool,
+}
+
+/// A rotation that we drive.
+struct Own {
+    epoch: Option<Epoch>,
+    /// Says that the peer's rotation goes first.
+    yielding: watch::Sender<bool>,
+}
+
+/// A rotation that the peer drives.
+pub(crate) struct Answering {
+    pub(crate) responder: Responder,
+    /// Its gateway's `[[ipsec.peer]]`.
+    pub(crate) peer: String,
+    /// The epoch that was active when it began.
+    pub(crate) from: Option<Epoch>,
+    /// Its SPIs: inbound, outbound.
+    pub(crate) old_spis: Option<(Spi, Spi)>,
+    /// Packets that the peer sealed under that.
+    pub(crate) peer_sealed: Option<u64>,
+    pub(crate) began: std::time::Instant,
+    /// Changed whenever `responder` was told something; closed when it is over.
+    pub(crate) changed: watch::Sender<u64>,
+}
+
+/// Why a rotation of ours cannot begin.
+#[derive(Debug)]
+pub(crate) enum Busy {
+    /// We drive one already.
+    Own,
+    /// The peer does; this ends when it is over.
+    Peer(watch::Receiver<u64>),
+    /// Keys are being put in place by hand.
+    ByHand,
+}
+
+/// The right to drive a pair's rotation, given back when dropped.
+pub(crate) struct Lease {
+    slots: Slots,
+    name: PairName,
+    /// True once the peer's rotation goes first.
+    pub(crate) yielding: watch::Receiver<bool>,
+}
+
+/// The right to put keys in place by hand.
+pub(crate) struct HandLease {
+    slots: Slots,
+    name: PairName,
+}
+
+impl Slots {
+    /// Begins a rotation of ours.
+    pub(crate) fn lease(&self, name: &PairName) -> Result<Lease, Busy> {
+        self.with(name, |slot| {
+            if slot.own.is_some() {
+                return Err(Busy::Own);
+            }
+            if slot.by_hand {
+                return Err(Busy::ByHand);
+            }
+            if let Some(answering) = &slot.answering {
+                return Err(Busy::Peer(answering.changed.subscribe()));
+            }
+            let (sender, yielding) = watch::channel(false);
+            slot.own = Some(Own { epoch: None, yielding: sender });
+            Ok(Lease { slots: self.clone(), name: name.clone(), yielding })
+        })
+    }
+
+    /// Begins to put keys in place by hand.
+    pub(crate) fn lease_by_hand(&self, name: &PairName) -> Result<HandLease, Busy> {
+        self.with(name, |slot| {
+            if slot.own.is_some() {
+                return Err(Busy::Own);
+            }
+            if std::mem::replace(&mut slot.by_hand, true) {
+                return Err(Busy::ByHand);
+            }
+            Ok(HandLease { slots: self.clone(), name: name.clone() })
+        })
+    }
+
+    /// Judges a peer's offer by `verdict`, which is given the epoch of our own rotation. Where it
+    /// gives a rotation to answer, that takes this pair over: ours is told to yield.
+    pub(crate) fn contest<T>(
+        &self,
+        name: &PairName,
+        verdict: impl FnOnce(Option<Epoch>) -> Result<Answering, T>,
+    ) -> Result<Takeover, T> {
+        self.with(name, |slot| {
+            let own = slot.own.as_ref().and_then(|own| own.epoch);
+            let answering = verdict(own)?;
+            if let Some(own) = &slot.own {
+                own.yielding.send_replace(true);
+            }
+            let epoch = answering.responder.epoch();
+            match &mut slot.answering {
+                // The offer is being repeated.
+                Some(before) if before.responder.epoch() == epoch => {
+                    before.responder.heard(std::time::Instant::now());
+                    before.changed.send_modify(|count| *count += 1);
+                    Ok(Takeover::Repeated)
+                }
+                place => {
+                    let changed = answering.changed.subscribe();
+                    *place = Some(answering);
+                    Ok(Takeover::Began(changed))
+                }
+            }
+        })
+    }
+
+    /// Tells or asks the rotation that the peer drives, if there is one of this epoch.
+    pub(crate) fn answering<T>(
+        &self,
+        name: &PairName,
+        epoch: Epoch,
+        act: impl FnOnce(&mut Answering) -> T,
+    ) -> Option<T> {
+        self.with(name, |slot| {
+            let answering = slot.answering.as_mut()?;
+            (answering.responder.epoch() == epoch).then(|| act(answering))
+        })
+    }
+
+    /// The rotation that the peer drove is over.
+    pub(crate) fn answered(&self, name: &PairName, epoch: Epoch) -> Option<Answering> {
+        self.with(name, |slot| {
+            let over = slot.answering.as_ref()?.responder.epoch() == epoch;
+            if over { slot.answering.take() } else { None }
+        })
+    }
+
+    /// Whether anything is being done to the pair.
+    pub(crate) fn is_busy(&self, name: &PairName) -> bool {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.contains_key(name)
+    }
+
+    fn with<T>(&self, name: &PairName, act: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(name.clone()).or_default();
+        let result = act(slot);
+        if slot.own.is_none() && slot.answering.is_none() && !slot.by_hand {
+            slots.remove(name);
+        }
+        result
+    }
+}
+
+/// What became of a peer's offer that was taken.
+pub(crate) enum Takeover {
+    /// It was taken before.
+    Repeated,
+    /// It is new.
+    Began(watch::Receiver<u64>),
+}
+
+impl Lease {
+    /// The epoch that the rotation is making.
+    pub(crate) fn making(&self, epoch: Epoch) {
+        self.slots.with(&self.name, |slot| {
+            if let Some(own) = &mut slot.own {
+                own.epoch = Some(epoch);
+            }
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.slots.with(&self.name, |slot| slot.own = None);
+    }
+}
+
+impl Drop for HandLease {
+    fn drop(&mut self) {
+        self.slots.with(&self.name, |slot| slot.by_hand = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto_offload::RotationTiming;
+
+    fn answering(epoch: u64) -> Answering {
+        let (now, timing) = (std::time::Instant::now(), RotationTiming::default());
+        Answering {
+            responder: Responder::new(Epoch(epoch), timing, now),
+            peer: "gw-b".to_owned(),
+            from: None,
+            old_spis: None,
+            peer_sealed: None,
+            began: now,
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    #[test]
+    fn one_rotation_of_ours_at_a_time_and_its_place_is_given_back() {
+        let (slots, name) = (Slots::default(), PairName::new("trunk-1").unwrap());
+        let lease = slots.lease(&name).ok().unwrap();
+        assert!(matches!(slots.lease(&name), Err(Busy::Own)));
+        assert!(matches!(slots.lease_by_hand(&name), Err(Busy::Own)));
+        drop(lease);
+        assert!(!slots.is_busy(&name));
+        let hand = slots.lease_by_hand(&name).ok().unwrap();
+        assert!(matches!(slots.lease(&name), Err(Busy::ByHand)));
+        drop(hand);
+        assert!(slots.lease(&name).is_ok());
+    }
+
+    #[test]
+    fn a_peers_offer_that_is_taken_ends_ours_and_holds_the_pair() {
+        let (slots, name) = (Slots::default(), PairName::new("trunk-1").unwrap());
+        let lease = slots.lease(&name).ok().unwrap();
+        lease.making(Epoch(4));
+        let refused = slots.contest(&name, Err::<Answering, _>);
+        assert_eq!(refused.err(), Some(Some(Epoch(4))));
+        assert!(!*lease.yielding.borrow());
+        assert!(matches!(
+            slots.contest(&name, |_| Ok::<_, ()>(answering(4))),
+            Ok(Takeover::Began(_))
+        ));
+        assert!(*lease.yielding.borrow());
+        drop(lease);
+        assert!(matches!(slots.lease(&name), Err(Busy::Peer(_))));
+        assert!(matches!(
+            slots.contest(&name, |_| Ok::<_, ()>(answering(4))),
+            Ok(Takeover::Repeated)
+        ));
+        assert!(slots.answered(&name, Epoch(4)).is_some());
+        assert!(slots.lease(&name).is_ok());
+    }
+}

@@ -1,0 +1,121 @@
+//! Keys that people bring.
+
+use admin_client::{ClientError, location};
+use crypto_offload::{Aead, Epoch, KeyingMaterial, SaPair, SecretKey, Spi};
+use gateway_control::{
+    AddSa, ErrorCode, ExchangeFile, ExchangeIdentity, ExportRequest, ImportRequest, KeyOffer,
+    ManualKeys, Operation, OperationStarted, OperationState, path,
+};
+
+use super::site::{Site, assert_settled, ends, pair_of_sites};
+
+fn without_peer() -> (SaPair, SaPair) {
+    let (mut a, mut b) = ends("trunk-1", 1);
+    (a.peer, b.peer) = (None, None);
+    (a, b)
+}
+
+async fn identity(site: &Site) -> String {
+    site.client.get::<ExchangeIdentity>(path::EXCHANGE).await.unwrap().public_key
+}
+
+async fn export(from: &Site, to: &Site) -> Result<ExchangeFile, ClientError> {
+    let request = ExportRequest { recipient: identity(to).await };
+    from.client.post(&location(path::EXPORT, &["trunk-1"]), &request).await
+}
+
+async fn import(
+    at: &Site,
+    sender: &Site,
+    file: &str,
+) -> Result<Operation, gateway_control::ApiError> {
+    let request = ImportRequest { file: file.to_owned(), sender: identity(sender).await };
+    let at_path = location(path::IMPORT, &["trunk-1"]);
+    match at.client.post::<_, OperationStarted>(&at_path, &request).await {
+        Ok(started) => Ok(at.end_of(&started).await),
+        Err(ClientError::Refused(error)) => Err(error),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_that_cannot_talk_rotate_by_files() {
+    let (a, b) = pair_of_sites("files").await;
+    let (at_a, at_b) = without_peer();
+    a.define(at_a).await;
+    b.define(at_b).await;
+    for epoch in 1..=2 {
+        let from_a = export(&a, &b).await.unwrap();
+        assert_eq!(from_a.epoch, Epoch(epoch));
+        assert_eq!(export(&a, &b).await.unwrap().epoch, Epoch(epoch), "prepared already");
+        assert_eq!(import(&b, &a, &from_a.file).await.unwrap().state, OperationState::Done);
+        let file = reply(&b, &a).await;
+        let done = import(&a, &b, &file).await.unwrap();
+        assert_eq!(done.state, OperationState::Done, "{done:?}");
+        heard(&a, epoch);
+        heard(&b, epoch);
+        let calm = |site: &Site| site.status("trunk-1").epochs.len() == 1;
+        a.until("calm", calm).await;
+        b.until("calm", calm).await;
+        assert_settled(&a, &b, "trunk-1", epoch);
+    }
+}
+
+/// What the one that imported first sends back.
+async fn reply(from: &Site, to: &Site) -> String {
+    export(from, to).await.unwrap().file
+}
+
+/// A packet came under this epoch.
+fn heard(site: &Site, epoch: u64) {
+    site.model.with(|state| {
+        let pair = state.pairs.values_mut().next().unwrap();
+        if let Some(keys) = pair.epochs.get_mut(&Epoch(epoch)) {
+            keys.opened = 1;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_file_from_or_for_somebody_else_changes_nothing() {
+    let (a, b) = pair_of_sites("wrong-file").await;
+    let (at_a, at_b) = without_peer();
+    a.define(at_a).await;
+    b.define(at_b).await;
+    let file = export(&a, &b).await.unwrap().file;
+    let before = (a.changes(), b.changes());
+    let own = import(&a, &a, &file).await.unwrap_err();
+    assert_eq!(own.code, ErrorCode::WrongFile);
+    assert!(own.message.starts_with("it is sealed to "), "{own:?}");
+    let stranger = import(&b, &b, &file).await.unwrap_err();
+    assert!(stranger.message.starts_with("it is from "), "{stranger:?}");
+    let cut = import(&b, &a, &file[..file.len() / 2]).await.unwrap_err();
+    assert_eq!(cut.code, ErrorCode::WrongFile);
+    assert_eq!((a.changes(), b.changes()), before);
+}
+
+fn offer(spi: u32, fill: u8) -> KeyOffer {
+    let bytes = vec![fill; Aead::Aes256Gcm.key_len() + Aead::SALT_LEN];
+    let keying = KeyingMaterial::new(Aead::Aes256Gcm, SecretKey::copy_from(&bytes)).unwrap();
+    KeyOffer::new(Spi::new(spi).unwrap(), &keying)
+}
+
+#[tokio::test]
+async fn keys_that_people_agreed_on_are_put_in_place() {
+    let (a, _b) = pair_of_sites("manual").await;
+    let (pair, _) = without_peer();
+    let keys = || ManualKeys { inbound: offer(300, 1), outbound: offer(301, 2) };
+    let add = AddSa { pair: pair.clone(), keys: Some(keys()) };
+    let started: OperationStarted = a.client.post(path::SAS, &add).await.unwrap();
+    assert_eq!(a.end_of(&started).await.state, OperationState::Done);
+    let status = a.status("trunk-1");
+    let epoch = status.epoch(status.active.unwrap()).unwrap();
+    assert_eq!(epoch.inbound.as_ref().unwrap().spi.value(), 300);
+    assert_eq!(epoch.outbound.as_ref().unwrap().spi.value(), 301);
+
+    let mut short = AddSa { pair, keys: Some(keys()) };
+    short.pair.aead = Aead::Aes128Gcm;
+    let answer = a.client.post::<_, OperationStarted>(path::SAS, &short).await;
+    let Err(ClientError::Refused(error)) = answer else { panic!("{answer:?}") };
+    assert!(error.message.contains("keys.inbound is for aes-256-gcm"), "{error:?}");
+}

@@ -1,0 +1,6 @@
+//! Two gateways in one process: real mutual TLS between them, and a model agent each.
+
+mod admin;
+mod by_hand;
+mod rotation;
+mod site;

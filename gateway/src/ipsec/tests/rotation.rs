@@ -1,0 +1,243 @@
+//! Rotations between two gateways, and what becomes of them when something fails.
+
+use std::time::Duration;
+
+use crypto_offload::{Epoch, PairName};
+use gateway_control::agent::{AgentErrorCode, Request};
+use gateway_control::{EventKind, OperationState, PairSelection};
+
+use super::site::{Site, assert_settled, ends, keyed, pair_of_sites};
+use crate::config::ipsec::Rotate;
+use crate::ipsec::agent::model::{Trouble, refusal};
+
+fn set(site: &Site, epoch: u64, sealed: u64, opened: u64) {
+    site.model.with(|state| {
+        let pair = state.pairs.values_mut().next().unwrap();
+        let keys = pair.epochs.get_mut(&Epoch(epoch)).unwrap();
+        (keys.sealed, keys.opened) = (sealed, opened);
+    });
+}
+
+#[tokio::test]
+async fn both_sides_move_to_the_new_keys_and_the_loss_is_counted() {
+    let (a, b) = keyed("rotate").await;
+    assert_settled(&a, &b, "trunk-1", 1);
+    set(&a, 1, 500, 299);
+    set(&b, 1, 300, 500);
+    let done = a.rotate("trunk-1").await;
+    let record = done.pairs[0].record.clone().unwrap();
+    assert_eq!((record.from, record.to, record.lost), (Some(Epoch(1)), Epoch(2), Some(1)));
+    assert_eq!((record.who.as_str(), record.why.as_str()), ("operator ann", "asked"));
+    assert_ne!(record.old_spis, Some(record.new_spis));
+    b.until("logged", |b| b.ipsec.log().newest(9).len() == 2).await;
+    assert_settled(&a, &b, "trunk-1", 2);
+    let theirs = b.ipsec.log().newest(1).remove(0);
+    assert_eq!((theirs.who.as_str(), theirs.lost), ("peer a", Some(0)));
+    let swapped = |(inbound, outbound)| (outbound, inbound);
+    assert_eq!(theirs.new_spis, swapped(record.new_spis));
+    assert_eq!(theirs.old_spis, record.old_spis.map(swapped));
+    let order = a.changes();
+    let at = |text: &str| order.iter().rposition(|asked| asked == text).unwrap();
+    assert!(at("prepare trunk-1 2") < at("install_outbound trunk-1 2"));
+    assert!(at("switch trunk-1 2") < at("retire_outbound trunk-1 1"));
+    assert!(at("retire_outbound trunk-1 1") < at("retire_inbound trunk-1 1"));
+    let told = b.events.after(0);
+    assert!(told.iter().any(|event| event.kind == EventKind::SaRotated && event.to == "2"));
+}
+
+#[tokio::test]
+async fn when_both_rotate_at_once_the_lower_id_drives_and_both_are_done() {
+    let (a, b) = keyed("both").await;
+    for _ in 0..5 {
+        let (at_a, at_b) = tokio::join!(a.rotate("trunk-1"), b.rotate("trunk-1"));
+        assert_eq!(at_a.state, OperationState::Done, "{at_a:?}");
+        assert_eq!(at_b.state, OperationState::Done, "{at_b:?}");
+        let calm = |site: &Site| site.status("trunk-1").epochs.len() == 1;
+        a.until("calm", calm).await;
+        b.until("calm", calm).await;
+        let epoch = a.status("trunk-1").active.unwrap();
+        assert_settled(&a, &b, "trunk-1", epoch.0);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_cannot_be_reached_leaves_everything_as_it_was_and_says_so() {
+    let (a, b) = keyed("unreachable").await;
+    b.unplug();
+    let failed = a.rotate("trunk-1").await;
+    assert_eq!(failed.state, OperationState::Failed);
+    let detail = failed.pairs[0].detail.clone().unwrap();
+    assert!(detail.starts_with("offer: "), "{detail}");
+    assert!(detail.contains("undone: epoch 1 stands"), "{detail}");
+    assert_settled(&a, &b, "trunk-1", 1);
+    let told = a.events.after(0);
+    assert!(told.iter().any(|event| event.kind == EventKind::SaRotationFailed));
+}
+
+/// Fails the first request of that kind about epoch 2.
+fn fail_once(
+    site: &Site,
+    kind: &'static str,
+    mut trouble: impl FnMut() -> Trouble + Send + 'static,
+) {
+    let mut left = 1;
+    site.model.fail(move |request| {
+        let hit = match request {
+            Request::Prepare { epoch, .. } => kind == "prepare" && epoch.0 == 2,
+            Request::InstallOutbound { epoch, .. } => kind == "install outbound" && epoch.0 == 2,
+            Request::Switch { epoch, .. } => kind == "switch" && epoch.0 == 2,
+            _ => false,
+        };
+        (hit && std::mem::take(&mut left) == 1).then(&mut trouble)
+    });
+}
+
+#[tokio::test]
+async fn an_agents_refusal_at_any_step_is_undone_at_both_sides_and_told() {
+    for (at_a, kind, step) in [
+        (true, "prepare", "prepare"),
+        (true, "install outbound", "install outbound"),
+        (true, "switch", "switch"),
+        (false, "prepare", "offer"),
+        (false, "install outbound", "offer"),
+        (false, "switch", "peer switches"),
+    ] {
+        let (a, b) = keyed("refused").await;
+        let failing = if at_a { &a } else { &b };
+        fail_once(failing, kind, || Trouble::Refuse(refusal(AgentErrorCode::Invalid, "here")));
+        let failed = a.rotate("trunk-1").await;
+        let detail = failed.pairs[0].detail.clone().unwrap_or_default();
+        assert!(detail.starts_with(&format!("{step}: ")), "{kind}: {detail}");
+        assert!(detail.contains("here"), "{kind}: {detail}");
+        assert!(detail.contains("undone: epoch 1 stands"), "{kind}: {detail}");
+        let only_first = |site: &Site| site.status("trunk-1").epochs.len() == 1;
+        b.until("undone", only_first).await;
+        assert_settled(&a, &b, "trunk-1", 1);
+        let again = a.rotate("trunk-1").await;
+        assert_eq!(again.state, OperationState::Done, "{kind}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_dies_at_any_step_costs_time_and_no_rotation() {
+    for (at_a, kind) in [(true, "prepare"), (true, "switch"), (false, "prepare"), (false, "switch")]
+    {
+        let (a, b) = keyed("dies").await;
+        let failing = if at_a { &a } else { &b };
+        fail_once(failing, kind, || Trouble::Die);
+        let done = a.rotate("trunk-1").await;
+        assert_eq!(done.state, OperationState::Done, "{kind}: {done:?}");
+        b.until("settled", |b| b.status("trunk-1").epochs.len() == 1).await;
+        assert_settled(&a, &b, "trunk-1", 2);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_is_given_up_after_the_steps_time_and_undone() {
+    let (a, b) = keyed("hangs").await;
+    fail_once(&b, "install outbound", || Trouble::Hang);
+    let began = std::time::Instant::now();
+    let failed = a.rotate("trunk-1").await;
+    let detail = failed.pairs[0].detail.clone().unwrap_or_default();
+    assert!(detail.starts_with("offer: ") && detail.contains("answer"), "{detail}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(a.status("trunk-1").active, Some(Epoch(1)));
+    assert_eq!(a.status("trunk-1").epochs.len(), 1);
+}
+
+#[tokio::test]
+async fn ends_that_are_defined_differently_are_told_apart_by_field() {
+    let (a, b) = pair_of_sites("terms").await;
+    let (at_a, mut at_b) = ends("trunk-1", 1);
+    at_b.local_net = "10.9.0.0/16".parse().unwrap();
+    a.define(at_a).await;
+    b.define(at_b).await;
+    let failed = a.rotate("trunk-1").await;
+    let detail = failed.pairs[0].detail.clone().unwrap();
+    assert!(detail.contains("local_net (remote_net there)"), "{detail}");
+    assert!(detail.contains("here 10.9.0.0/16, there 10.1.2.0/24"), "{detail}");
+    assert!(detail.contains("the pair has no keys"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_peer_may_not_touch_a_pair_whose_other_end_is_another() {
+    let (a, b) = pair_of_sites("others").await;
+    let (at_a, mut at_b) = ends("trunk-1", 1);
+    at_b.peer = Some("c".to_owned());
+    a.define(at_a).await;
+    b.define(at_b).await;
+    let failed = a.rotate("trunk-1").await;
+    let detail = failed.pairs[0].detail.clone().unwrap();
+    assert!(detail.contains("this pair's other end is not a"), "{detail}");
+    assert_eq!(b.changes(), ["define"]);
+}
+
+#[tokio::test]
+async fn a_rotation_left_half_way_is_ended_after_a_restart_of_the_gateway() {
+    let (a, b) = keyed("halfway").await;
+    // As if we had been killed after the peer took our offer.
+    let name = PairName::new("trunk-1").unwrap();
+    let (ours, _) = a.ipsec.agent().prepare(&name, Epoch(2), None).await.unwrap();
+    let (theirs, _) = b.ipsec.agent().prepare(&name, Epoch(2), None).await.unwrap();
+    b.ipsec.agent().install_outbound(&name, Epoch(2), ours).await.unwrap();
+    a.ipsec.agent().install_outbound(&name, Epoch(2), theirs).await.unwrap();
+    a.ipsec.agent().switch(&name, Epoch(2)).await.unwrap();
+    let ended = |site: &Site| {
+        let status = site.status("trunk-1");
+        status.active == Some(Epoch(2)) && status.epochs.len() == 1
+    };
+    a.until("ended", ended).await;
+    b.until("ended", ended).await;
+    assert_settled(&a, &b, "trunk-1", 2);
+    assert_eq!(a.ipsec.log().newest(1)[0].to, Epoch(2));
+}
+
+#[tokio::test]
+async fn age_and_a_restart_of_the_agent_ask_for_new_keys_by_themselves() {
+    let (a, b) = keyed("schedule").await;
+    let mut config = a.config.clone();
+    config.ipsec.rotate = Rotate::Auto;
+    config.ipsec.peer[0].admin = a.config.ipsec.peer[0].admin.clone();
+    a.ipsec.reconfigure(&config);
+    let keys = |site: &Site, change: fn(&mut crate::ipsec::agent::model::Keys)| {
+        site.model.with(|state| {
+            let pair = state.pairs.values_mut().next().unwrap();
+            pair.epochs.values_mut().for_each(change);
+        });
+    };
+    keys(&a, |keys| keys.age = Duration::from_secs(86_000));
+    a.until("rotated", |a| a.status("trunk-1").active == Some(Epoch(2))).await;
+    let at = |site: &Site, epoch| {
+        let status = site.status("trunk-1");
+        status.active == Some(Epoch(epoch)) && status.epochs.len() == 1
+    };
+    a.until("calm", |a| at(a, 2)).await;
+    b.until("calm", |b| at(b, 2)).await;
+    keys(&a, |keys| keys.resumed = true);
+    a.until("rotated again", |a| at(a, 3)).await;
+    let log = a.ipsec.log().newest(2);
+    let said: Vec<_> = log.iter().map(|r| (r.who.as_str(), r.why.as_str())).collect();
+    assert_eq!(said, [("recovery", "resumed"), ("schedule", "age")]);
+}
+
+#[tokio::test]
+async fn many_pairs_rotate_together_without_waiting_for_each_others_overlap() {
+    let (a, b) = pair_of_sites("many").await;
+    for number in 0..200 {
+        let (mut at_a, mut at_b) = ends(&format!("trunk-{number:03}"), number);
+        // Two gateways, two agents and an operator share this thread.
+        (at_a.rotation.step, at_b.rotation.step) =
+            (Duration::from_secs(30), Duration::from_secs(30));
+        a.define(at_a).await;
+        b.define(at_b).await;
+    }
+    for state in ["first keys", "rotation"] {
+        let began = std::time::Instant::now();
+        let done = a.rotate_all(PairSelection::Group("trunks".to_owned())).await;
+        assert_eq!(done.state, OperationState::Done, "{state}: {done:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{state}: {:?}", began.elapsed());
+        let calm = |b: &Site| !b.ipsec.slots().is_busy(&PairName::new("trunk-199").unwrap());
+        b.until("calm", calm).await;
+    }
+    assert_eq!(a.ipsec.log().newest(1000).len(), 400);
+}
