@@ -143,7 +143,7 @@ impl Simulated {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         if fs::write("/sys/bus/netdevsim/new_device", "7 1").is_err() {
-            println!("SKIPPED {test}: this kernel has no netdevsim");
+            println!("SKIPPED vm_netdevsim: {test}: this kernel has no netdevsim");
             return None;
         }
         let deadline = Instant::now() + Duration::from_secs(20);

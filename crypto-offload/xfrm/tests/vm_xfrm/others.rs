@@ -114,8 +114,8 @@ fn sas_outlive_their_engine_and_receive_in_udp_again_once_adopted() {
 }
 
 #[test]
-fn a_thousand_sas_are_installed_listed_and_removed() {
-    install_list_and_remove(1_000);
+fn many_sas_are_installed_listed_and_removed() {
+    install_list_and_remove(300);
 }
 
 #[test]
