@@ -138,6 +138,21 @@ fn a_key_is_taken_once_for_ever() {
 }
 
 #[test]
+fn a_peers_key_that_no_engine_took_may_come_again() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().take(2).for_each(|request| drop(expect_ok(pairs.answer(request))));
+    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Fatal));
+    let install = || keys(1, 1).remove(1);
+    let error = refused(pairs.answer(install()));
+    assert_eq!(error.code, AgentErrorCode::Engine(ErrorClass::Fatal));
+    world.xfrm.lock().expect("whole").failing = None;
+    drop(pairs);
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(install()));
+}
+
+#[test]
 fn overlapping_selectors_are_refused_with_the_other_pairs_name() {
     let world = World::new();
     let mut pairs = world.start();

@@ -2,8 +2,8 @@
 //! peer's.
 
 use crypto_offload::{
-    Aead, Direction, Effective, EngineError, Epoch, ErrorClass, IpsecEngine, KeyingMaterial,
-    PairName, Placement, SaSpec, SecretKey, Spi,
+    Aead, Direction, Effective, EngineError, Epoch, ErrorClass, IpsecEngine, KeyFingerprint,
+    KeyingMaterial, PairName, Placement, SaSpec, SecretKey, Spi,
 };
 use gateway_control::{
     EventKind, KeyOffer,
@@ -144,7 +144,7 @@ impl Pairs {
         let placed = match self.place_inbound(before, &ladder, &sa) {
             Ok(placed) => placed,
             Err(error) => {
-                self.unstage(before.clone());
+                self.unstage(before.clone(), Some(sa.keying.fingerprint()));
                 return Err(error.into());
             }
         };
@@ -214,7 +214,7 @@ impl Pairs {
         let placed = match self.engines.install(pair, &ladder, &sa, |_| Ok(())) {
             Ok(placed) => placed,
             Err(error) => {
-                self.unstage(before.clone());
+                self.unstage(before.clone(), Some(sa.keying.fingerprint()));
                 if error.class.spills() {
                     self.avoid.insert(pair.name.clone(), (engine, error.reason.clone()));
                 }
@@ -251,9 +251,16 @@ impl Pairs {
 
     /// Writes the record as it was before. Where even that fails, the staged SA stays in it and
     /// is dropped with the next one: it is shown to nobody.
-    fn unstage(&mut self, before: PairRecord) {
-        if let Err(error) = self.commit(before, Vec::new(), Durability::Process) {
+    ///
+    /// A key that no engine took may come again: the same request is repeated with it.
+    fn unstage(&mut self, before: PairRecord, untaken: Option<KeyFingerprint>) {
+        let entries = untaken.map(|key| Entry::Unused(KeyName(key))).into_iter().collect();
+        if let Err(error) = self.commit(before, entries, Durability::Process) {
             tracing::error!(%error, "cannot write that an SA was not installed");
+            return;
+        }
+        if let Some(key) = untaken {
+            self.used.remove(&key);
         }
     }
 
@@ -266,7 +273,7 @@ impl Pairs {
         if sa.direction == Direction::Inbound && !before.has_inbound_policies(engine) {
             self.remove_inbound_policies(before, engine);
         }
-        self.unstage(before.clone());
+        self.unstage(before.clone(), None);
     }
 
     /// Sets the inbound policies in the engine of the new SA, where they are not there yet.

@@ -106,6 +106,9 @@ impl Pairs {
                 Entry::Key(key) => {
                     self.used.insert(key.0);
                 }
+                Entry::Unused(key) => {
+                    self.used.remove(&key.0);
+                }
                 Entry::Reserved { .. } => {}
             }
         }

@@ -19,6 +19,8 @@ pub(crate) enum Entry {
     Forget(PairName),
     /// A key was taken into use, for ever.
     Key(KeyName),
+    /// It was not: the engine refused it, and has nothing of it.
+    Unused(KeyName),
     /// Sequence numbers up to this one may have been sent, or were accepted.
     Reserved {
         /// Of which SA.
