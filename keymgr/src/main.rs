@@ -12,7 +12,7 @@ mod probe;
 mod sa;
 mod table;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
@@ -36,8 +36,11 @@ async fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<(), Failure> {
     if let Command::Completions { shell } = &cli.command {
-        clap_complete::generate(*shell, &mut Cli::command(), "keymgr", &mut std::io::stdout());
-        return Ok(());
+        // Made whole first: whoever reads only its beginning ends us with an error, not with a panic.
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "keymgr", &mut script);
+        let written = std::io::stdout().write_all(&script);
+        return written.map_err(|error| Failure::other(format!("print completions: {error}")));
     }
     let gateway = Gateway::new(&cli.gateway)?;
     match &cli.command {

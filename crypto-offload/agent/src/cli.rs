@@ -1,8 +1,10 @@
 //! The command line, and what a run's end means to whoever started it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use offload_agent::{Allowed, KeySource, Places, StartError, StateError};
 
 use crate::{probe, run, supervise};
@@ -29,6 +31,11 @@ enum Verb {
         json: bool,
         #[command(flatten)]
         engines: EngineArguments,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
     },
 }
 
@@ -162,6 +169,7 @@ pub(crate) fn parse() -> Result<Command, Failure> {
 
 pub(crate) fn execute(Command(verb): Command) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Completions { shell } => completions(shell),
         Verb::Probe { json, engines } => probe::print(&engines, json),
         Verb::Run(arguments) if arguments.supervise => supervise::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
@@ -189,6 +197,14 @@ fn number_or_name(text: &str, file: &str) -> Result<u32, String> {
     entry
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| format!("{file} has no {text}: make it, or give a number"))
+}
+
+/// Made whole first: whoever reads only its beginning ends us with an error, not with a panic.
+fn completions(shell: Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "offload-agent", &mut script);
+    std::io::stdout().write_all(&script).context("print completions")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// sysexits.h: EX_UNAVAILABLE, EX_CANTCREAT, EX_TEMPFAIL.
