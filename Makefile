@@ -10,7 +10,9 @@ SRTP_BENCH_PACKAGES += libipsec-mb-dev
 SRTP_BENCH_PEERS := $(SRTP_BENCH_PEERS),ipsec-mb
 endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
-TEST_PACKAGES := pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
+# QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
+VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
+TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.
@@ -22,7 +24,7 @@ FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test lint bench bench-srtp bench-esp bench-sas fuzz
+.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +37,13 @@ demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and lat
 	$(CARGO) build --release --locked -p gateway --bin gateway
 	$(CARGO) run --release --locked -p loadgen -- demo
 
-test: ## lint, every test of the workspace, then real peers; ends with what was SKIPPED
+test: ## lint, every test of the workspace, real peers, the test VM; ends with what was SKIPPED
 	@scripts/install-packages $(TEST_PACKAGES)
 	@scripts/run-tests
+
+test-vm: ## the tests that want a kernel with ESP and kTLS, under QEMU on two Debian kernels
+	@scripts/install-packages $(VM_PACKAGES)
+	@scripts/run-vm-tests
 
 lint: ## format, clippy, rustdoc, dependency table, licences and sources
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
