@@ -13,6 +13,8 @@
 //! | `engine` | the traits, their events and errors |
 //! | `rotation` | new keys for a pair without losing a packet |
 //! | `schedule` | when that is due |
+//! | `ledger` | which keys were ever used |
+//! | `planner` | where SAs are tried, and what to do when one is refused |
 //! | `esp` | ESP packets, sealed and opened in place |
 #![forbid(unsafe_code)]
 
@@ -20,9 +22,11 @@ mod algorithm;
 mod capability;
 mod engine;
 pub mod esp;
+mod ledger;
 mod lifetime;
 mod pair;
 mod placement;
+pub mod planner;
 pub mod rotation;
 mod sa;
 pub mod schedule;
@@ -34,6 +38,7 @@ pub use capability::{Answer, Capabilities, Capability, Evidence, Feature};
 pub use engine::{
     EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine, SaUsage, TlsEngine,
 };
+pub use ledger::{KeyLedger, KeyReused, NotALedger, RecordedKey};
 pub use lifetime::{BadLifetime, Lifetimes, Limits};
 pub use pair::{BadPair, MAX_REPLAY_WINDOW, PairEncapsulation, PairName, RotationTiming, SaPair};
 pub use placement::{Effective, Placement, PlacementPolicy};
