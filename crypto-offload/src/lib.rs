@@ -11,6 +11,7 @@
 //! | `pair` | an SA each way, as people name, configure and rotate it |
 //! | `placement`, `capability` | where work is done, what could do it, and how we know |
 //! | `engine` | the traits, their events and errors |
+//! | `middleware` | engines around engines, for tests |
 //! | `rotation` | new keys for a pair without losing a packet |
 //! | `schedule` | when that is due |
 //! | `ledger` | which keys were ever used |
@@ -24,6 +25,7 @@ mod engine;
 pub mod esp;
 mod ledger;
 mod lifetime;
+pub mod middleware;
 mod pair;
 mod placement;
 pub mod planner;

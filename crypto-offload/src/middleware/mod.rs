@@ -1,0 +1,41 @@
+//! Engines around engines, for tests: [`Recording`] writes down what is asked, [`Faulty`] fails
+//! when a script says so, and [`Model`] is an engine that only remembers.
+//!
+//! Means of tests and nothing else: that code works over these never proves that it works over
+//! the kernel. Only real engines pass the contract.
+
+mod faulty;
+mod model;
+mod recording;
+
+pub use faulty::{Fault, Faulty, When};
+pub use model::Model;
+pub use recording::{Call, Recording};
+
+/// What may be asked of an [`IpsecEngine`](crate::IpsecEngine).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `probe`
+    Probe,
+    /// `reserve`
+    Reserve,
+    /// `install`
+    Install,
+    /// `remove`
+    Remove,
+    /// `set_policy`
+    SetPolicy,
+    /// `remove_policy`
+    RemovePolicy,
+    /// `list`
+    List,
+    /// `usage`
+    Usage,
+    /// `events`
+    Events,
+    /// `statistics`
+    Statistics,
+}
+
+#[cfg(test)]
+mod tests;
