@@ -124,8 +124,10 @@ pub enum Outcome {
     /// will offer this epoch or a higher one. What we prepared is used for that. Keep a
     /// [`Responder`] for it, in case that the peer falls silent.
     Yielded,
-    /// The peer has had higher epochs, or has undone this one, and will never send under it:
-    /// begin again above.
+    /// The peer has had higher epochs, or has undone this one: begin again above, with
+    /// [`Standing::renewed`]. Nothing may be discarded because of this: an offer that came late
+    /// is stale too, and the peer may be sending under the very epoch. What is left goes with the
+    /// next rotation.
     Stale {
         /// The peer's highest.
         highest: Epoch,
