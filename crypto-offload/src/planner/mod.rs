@@ -3,7 +3,7 @@
 //! Pure: a pair and what engines know of themselves come in; a [`Plan`] comes out, to be read by
 //! people (`keymgr sa plan`) or walked down by an [`InstallLadder`]. It refuses only what surely
 //! fails: what an engine knows that it cannot do, and what a driver is known to refuse
-//! ([`rules`]). Where nobody knows, trying tells.
+//! (module `rules`). Where nobody knows, trying tells.
 
 mod ladder;
 mod rules;
