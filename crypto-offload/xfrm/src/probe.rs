@@ -103,10 +103,15 @@ impl XfrmEngine {
             }
             Err(Refusal { errno, message }) => {
                 let refusal = Refusal { errno, message: message.clone() };
-                let class = Operation::Probe.refused("", &refusal).class;
-                let answer = match class {
+                let error = Operation::Probe.refused("", &refusal);
+                let answer = match error.class {
                     ErrorClass::Unsupported => Answer::No,
                     _ => Answer::Unknown,
+                };
+                // Whoever is refused for this reason later is to know what mends it.
+                let message = match (message, error.hint) {
+                    (Some(words), Some(hint)) => Some(format!("{words} ({hint})")),
+                    (words, hint) => words.or(hint),
                 };
                 (answer, Evidence::Probed { errno: Some(errno), message })
             }
