@@ -212,7 +212,7 @@ impl Pairs {
         keys.outbound = Some(staged(spi, &keying));
         self.stage(record.clone(), keying)?;
         let placed = match self.engines.install(pair, &ladder, &sa, |_| Ok(())) {
-            Ok(placed) => placed,
+            Ok(placed) => placed.explained_by(before.sa(epoch, Direction::Inbound)),
             Err(error) => {
                 self.unstage(before.clone(), Some(sa.keying.fingerprint()));
                 if error.class.spills() {
@@ -383,6 +383,17 @@ impl Pairs {
             let message = format!("the key {} was given up", sa.key.0);
             Refusal::new(AgentErrorCode::UnknownEpoch, "key", message)
         })
+    }
+}
+
+impl Placed {
+    /// The outbound SA follows the inbound one to its engine: what spoke against other engines was
+    /// said there.
+    fn explained_by(mut self, inbound: Option<&SaRecord>) -> Self {
+        if self.placement.fell_back() && self.placement.reason.is_none() {
+            self.placement.reason = inbound.and_then(|sa| sa.placement.reason.clone());
+        }
+        self
     }
 }
 
