@@ -47,6 +47,9 @@ pub enum EventKind {
     /// An SA is gone that nobody of us removed: a hard limit, a link down, another program.
     #[serde(rename = "sa.lost")]
     SaLost,
+    /// An SA of another program's came, went or was changed.
+    #[serde(rename = "sa.foreign")]
+    SaForeign,
     /// The offload agent does not answer.
     #[serde(rename = "agent.lost")]
     AgentLost,
@@ -90,6 +93,7 @@ impl EventKind {
             Self::SaRotationFailed => "sa.rotation_failed",
             Self::SaRotationDue => "sa.rotation_due",
             Self::SaLost => "sa.lost",
+            Self::SaForeign => "sa.foreign",
             Self::AgentLost => "agent.lost",
             Self::AgentRestored => "agent.restored",
             Self::StateDistrusted => "state.distrusted",

@@ -29,10 +29,18 @@ impl Pairs {
 
     fn take_in(&mut self, engine: &'static str, event: EngineEvent) {
         match event {
+            EngineEvent::HardLimit(id) | EngineEvent::Removed(id)
+                if !self.index.contains_key(&id) =>
+            {
+                self.foreign_sa(id, "there", "gone");
+            }
             EngineEvent::SoftLimit(id) => self.rotation_due(id),
             EngineEvent::HardLimit(id) => self.lose(id, "its hard limit was reached", "kernel"),
             EngineEvent::Removed(id) => self.lose(id, "somebody removed it", "operator"),
-            EngineEvent::Foreign(id) => tracing::debug!(%id, engine, "somebody installed an SA"),
+            EngineEvent::Foreign(id) if self.index.contains_key(&id) => {
+                tracing::warn!(%id, engine, "another program changed an SA of ours");
+            }
+            EngineEvent::Foreign(id) => self.foreign_sa(id, "", "there"),
             EngineEvent::DeviceDown(device) => {
                 let reason = format!("device {device} went down");
                 self.events.push(News {
@@ -131,6 +139,18 @@ impl Pairs {
             to: "gone".to_owned(),
             reason: reason.to_owned(),
             owner,
+        });
+    }
+
+    /// Told and let be.
+    fn foreign_sa(&self, id: SaId, from: &str, to: &str) {
+        self.events.push(News {
+            kind: EventKind::SaForeign,
+            object: id.to_string(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            reason: "it is another program's: listed, never touched".to_owned(),
+            owner: "operator",
         });
     }
 
