@@ -121,12 +121,24 @@ fn class(reason: &str) -> &'static str {
         "busy"
     } else if has(&["enodev", "link", "device"]) {
         "device"
-    } else if has(&["eopnotsupp", "einval", "enoent", "unsupported", "not supported", "cannot"]) {
+    } else if has(&UNSUPPORTED) {
         "unsupported"
     } else {
         "other"
     }
 }
+
+/// By errno's name, by its words, and by those of kernels without ESP.
+const UNSUPPORTED: [&str; 8] = [
+    "eopnotsupp",
+    "einval",
+    "enoent",
+    "unsupported",
+    "not supported",
+    "not implemented",
+    "not found",
+    "cannot",
+];
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +151,10 @@ mod tests {
             ("EOPNOTSUPP: Operation not supported", "unsupported"),
             ("link of eth0 is down", "device"),
             ("EBUSY", "busy"),
+            (
+                "Function not implemented (os error 38): Requested AEAD algorithm not found",
+                "unsupported",
+            ),
             ("read back as software", "other"),
         ] {
             assert_eq!(class(reason), expected, "{reason}");
