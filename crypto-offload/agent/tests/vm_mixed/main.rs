@@ -74,7 +74,7 @@ fn a_killed_agent_costs_the_kernel_nothing_and_user_space_the_time_of_its_restar
                 true => world.agent(victim).kill(),
                 false => Ok(()),
             };
-            let account = world.under_traffic(LEAST_RATE, |world| {
+            let account = world.under_traffic(CALM_RATE, |world| {
                 world.rotate(world.epoch + 1, kill)?;
                 world.replace_resumed()
             })?;
@@ -269,8 +269,8 @@ impl World {
 /// Many short sleeps: an emulated machine that stands still for longer than the overlap must not
 /// take it for over before its threads have read what came.
 fn overlap() {
-    for _ in 0..40 {
-        thread::sleep(OVERLAP / 40);
+    for _ in 0..60 {
+        thread::sleep(OVERLAP / 60);
     }
 }
 
@@ -278,7 +278,9 @@ const USER_SPACE: Side = Side::Left;
 /// Packets a second each way.
 const RATES: [f64; 4] = [500.0, 1_000.0, 2_000.0, 4_000.0];
 const LEAST_RATE: f64 = 500.0;
-const OVERLAP: Duration = Duration::from_millis(150);
+/// While an agent starts it takes all of the emulated CPU: what is sent then must fit beside it.
+const CALM_RATE: f64 = 100.0;
+const OVERLAP: Duration = Duration::from_millis(300);
 const SETTLED: Duration = Duration::from_millis(300);
 /// On a real CPU it is a second at most (`gateway/tests/ipsec`); this one is emulated, and a
 /// process starts there in ten times its time.
