@@ -20,6 +20,7 @@ use std::{
     collections::HashMap,
     env, fs,
     path::PathBuf,
+    process::Child,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -29,7 +30,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     certificates::Authority,
     hosts::{Hosts, Side},
-    proxy::Moment,
+    proxy::{Held, Moment},
     site::{Programs, Site, Terms, within},
     stream::{Account, Traffic},
     wire::Wire,
@@ -142,16 +143,44 @@ fn strike_once(
     moment: Moment,
     strike: impl Fn(&mut Network) -> Result<()>,
 ) -> Result<()> {
-    let trap = network.site(observed).proxy.set_trap(verb, moment);
-    let mut keymgr = network.site(Side::Left).keymgr_command(&["sa", "rotate", "--all"]).spawn()?;
-    let held = trap.recv_timeout(PATIENCE);
-    network.site(observed).proxy.clear();
-    let held = held.context("no such step")?;
+    let (mut keymgr, held) = hold(network, observed, verb, moment)?;
     strike(network)?;
     drop(held);
     // It may be told that its gateway is gone, or that the rotation was undone: both are true.
     keymgr.wait()?;
     network.demand_settled()
+}
+
+/// Starts a rotation, and holds it at that moment. One that is refused, because the last one is
+/// not quite over at the other side, is asked for again.
+fn hold(
+    network: &Network,
+    observed: Side,
+    verb: &'static str,
+    moment: Moment,
+) -> Result<(Child, Held)> {
+    let proxy = &network.site(observed).proxy;
+    let trap = proxy.set_trap(verb, moment);
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let left = network.site(Side::Left);
+        let mut keymgr = left.keymgr_command(&["sa", "rotate", "--all"]).spawn()?;
+        loop {
+            if let Ok(held) = trap.recv_timeout(Duration::from_millis(20)) {
+                proxy.clear();
+                return Ok((keymgr, held));
+            }
+            if keymgr.try_wait()?.is_some() {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                keymgr.kill()?;
+                keymgr.wait()?;
+            }
+        }
+    }
+    proxy.clear();
+    bail!("no such step")
 }
 
 /// Both sites, and what was seen on the wire between them.
