@@ -242,10 +242,15 @@ pub(super) fn standing(status: &PairStatus) -> Standing {
     Standing { epochs: installed.collect(), active, highest }
 }
 
-/// Where a rotation begins: at one that was left half-way, or with a new epoch.
+/// Where a rotation begins: at one that was left half-way, or with a new epoch where the peer has
+/// had that one and more, or where our agent was restarted since and refuses its first packets.
 pub(super) fn start(status: &PairStatus, above: Epoch) -> (Start, Kind) {
     let (standing, timing) = (standing(status), status.pair.rotation);
-    match standing.unfinished(timing) {
+    let of_use = |start: &Start| {
+        let inbound = status.epoch(start.epoch).and_then(|epoch| epoch.inbound.as_ref());
+        start.epoch > above && !inbound.is_some_and(|inbound| inbound.resumed)
+    };
+    match standing.unfinished(timing).filter(of_use) {
         Some(start) => (start, Kind::Resumed),
         None => (standing.renewed(above, timing), Kind::New),
     }

@@ -119,14 +119,9 @@ impl Ipsec {
                 })
             }
             Outcome::Yielded => Ok(Attempt::Peers),
-            Outcome::Stale { highest } => {
-                // Nothing of ours was taken, and it must not be in the way of what comes.
-                if status.active != Some(start.epoch) {
-                    let discarded = self.agent().discard(name, start.epoch).await;
-                    discarded.map_err(|error| error.to_string())?;
-                }
-                Ok(Attempt::Again(highest))
-            }
+            // What there is of it stays until the next one retires it: the peer may have taken an
+            // earlier copy of this offer, and be sending under it.
+            Outcome::Stale { highest } => Ok(Attempt::Again(highest.max(start.epoch))),
             Outcome::Undone { .. } | Outcome::Halfway { .. } | Outcome::Exported { .. } => {
                 let text = stands(&drive.carried, &start, outcome);
                 self.failed(name, &start, &text, cause, began, &lease);
