@@ -85,6 +85,8 @@ fn a_killed_agent_costs_the_kernel_nothing_and_user_space_the_time_of_its_restar
             ensure!(account.longest_gap <= gap, "{victim:?}, {verb:?}: {account:?}");
         }
     }
+    let in_clear = world.agent(Side::Right).statistic("XfrmInTmplMismatch")?;
+    ensure!(in_clear == 0, "{in_clear} packets went out in clear");
     world.demand_unique_nonces()
 }
 
@@ -102,6 +104,9 @@ struct World {
 impl World {
     fn new(encapsulation: Option<PairEncapsulation>) -> Result<Self> {
         let hosts = hosts(1)?;
+        // The user-space engine's routes end with its process; this one holds what it protected.
+        let protected = Side::Right.inner(0).0;
+        hosts.ip(Side::Left, &format!("route add unreachable {protected} metric 1000000"))?;
         let wire = Some(Wire::listen(&hosts, Side::Left)?);
         let left = Agent::start(&hosts, Side::Left, "user-space")?;
         let right = Agent::start(&hosts, Side::Right, "xfrm")?;
