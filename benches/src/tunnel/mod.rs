@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::topology::{Host, Topology};
 
-/// A tunnel between the two hosts of a [`Topology`](topology::Topology), up and ready.
+/// A tunnel between the two hosts of a [`Topology`], up and ready.
 pub trait Tunnel {
     /// The processes that carry it.
     fn processes(&self) -> [u32; 2];

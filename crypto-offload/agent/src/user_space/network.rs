@@ -112,6 +112,8 @@ impl Routes {
             return Ok(());
         }
         let prefix = prefix_of(selector.destination)?;
+        // First, and for longer than this process: its device goes with it, and its routes.
+        link.guard(prefix).map_err(|error| route_refused(&error))?;
         // A host's own packets have to come from an address that the policy is for; where it names
         // one, and it is ours, the kernel is told to use it.
         let is_host = selector.source.prefix_len() == selector.source.max_prefix_len();
@@ -141,8 +143,9 @@ impl Routes {
         }
         match link.remove_route(route) {
             Ok(()) | Err(LinkError::Absent { .. }) => {
+                let unguarded = link.unguard(route.prefix);
                 self.0.remove(&selector.destination);
-                Ok(())
+                unguarded.map_err(|error| route_refused(&error))
             }
             Err(error) => Err(route_refused(&error)),
         }

@@ -103,3 +103,22 @@ fn an_spi_is_promised_once_until_it_is_used_or_given_back() {
         engine.reserve(sa.id, sa.source, sa.reqid).unwrap();
     });
 }
+
+#[test]
+fn traffic_of_a_policy_has_no_way_round_when_its_engine_is_gone() {
+    const TEST: &str = "traffic_of_a_policy_has_no_way_round_when_its_engine_is_gone";
+    let (Some(left), Some(right)) = (Host::plain(TEST), Host::plain(TEST)) else { return };
+    join(&left, &right);
+    left.ip("route add default via 192.0.2.2");
+    let policy = Terms::default().policy(Way::ToRight, Some(1), Family::Ipv4);
+    let inside = policy.selector.destination;
+    left.run(move |engine| engine.set_policy(&policy, Placement::UserSpace).unwrap());
+    let routes = left.ip("route show");
+    assert!(routes.contains("unreachable"), "{inside}: {routes}");
+    // The device goes with the agent's process, and the routes into it go with the device.
+    left.ip("link delete postern0");
+    let other = left.ip("route show default");
+    assert!(other.contains("via 192.0.2.2"), "{other}");
+    let left_over = left.ip(&format!("route show {inside}"));
+    assert!(left_over.starts_with("unreachable"), "{left_over}");
+}

@@ -192,6 +192,36 @@ impl Link {
         })
     }
 
+    /// Has the kernel refuse what goes to `prefix` whenever no other route takes it: an unreachable
+    /// route of metric 1,000,000, which stays when the device goes, so that what was to go through
+    /// the tunnel does not follow a default route in clear. One that is there already will do.
+    ///
+    /// # Errors
+    /// [`LinkError::Forbidden`] without CAP_NET_ADMIN.
+    pub fn guard(&mut self, prefix: Prefix) -> Result<(), LinkError> {
+        let guarded = self.ask(format!("unreachable route {prefix}"), |sequence, _| {
+            Request::guard(sequence, Change::Add, prefix)
+        });
+        match guarded {
+            Err(LinkError::Exists { .. }) => Ok(()),
+            guarded => guarded,
+        }
+    }
+
+    /// Ends that. Ended already is a success.
+    ///
+    /// # Errors
+    /// [`LinkError::Forbidden`] without CAP_NET_ADMIN.
+    pub fn unguard(&mut self, prefix: Prefix) -> Result<(), LinkError> {
+        let ended = self.ask(format!("unreachable route {prefix}"), |sequence, _| {
+            Request::guard(sequence, Change::Remove, prefix)
+        });
+        match ended {
+            Err(LinkError::Absent { .. }) => Ok(()),
+            ended => ended,
+        }
+    }
+
     /// One request and its answer.
     fn ask(
         &mut self,

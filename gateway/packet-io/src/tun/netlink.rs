@@ -103,6 +103,20 @@ impl Request {
         request.finish()
     }
 
+    /// An unreachable route that is worse than any other one.
+    pub(crate) fn guard(sequence: u32, change: Change, prefix: Prefix) -> Vec<u8> {
+        let kind = change.of(libc::RTM_NEWROUTE, libc::RTM_DELROUTE);
+        let mut request = Self::new(kind, change.flags(), sequence);
+        let (table, scope) = (RT_TABLE_MAIN, RT_SCOPE_UNIVERSE);
+        let head = [family(prefix.address), prefix.length, 0, 0, table, RTPROT_STATIC, scope];
+        request.bytes.extend(head);
+        request.bytes.push(RTN_UNREACHABLE);
+        request.bytes.extend([0; 4]);
+        request.address_attribute(RTA_DST, prefix.address);
+        request.attribute(RTA_PRIORITY, &GUARD_METRIC.to_ne_bytes());
+        request.finish()
+    }
+
     /// struct nlmsghdr; its length is written in the end.
     fn new(kind: u16, flags: u16, sequence: u32) -> Self {
         let mut bytes = Vec::with_capacity(128);
@@ -232,7 +246,12 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_F_NODAD: u8 = 0x02;
 
+/// Worse than routes of routing daemons and of IPv6 (1,024).
+const GUARD_METRIC: u32 = 1_000_000;
+
 // linux/rtnetlink.h
+const RTN_UNREACHABLE: u8 = 7;
+const RTA_PRIORITY: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
@@ -264,6 +283,21 @@ mod tests {
             8, 0, 4, 0,  5, 0, 0, 0,
         ];
         assert_eq!(Request::route(7, 5, Change::Add, &route("192.0.2.0/24", None)), golden);
+    }
+
+    /// `ip route add unreachable 192.0.2.0/24 metric 1000000 protocol static`.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn golden_bytes_of_a_guard() {
+        #[rustfmt::skip]
+        let golden = [
+            44, 0, 0, 0,  24, 0,  0x05, 0x06,  7, 0, 0, 0,  0, 0, 0, 0,
+            2, 24, 0, 0,  254, 4, 0, 7,  0, 0, 0, 0,
+            8, 0, 1, 0,  192, 0, 2, 0,
+            8, 0, 6, 0,  0x40, 0x42, 0x0f, 0x00,
+        ];
+        let prefix = "192.0.2.0/24".parse().unwrap();
+        assert_eq!(Request::guard(7, Change::Add, prefix), golden);
     }
 
     #[test]
