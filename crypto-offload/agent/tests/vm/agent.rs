@@ -41,7 +41,7 @@ impl Agent {
         fs::create_dir_all(&directory)?;
         let log = fs::File::create(directory.join("log"))?;
         let process = Command::new("ip")
-            .args(["netns", "exec", &namespace, "offload-agent", "run", "--supervise"])
+            .args(["netns", "exec", &namespace, program(), "run", "--supervise"])
             .args(["--flush-on-exit", "--engine", engines, "--socket"])
             .arg(directory.join("socket"))
             .arg("--state-dir")
@@ -201,6 +201,14 @@ impl Drop for Agent {
 
 pub(crate) fn prepare(name: &PairName, epoch: u64) -> Request {
     Request::Prepare { name: name.clone(), epoch: Epoch(epoch), given: None }
+}
+
+/// In the VM it is found by its name, elsewhere where cargo has put it.
+fn program() -> &'static str {
+    match std::env::var_os("POSTERN_VM") {
+        Some(_) => "offload-agent",
+        None => env!("CARGO_BIN_EXE_offload-agent"),
+    }
 }
 
 fn greet(directory: &Path) -> Result<Client> {
