@@ -18,7 +18,7 @@
 //! only forward. Every action may be repeated, so that after a restart [`Rotation::resume`] begins
 //! at 1 with the epoch that was under way, and what has been done is done again without effect.
 //!
-//! The other side answers with [`answer_offer`] and [`answer`], and [`Responder`] remembers when to
+//! The other side answers with [`answer_offer`] and [`answer()`], and [`Responder`] remembers when to
 //! do what is left. Where both initiate, [`settle`] says whose rotation it is. What either needs to
 //! know is the [`Standing`] that its agent lists.
 //!
