@@ -78,7 +78,8 @@ fn one_round(plan: &Plan, round: usize, contestant: Contestant) -> Result<Vec<Sa
             };
             let before = (delivered()?, cpu()?);
             let offered = send_through(&topology, LOAD_CORE, bytes, plan.run, rate)?;
-            let (delivered, cpu) = (delivered()? - before.0, cpu()? - before.1);
+            let delivered = (delivered()? - before.0) / bytes as u64;
+            let cpu = cpu()? - before.1;
             let cpu_seconds = cpu as f64 / 1e9;
             let delivered_per_cpu_second = delivered as f64 / cpu_seconds;
             println!(
@@ -101,12 +102,18 @@ fn one_round(plan: &Plan, round: usize, contestant: Contestant) -> Result<Vec<Sa
     Ok(samples)
 }
 
+/// Tried again where a thread ends meanwhile.
 fn pin(process: u32, core: usize) -> Result<()> {
     let (core, process) = (core.to_string(), process.to_string());
-    let status = Command::new("taskset")
-        .args(["-a", "-c", "-p", &core, &process])
-        .stdout(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "taskset failed");
+    let mut pinned = false;
+    for _ in 0..5 {
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-a", "-c", "-p", &core, &process]).stdout(Stdio::null());
+        pinned = taskset.stderr(Stdio::null()).status()?.success();
+        if pinned {
+            break;
+        }
+    }
+    ensure!(pinned, "taskset failed");
     Ok(())
 }

@@ -37,7 +37,8 @@ impl Esp {
     /// # Errors
     /// When `offload-agent` is not beside this program.
     pub fn start(topology: &Topology) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("postern-esp-{}", std::process::id()));
+        // In memory, as an agent's state is by default.
+        let directory = PathBuf::from(format!("/dev/shm/postern-esp-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
         let hosts = [&topology.left, &topology.right];
         let start = |side: usize| start_end(hosts[side], DEVICES[side], &directory);

@@ -242,7 +242,10 @@ impl Kept {
         let ahead = (used / elapsed.as_secs_f64() * AHEAD.as_secs_f64()) as u64;
         self.mark = (now, reached);
         let ahead = ahead.clamp(block(account.direction), MOST_AHEAD);
-        let sequence = reached.saturating_add(ahead);
+        // Always more than there was, also where traffic has slowed down since: whoever asked waits
+        // for more, and asks no second time.
+        let granted = account.reserved.load(Relaxed).saturating_add(block(account.direction));
+        let sequence = reached.saturating_add(ahead).max(granted);
         Reservation { id: account.id, direction: account.direction, sequence }
     }
 }
@@ -274,3 +277,55 @@ const LEAST_MTU: usize = 1280;
 const ETHERNET: usize = 1500;
 /// Any port: connecting a UDP socket sends nothing.
 const DISCARD: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto_offload::{
+        Aead, KeyingMaterial, Mode, Reqid, SaId, SaSpec, SecretKey, Selector, SequenceNumbers, Spi,
+    };
+
+    fn inbound() -> Arc<Account> {
+        let (net, aead) = ("10.0.0.0/8".parse().unwrap(), Aead::Aes128Gcm);
+        let key = SecretKey::copy_from(&[1; 20]);
+        let sa = SaSpec {
+            id: SaId { destination: [192, 0, 2, 1].into(), spi: Spi::new(256).unwrap() },
+            source: [192, 0, 2, 2].into(),
+            direction: Direction::Inbound,
+            mode: Mode::Tunnel,
+            keying: KeyingMaterial::new(aead, key).unwrap(),
+            sequence_numbers: SequenceNumbers::Extended,
+            replay_window: 64,
+            lifetimes: crypto_offload::Lifetimes::default(),
+            encapsulation: None,
+            reqid: Reqid(std::num::NonZeroU32::MIN),
+            selector: Selector {
+                source: net,
+                destination: net,
+                protocol: None,
+                source_port: None,
+                destination_port: None,
+            },
+            device: None,
+            resume_after: 0,
+        };
+        Arc::new(Account::new(&sa, ETHERNET))
+    }
+
+    #[test]
+    fn who_asks_gets_more_even_where_traffic_has_slowed_down() {
+        let account = inbound();
+        let start = account.installed;
+        let mut kept = Kept { account: Arc::clone(&account), mark: (start, 0) };
+        account.counters.sequence.store(50_000, Relaxed);
+        let fast = kept.next_reservation(start + Duration::from_millis(100)).sequence;
+        account.reserved.store(fast, Relaxed);
+        assert!(fast > 200_000, "{fast}");
+        account.counters.sequence.store(fast - 100, Relaxed);
+        let slow = kept.next_reservation(start + Duration::from_secs(1000)).sequence;
+        assert!(slow > fast, "{slow} after {fast}");
+        account.reserved.store(slow, Relaxed);
+        account.counters.sequence.store(fast, Relaxed);
+        assert!(kept.next_reservation(start + Duration::from_secs(2000)).sequence > slow);
+    }
+}
