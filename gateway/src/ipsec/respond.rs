@@ -114,6 +114,7 @@ impl Ipsec {
         ask: Ask,
         epoch: Epoch,
         status: &PairStatus,
+        peer: &Peer,
         from: Option<Epoch>,
     ) -> Result<Option<u64>, Refusal> {
         let name = &status.pair.name;
@@ -121,6 +122,8 @@ impl Ipsec {
             let hint = "rotate again: a new epoch is above all that was";
             Refusal::new(ErrorCode::Conflict, name.as_str(), error.to_string(), hint)
         })?;
+        // Before anything is switched: ours would go back to what is in use no more.
+        self.heard(status, epoch, peer, &actions);
         let mut sealed = None;
         for action in actions {
             match action {
@@ -145,8 +148,7 @@ impl Ipsec {
         peer: &Peer,
     ) -> Result<PeerStepDone, Refusal> {
         let status = self.pair_of_peer(name, peer).await?;
-        self.obey(Ask::Switch, epoch, &status, None).await?;
-        self.heard(&status, epoch, peer);
+        self.obey(Ask::Switch, epoch, &status, peer, None).await?;
         Ok(PeerStepDone { sealed: None, opened: Some(opened(&status, epoch)) })
     }
 
@@ -161,12 +163,11 @@ impl Ipsec {
         let status = self.pair_of_peer(name, peer).await?;
         let from = self.slots().answering(name, epoch, |answering| answering.from);
         let from = from.unwrap_or_else(|| older(&status, epoch).next_back());
-        let mut sealed = self.obey(Ask::Retire, epoch, &status, from).await?;
+        let mut sealed = self.obey(Ask::Retire, epoch, &status, peer, from).await?;
         if let (None, Some(from)) = (sealed, from) {
             // It went before, and its answer was lost: the agent remembers the count.
             sealed = self.agent().retire_outbound(name, from).await.unwrap_or_default();
         }
-        self.heard(&status, epoch, peer);
         self.slots().answering(name, epoch, |answering| {
             answering.peer_sealed = step.sealed.or(answering.peer_sealed);
         });
@@ -185,8 +186,7 @@ impl Ipsec {
         if status.epoch(epoch).is_none() {
             return Ok(PeerStepDone::default());
         }
-        self.obey(Ask::Abort, epoch, &status, None).await?;
-        self.heard(&status, epoch, peer);
+        self.obey(Ask::Abort, epoch, &status, peer, None).await?;
         self.later(name, epoch, |responder| responder.aborted(Instant::now()));
         Ok(PeerStepDone::default())
     }
@@ -240,19 +240,24 @@ impl Ipsec {
         .with_old_spis(status)
     }
 
-    /// The peer goes on with an epoch that we may have forgotten over a restart.
-    fn heard(&self, status: &PairStatus, epoch: Epoch, peer: &Peer) {
+    /// The peer goes on with an epoch that we may have forgotten over a restart. A rotation of
+    /// ours ends with that, but for one to a newer epoch where nothing is switched: then the
+    /// request only comes late.
+    fn heard(&self, status: &PairStatus, epoch: Epoch, peer: &Peer, actions: &[Action]) {
         let superseded = status.active.is_some_and(|active| active > epoch);
         if superseded || (status.active == Some(epoch) && status.epochs.len() == 1) {
             // All is done, and the last answer was lost.
             return;
         }
         let name = &status.pair.name;
-        let taken = self.slots().contest(name, |_| {
-            Ok::<_, std::convert::Infallible>(self.answering_of(status, epoch, peer))
+        let switches = actions.iter().any(|action| matches!(action, Action::Switch(_)));
+        let taken = self.slots().contest(name, |own| match own {
+            Some(own) if own > epoch && !switches => Err(()),
+            _ => Ok(self.answering_of(status, epoch, peer)),
         });
-        let Ok(takeover) = taken;
-        self.follow(name, epoch, takeover);
+        if let Ok(takeover) = taken {
+            self.follow(name, epoch, takeover);
+        }
     }
 
     fn follow(&self, name: &PairName, epoch: Epoch, takeover: Takeover) {

@@ -11,7 +11,7 @@ use gateway_control::{
 };
 
 use super::Ipsec;
-use super::drive::{Carried, Drive, Kind, spis, start};
+use super::drive::{Carried, Drive, Kind, spis, standing, start};
 use super::operations::Progress;
 use super::peers::Peer;
 use super::reply::Refusal;
@@ -94,10 +94,12 @@ impl Ipsec {
             Err(busy) => return Err(busy_text(&busy).to_owned()),
         };
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
-        let (start, kind) = start(&status, above);
-        if want == Want::Calm && kind == Kind::New && !status.epochs.is_empty() {
+        let unfinished = standing(&status).unfinished(status.pair.rotation);
+        if want == Want::Calm && unfinished.is_none() && !status.epochs.is_empty() {
             return Ok(Attempt::Calm);
         }
+        let above = if self.slots().is_stuck(name) { above.max(status.highest) } else { above };
+        let (start, kind) = start(&status, above);
         let peer = self.peer_of(&status)?;
         let began = Instant::now();
         let mut drive = Drive {
@@ -110,6 +112,7 @@ impl Ipsec {
             carried: Carried::default(),
         };
         let outcome = drive.run(&mut lease).await;
+        self.slots().ended(name, outcome);
         match outcome {
             Outcome::Rotated { epoch } => {
                 let record = self.rotated(&drive, &status, epoch, cause, began)?;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crypto_offload::rotation::Responder;
+use crypto_offload::rotation::{Outcome, Responder};
 use crypto_offload::{Epoch, PairName, Spi};
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ pub(crate) struct Slots(Arc<Mutex<HashMap<PairName, Slot>>>);
 
 #[derive(Default)]
 struct Slot {
+    /// Rotations of ours in a row that could neither be finished nor undone.
+    halfway: u32,
     own: Option<Own>,
     answering: Option<Answering>,
     /// Keys that people bring are being put in place.
@@ -69,6 +71,15 @@ pub(crate) struct Lease {
 pub(crate) struct HandLease {
     slots: Slots,
     name: PairName,
+}
+
+/// As often an epoch is left half-way before another is made.
+const STUCK: u32 = 2;
+
+impl Slot {
+    fn is_busy(&self) -> bool {
+        self.own.is_some() || self.answering.is_some() || self.by_hand
+    }
 }
 
 impl Slots {
@@ -157,14 +168,29 @@ impl Slots {
     /// Whether anything is being done to the pair.
     pub(crate) fn is_busy(&self, name: &PairName) -> bool {
         let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.contains_key(name)
+        slots.get(name).is_some_and(Slot::is_busy)
+    }
+
+    /// A rotation of ours ended like that.
+    pub(crate) fn ended(&self, name: &PairName, outcome: Outcome) {
+        self.with(name, |slot| match outcome {
+            Outcome::Halfway { .. } => slot.halfway += 1,
+            Outcome::Rotated { .. } | Outcome::Undone { .. } => slot.halfway = 0,
+            // Nothing about the epoch that is half-way.
+            Outcome::Exported { .. } | Outcome::Yielded | Outcome::Stale { .. } => {}
+        });
+    }
+
+    /// Whether what is half-way is not worth another attempt: new keys are.
+    pub(crate) fn is_stuck(&self, name: &PairName) -> bool {
+        self.with(name, |slot| slot.halfway >= STUCK)
     }
 
     fn with<T>(&self, name: &PairName, act: impl FnOnce(&mut Slot) -> T) -> T {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(name.clone()).or_default();
         let result = act(slot);
-        if slot.own.is_none() && slot.answering.is_none() && !slot.by_hand {
+        if !slot.is_busy() && slot.halfway == 0 {
             slots.remove(name);
         }
         result

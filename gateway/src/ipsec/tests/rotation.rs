@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crypto_offload::rotation::Outcome;
 use crypto_offload::{Epoch, PairName};
 use gateway_control::agent::{AgentErrorCode, Request};
 use gateway_control::{EventKind, OperationState, PairSelection};
@@ -48,6 +49,12 @@ async fn both_sides_move_to_the_new_keys_and_the_loss_is_counted() {
 #[tokio::test]
 async fn when_both_rotate_at_once_the_lower_id_drives_and_both_are_done() {
     let (a, b) = keyed("both").await;
+    for (site, pair) in [(&a, ends("trunk-1", 1).0), (&b, ends("trunk-1", 1).1)] {
+        let mut pair = pair;
+        // A busy machine must not look like a peer that is silent.
+        pair.rotation.step = Duration::from_secs(10);
+        site.define(pair).await;
+    }
     for _ in 0..5 {
         let (at_a, at_b) = tokio::join!(a.rotate("trunk-1"), b.rotate("trunk-1"));
         assert_eq!(at_a.state, OperationState::Done, "{at_a:?}");
@@ -240,4 +247,98 @@ async fn many_pairs_rotate_together_without_waiting_for_each_others_overlap() {
         b.until("calm", calm).await;
     }
     assert_eq!(a.ipsec.log().newest(1000).len(), 400);
+}
+
+/// As an agent that had the outbound SA of epoch 2 and retired it.
+fn refuse_as_undone(site: &Site) {
+    site.model.fail(|request| {
+        let hit = matches!(request, Request::InstallOutbound { epoch, .. } if epoch.0 == 2);
+        hit.then(|| Trouble::Refuse(refusal(AgentErrorCode::StaleEpoch, "here")))
+    });
+}
+
+fn has_only(site: &Site, epoch: u64) -> bool {
+    let status = site.status("trunk-1");
+    status.active == Some(Epoch(epoch)) && status.epochs.len() == 1
+}
+
+/// Epoch 2 is left with an inbound SA.
+fn leave_half_way(site: &Site, resumed: bool) {
+    site.model.with(|state| {
+        let pair = state.pairs.values_mut().next().unwrap();
+        pair.highest = Epoch(2);
+        let one = &pair.epochs[&Epoch(1)];
+        let inbound = one.inbound.as_ref().map(|offer| offer.dangerous_duplicate());
+        let keys = crate::ipsec::agent::model::Keys { inbound, resumed, ..Default::default() };
+        pair.epochs.insert(Epoch(2), keys);
+    });
+}
+
+#[tokio::test]
+async fn an_epoch_left_half_way_twice_is_replaced_by_a_new_one() {
+    let (a, b) = keyed("stuck").await;
+    let name = PairName::new("trunk-1").unwrap();
+    for _ in 0..2 {
+        assert!(!a.ipsec.slots().is_stuck(&name));
+        a.ipsec.slots().ended(&name, Outcome::Halfway { epoch: Epoch(2) });
+    }
+    leave_half_way(&a, false);
+    // Nobody asks: what is half-way is taken up by itself.
+    a.until("renewed", |a| has_only(a, 3)).await;
+    b.until("renewed", |b| has_only(b, 3)).await;
+    assert_settled(&a, &b, "trunk-1", 3);
+    assert!(!a.changes().iter().any(|asked| asked == "prepare trunk-1 2"), "{:?}", a.changes());
+    a.until("forgotten", |a| !a.ipsec.slots().is_stuck(&name)).await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_the_peer_undid_is_stale_and_goes_with_the_next_rotation() {
+    let (a, b) = keyed("stale").await;
+    refuse_as_undone(&b);
+    let done = a.rotate("trunk-1").await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    b.until("settled", |b| has_only(b, 3)).await;
+    assert_settled(&a, &b, "trunk-1", 3);
+    let order = a.changes();
+    let at = |text: &str| order.iter().position(|asked| asked == text);
+    assert!(!order.iter().any(|asked| asked == "discard trunk-1 2"), "{order:?}");
+    assert!(at("retire_inbound trunk-1 2") > at("switch trunk-1 3"), "{order:?}");
+    assert!(at("retire_inbound trunk-1 2").is_some(), "{order:?}");
+}
+
+#[tokio::test]
+async fn half_way_keys_of_an_agent_that_was_restarted_are_replaced_without_being_asked() {
+    let (a, b) = keyed("half-resumed").await;
+    leave_half_way(&a, true);
+    a.until("replaced", |a| has_only(a, 3)).await;
+    b.until("replaced", |b| has_only(b, 3)).await;
+    assert_settled(&a, &b, "trunk-1", 3);
+}
+
+#[tokio::test]
+async fn a_rotation_of_ours_ends_when_the_peer_has_us_switch_and_not_for_a_late_request() {
+    let (a, b) = keyed("switched").await;
+    let name = PairName::new("trunk-1").unwrap();
+    let peer = b.ipsec.peers().named("a").unwrap();
+    b.until("calm", |b| !b.ipsec.slots().is_busy(&name)).await;
+    let lease = b.ipsec.slots().lease(&name).ok().unwrap();
+    lease.making(Epoch(3));
+    b.ipsec.agent().prepare(&name, Epoch(3), None).await.unwrap();
+    b.ipsec.answer_switch(&name, Epoch(1), &peer).await.unwrap();
+    assert!(!*lease.yielding.borrow(), "epoch 1 is in use");
+
+    b.model.with(|state| {
+        let pair = state.pairs.values_mut().next().unwrap();
+        let one = &pair.epochs[&Epoch(1)];
+        let copy = |offer: &Option<gateway_control::KeyOffer>| {
+            offer.as_ref().map(|offer| offer.dangerous_duplicate())
+        };
+        let (inbound, outbound) = (copy(&one.inbound), copy(&one.outbound));
+        let two = crate::ipsec::agent::model::Keys { inbound, outbound, ..Default::default() };
+        pair.epochs.insert(Epoch(2), two);
+    });
+    b.ipsec.answer_switch(&name, Epoch(2), &peer).await.unwrap();
+    assert!(*lease.yielding.borrow());
+    assert_eq!(b.status("trunk-1").active, Some(Epoch(2)));
+    drop((a, lease));
 }
