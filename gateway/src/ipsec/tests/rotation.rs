@@ -147,7 +147,7 @@ async fn a_peer_that_hangs_is_given_up_after_the_steps_time_and_undone() {
     let failed = a.rotate("trunk-1").await;
     let detail = failed.pairs[0].detail.clone().unwrap_or_default();
     assert!(detail.starts_with("offer: ") && detail.contains("answer"), "{detail}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(a.status("trunk-1").active, Some(Epoch(1)));
     assert_eq!(a.status("trunk-1").epochs.len(), 1);
 }

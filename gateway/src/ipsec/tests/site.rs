@@ -160,7 +160,7 @@ pub(super) fn ends(name: &str, octet: u8) -> (SaPair, SaPair) {
             "local": format!("192.0.2.{local}"), "remote": format!("192.0.2.{remote}"),
             "local_net": format!("10.{octet}.{local}.0/24"),
             "remote_net": format!("10.{octet}.{remote}.0/24"),
-            "rotation": { "overlap_ms": 50, "observe_ms": 40, "step_ms": 400 },
+            "rotation": { "overlap_ms": 50, "observe_ms": 40, "step_ms": 1500 },
         });
         serde_json::from_value(json).unwrap()
     };
