@@ -1,9 +1,9 @@
 //! What every engine owes, whichever it is: the same claims about each, by way of the agent's
 //! socket, with two agents in two network namespaces and real packets between them.
 //!
-//! `contract` runs here for user space; `vm_contract` is the same file for the VM, where the
-//! kernel's ESP and netdevsim are (deploy/testvm/README.md). netdevsim encrypts nothing, so there
-//! packets are judged only where its SAs fell back to software.
+//! It runs here for user space. It knows the kernel's ESP and netdevsim too, for machines that have
+//! them, but is not among the test VM's targets yet: `vm_xfrm`, `vm_mixed` and `vm_fallback` are.
+//! netdevsim encrypts nothing, so there packets are judged only where its SAs fell back to software.
 #![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
 #[path = "../vm/agent.rs"]
@@ -58,7 +58,7 @@ claims![
 #[test]
 fn a_device_takes_what_it_can_and_the_rest_falls_back_and_nothing_stays() -> Result<()> {
     if std::env::var_os("POSTERN_VM").is_none() {
-        // A claim about netdevsim alone: `vm_contract` is where it is proved.
+        // A claim about netdevsim alone: it wants a kernel that has it.
         return Ok(());
     }
     life::a_device_takes_what_it_can(Engine::Xfrm)
