@@ -76,6 +76,7 @@ impl Engines {
     pub(crate) fn ladder(&self, pair: &SaPair, avoid: Option<&(String, String)>) -> Ladder {
         let mut ladder = Ladder { rungs: Vec::new(), refused: Vec::new() };
         for &placement in pair.placement.allowed() {
+            let judged = ladder.rungs.len() + ladder.refused.len();
             for engine in self.iter() {
                 let avoided = avoid.filter(|(name, _)| name == engine.name());
                 let verdict = match avoided {
@@ -93,6 +94,13 @@ impl Engines {
                         reason,
                     }),
                 }
+            }
+            if ladder.rungs.len() + ladder.refused.len() == judged {
+                ladder.refused.push(PlanRefusal {
+                    engine: "any engine".to_owned(),
+                    placement,
+                    reason: "this agent runs without one for it, see --engine".to_owned(),
+                });
             }
         }
         ladder
