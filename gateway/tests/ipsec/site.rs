@@ -61,6 +61,7 @@ impl Site {
     ) -> Result<Self> {
         let directory = directory.join(side.name());
         fs::create_dir_all(directory.join("state"))?;
+        fs::create_dir_all(directory.join("agent-runtime"))?;
         authority.write(&directory, &format!("gw-{}", side.name()))?;
         fs::write(directory.join("gateway.toml"), config(side, terms, &directory))?;
         let proxy = Proxy::listen(&directory.join("proxy.sock"), &directory.join("agent.sock"))?;
@@ -90,7 +91,9 @@ impl Site {
             .args(["run", "--supervise", "--engine", self.engine, "--socket"])
             .arg(&socket)
             .arg("--state-dir")
-            .arg(self.directory.join("agent-state"));
+            .arg(self.directory.join("agent-state"))
+            .arg("--runtime-dir")
+            .arg(self.directory.join("agent-runtime"));
         self.agent = Some(self.spawn(command, "agent")?);
         within(PATIENCE, || socket.exists().then_some(())).context("the agent does not come up")
     }
