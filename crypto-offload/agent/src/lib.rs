@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `server` | the socket: who may connect, messages in and out, one thread for each connection |
 //! | `pairs` | pairs, epochs and SAs: each request, restarts, what engines tell |
-//! | `engines` | the ladder of places, and walking down it |
+//! | `engines` | the engines there are, and walking an SA down a plan |
 //! | `state` | the log of changes, its key, its witness |
 //! | `user_space` | ESP over a TUN device, for kernels without ESP of their own |
 //! | `events` | the ring that connections wait on |

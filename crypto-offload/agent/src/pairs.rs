@@ -22,6 +22,7 @@
 
 mod define;
 mod install;
+mod place;
 mod restart;
 mod resume;
 mod retire;
@@ -62,8 +63,8 @@ pub struct Pairs {
     index: HashMap<SaId, Whose>,
     /// Every key that was ever taken into use.
     used: HashSet<KeyFingerprint>,
-    /// Engines that took a pair's inbound SA but not its outbound one, and why not.
-    avoid: HashMap<PairName, (String, String)>,
+    /// Engines that took a pair's inbound SA but not its outbound one.
+    avoid: HashMap<PairName, place::Avoided>,
     random: SystemRandom,
     distrusted: Option<String>,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Plan, Step};
-use crate::{Effective, EngineError, ErrorClass, Placement};
+use crate::{Effective, EngineError, ErrorClass, Placement, SaId};
 
 /// One SA on its way down a plan.
 ///
@@ -103,6 +103,19 @@ pub struct Unplaced {
     pub passed: Vec<Passed>,
     /// Where it still is, because removing it failed.
     pub left: Option<(String, Placement)>,
+}
+
+impl Unplaced {
+    /// As the failure of installing this SA.
+    pub fn of(self, id: SaId) -> EngineError {
+        EngineError {
+            class: self.class,
+            operation: "install SA".to_owned(),
+            object: id.to_string(),
+            reason: reasons(&self.passed),
+            hint: self.hint,
+        }
+    }
 }
 
 impl InstallLadder {

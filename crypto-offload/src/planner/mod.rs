@@ -81,6 +81,29 @@ pub fn plan(pair: &SaPair, engines: &[(&str, &Capabilities)]) -> Plan {
     plan
 }
 
+impl Plan {
+    /// Without the places of an engine that is not to be tried now, and why not.
+    #[must_use]
+    pub fn without(mut self, engine: &str, why: &str) -> Self {
+        let (out, steps) = self.steps.into_iter().partition(|step| step.engine == engine);
+        let refuse = |step: Step| Refusal {
+            engine: Some(step.engine),
+            placement: step.placement,
+            reason: why.to_owned(),
+        };
+        self.refused.extend(Vec::into_iter(out).map(refuse));
+        Self { steps, ..self }
+    }
+
+    /// What it says of one engine: where an SA must be with another that is there already.
+    #[must_use]
+    pub fn within(mut self, engine: &str) -> Self {
+        self.steps.retain(|step| step.engine == engine);
+        self.refused.retain(|refused| refused.engine.as_deref() == Some(engine));
+        self
+    }
+}
+
 enum Judgement {
     Try {
         device: Option<String>,

@@ -137,6 +137,22 @@ fn our_own_esp_does_tunnels_only() {
     assert!(reason.is_some_and(|reason| reason.contains("tunnel mode only")));
 }
 
+#[test]
+fn an_engine_left_out_is_refused_with_the_reason_and_one_alone_is_kept() {
+    let (kernel, own) = (engine(&KERNEL, &[]), engine(&[Placement::UserSpace], &[]));
+    let engines = [("xfrm", &kernel), ("user-space", &own)];
+    let whole = plan(&pair(&[Placement::KernelSoftware, Placement::UserSpace]), &engines);
+    let without = whole.clone().without("xfrm", "it was busy");
+    assert_eq!(without.steps.iter().map(|step| &*step.engine).collect::<Vec<_>>(), ["user-space"]);
+    assert_eq!(without.refused[0].reason, "it was busy");
+    let within = whole.within("xfrm");
+    assert_eq!(
+        within.steps.iter().map(|step| step.placement).collect::<Vec<_>>(),
+        [Placement::KernelSoftware]
+    );
+    assert_eq!(within.allowed, [Placement::KernelSoftware, Placement::UserSpace]);
+}
+
 fn ladder(placements: &[Placement]) -> InstallLadder {
     let (kernel, own) = (engine(&KERNEL, &[]), engine(&[Placement::UserSpace], &[]));
     let engines = [("xfrm", &kernel), ("user-space", &own)];

@@ -11,6 +11,7 @@ use ring::rand::SecureRandom;
 
 use super::{Pairs, sas, spec};
 use crate::{
+    engines::report,
     refusal::Refusal,
     state::{Durability, Entry, PairRecord},
 };
@@ -18,7 +19,7 @@ use crate::{
 impl Pairs {
     pub(super) fn plan(&self, pair: &SaPair) -> Result<Response, Refusal> {
         pair.check()?;
-        Ok(Response::Plan(self.engines.plan(pair)))
+        Ok(Response::Plan(report(pair, self.engines.plan(pair))))
     }
 
     pub(super) fn define(&mut self, pair: SaPair) -> Result<Response, Refusal> {
@@ -117,10 +118,10 @@ impl Pairs {
     /// What policies in an engine are asked for: as the newest SAs there came out, or would.
     pub(super) fn policy_placement(&self, record: &PairRecord, engine: &str) -> Placement {
         let newest = record.epochs.values().rev().find(|keys| keys.engine == engine);
-        let ladder = || self.engines.ladder(&record.terms, None).rungs.into_iter();
+        let steps = || self.engines.plan(&record.terms).steps.into_iter();
         newest
             .map(|keys| keys.placement)
-            .or_else(|| Some(ladder().find(|rung| rung.engine == engine)?.placement))
+            .or_else(|| Some(steps().find(|step| step.engine == engine)?.placement))
             .unwrap_or(Placement::KernelSoftware)
     }
 

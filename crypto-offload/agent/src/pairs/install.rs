@@ -2,20 +2,19 @@
 //! peer's.
 
 use crypto_offload::{
-    Aead, Direction, Effective, EngineError, Epoch, ErrorClass, IpsecEngine, KeyFingerprint,
-    KeyingMaterial, PairName, Placement, SaSpec, SecretKey, Spi,
+    Aead, Direction, Effective, Epoch, ErrorClass, KeyFingerprint, KeyingMaterial, PairName,
+    Placement, SaSpec, SecretKey, Spi,
+    planner::{Placed, Plan, Unplaced},
 };
 use gateway_control::{
-    EventKind, KeyOffer,
+    KeyOffer,
     agent::{AgentErrorCode, Response},
 };
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::{Pairs, sas, spec};
+use super::{Pairs, place::refused, sas, spec};
 use crate::{
-    engines::{Ladder, Placed},
-    events::News,
     refusal::Refusal,
     state::{Durability, Entry, EpochRecord, KeyName, PairRecord, SaRecord, Stage},
 };
@@ -122,74 +121,32 @@ impl Pairs {
         keying: KeyingMaterial,
     ) -> Result<(), Refusal> {
         let pair = &before.terms;
-        let ladder = self.engines.ladder(pair, self.avoid.get(&pair.name));
+        let plan = self.inbound_plan(pair);
         let sa = spec::sa(before, Direction::Inbound, spi, keying.dangerous_duplicate(), 0);
         let mut record = before.clone();
         record.drop_staged();
-        let first = ladder
-            .rungs
-            .first()
-            .map_or(("", Placement::UserSpace), |rung| (rung.engine, rung.placement));
-        let staged = staged(spi, &keying);
-        record.epochs.insert(
-            epoch,
-            EpochRecord {
-                engine: first.0.to_owned(),
-                placement: first.1,
-                inbound: Some(staged),
-                outbound: None,
-            },
-        );
+        record.epochs.insert(epoch, EpochRecord::staged(&plan, staged(spi, &keying)));
         self.stage(record.clone(), keying)?;
-        let placed = match self.place_inbound(before, &ladder, &sa) {
+        let placed = match self.place_inbound(before, epoch, plan, &sa) {
             Ok(placed) => placed,
-            Err(error) => {
-                self.unstage(before.clone(), Some(sa.keying.fingerprint()));
-                return Err(error.into());
-            }
+            Err(unplaced) => return Err(self.give_back(before, &sa, unplaced)),
         };
         let with_policies = self.ensure_inbound_policies(&mut record, &placed);
         let committed = with_policies.and_then(|()| {
             record.highest = record.highest.max(epoch);
             if let Some(keys) = record.epochs.get_mut(&epoch) {
                 placed.engine.clone_into(&mut keys.engine);
-                keys.placement = placed.placement.effective;
-                keys.inbound = keys.inbound.take().map(|sa| sa.installed(&placed.placement));
+                keys.placement = placed.effective.effective;
+                keys.inbound = keys.inbound.take().map(|sa| sa.installed(&placed.effective));
             }
             Ok(self.commit(record, Vec::new(), Durability::Process)?)
         });
         if let Err(error) = committed {
-            self.undo_install(before, placed.engine, &sa);
+            self.undo_install(before, &placed.engine, &sa);
             return Err(error);
         }
-        self.tell_fallback(before, epoch, &sa, &placed.placement);
+        self.tell_fallback(before, epoch, &sa, &placed.effective);
         Ok(())
-    }
-
-    fn place_inbound(
-        &mut self,
-        record: &PairRecord,
-        ladder: &Ladder,
-        sa: &SaSpec,
-    ) -> Result<Placed, EngineError> {
-        let mut reserved = Vec::new();
-        let reserve = |engine: &mut dyn IpsecEngine| {
-            if reserved.contains(&engine.name()) {
-                return Ok(());
-            }
-            engine.reserve(sa.id, sa.source, record.reqid)?;
-            reserved.push(engine.name());
-            Ok(())
-        };
-        let placed = self.engines.install(&record.terms, ladder, sa, reserve);
-        let kept = placed.as_ref().ok().map(|placed| placed.engine);
-        for name in reserved.into_iter().filter(|name| Some(*name) != kept) {
-            let released = self.engines.named(name).and_then(|engine| engine.remove(sa.id));
-            if let Err(error) = released {
-                tracing::warn!(%error, "cannot release an SPI; the engine does so after a while");
-            }
-        }
-        placed
     }
 
     fn install_outbound_sa(
@@ -204,32 +161,23 @@ impl Pairs {
         let Some(keys) = record.epochs.get_mut(&epoch) else {
             return Err(unknown(&before, epoch));
         };
-        let engine = keys.engine.clone();
-        let mut ladder = self.engines.ladder(pair, None);
-        ladder.rungs.retain(|rung| rung.engine == engine);
-        ladder.refused.retain(|refused| refused.engine == engine);
+        let plan = self.engines.plan(pair).within(&keys.engine);
         let sa = spec::sa(&before, Direction::Outbound, spi, keying.dangerous_duplicate(), 0);
         keys.outbound = Some(staged(spi, &keying));
         self.stage(record.clone(), keying)?;
-        let placed = match self.engines.install(pair, &ladder, &sa, |_| Ok(())) {
-            Ok(placed) => placed.explained_by(before.sa(epoch, Direction::Inbound)),
-            Err(error) => {
-                self.unstage(before.clone(), Some(sa.keying.fingerprint()));
-                if error.class.spills() {
-                    self.avoid.insert(pair.name.clone(), (engine, error.reason.clone()));
-                }
-                return Err(error.into());
-            }
+        let placed = match self.place_outbound(&before, epoch, plan, &sa) {
+            Ok(placed) => placed,
+            Err(unplaced) => return Err(self.give_back(&before, &sa, unplaced)),
         };
         if let Some(keys) = record.epochs.get_mut(&epoch) {
-            keys.outbound = keys.outbound.take().map(|sa| sa.installed(&placed.placement));
+            keys.outbound = keys.outbound.take().map(|sa| sa.installed(&placed.effective));
         }
         if let Err(error) = self.commit(record, Vec::new(), Durability::Process) {
-            self.undo_install(&before, placed.engine, &sa);
+            self.undo_install(&before, &placed.engine, &sa);
             return Err(error.into());
         }
-        self.tell_fallback(&before, epoch, &sa, &placed.placement);
-        Ok(placed.placement)
+        self.tell_fallback(&before, epoch, &sa, &placed.effective);
+        Ok(placed.effective)
     }
 
     /// Writes a record with an SA that is about to be installed, and that its key is used from
@@ -247,6 +195,16 @@ impl Pairs {
         }
         self.used.insert(key);
         Ok(())
+    }
+
+    /// After no place took an SA: the record as it was, and the key unused, as far as it is.
+    fn give_back(&mut self, before: &PairRecord, sa: &SaSpec, unplaced: Unplaced) -> Refusal {
+        let untaken = unplaced.left.is_none().then(|| sa.keying.fingerprint());
+        if let Some((engine, placement)) = &unplaced.left {
+            tracing::error!(id = %sa.id, engine, %placement, "an SA is left that cannot be removed");
+        }
+        self.unstage(before.clone(), untaken);
+        refused(sa, unplaced)
     }
 
     /// Writes the record as it was before. Where even that fails, the staged SA stays in it and
@@ -282,14 +240,14 @@ impl Pairs {
         record: &mut PairRecord,
         placed: &Placed,
     ) -> Result<(), Refusal> {
-        if record.has_inbound_policies(placed.engine) {
+        if record.has_inbound_policies(&placed.engine) {
             return Ok(());
         }
         for policy in spec::inbound_policies(record) {
-            let engine = self.engines.named(placed.engine)?;
-            engine.set_policy(&policy, placed.placement.effective)?;
+            let engine = self.engines.named(&placed.engine)?;
+            engine.set_policy(&policy, placed.effective.effective)?;
         }
-        record.inbound_policies.push(placed.engine.to_owned());
+        record.inbound_policies.push(placed.engine.clone());
         Ok(())
     }
 
@@ -303,20 +261,6 @@ impl Pairs {
                 tracing::error!(pair = %record.terms.name, %error, "cannot remove a policy");
             }
         }
-    }
-
-    fn tell_fallback(&self, record: &PairRecord, epoch: Epoch, sa: &SaSpec, placement: &Effective) {
-        if !placement.fell_back() {
-            return;
-        }
-        self.events.push(News {
-            kind: EventKind::PlacementFallback,
-            object: format!("{} epoch {epoch} {}", record.terms.name, sa.id),
-            from: placement.requested.to_string(),
-            to: placement.effective.to_string(),
-            reason: placement.reason.clone().unwrap_or_default(),
-            owner: "kernel",
-        });
     }
 
     fn given(&self, record: &PairRecord, offer: &KeyOffer) -> Result<KeyingMaterial, Refusal> {
@@ -386,17 +330,6 @@ impl Pairs {
     }
 }
 
-impl Placed {
-    /// The outbound SA follows the inbound one to its engine: what spoke against other engines was
-    /// said there.
-    fn explained_by(mut self, inbound: Option<&SaRecord>) -> Self {
-        if self.placement.fell_back() && self.placement.reason.is_none() {
-            self.placement.reason = inbound.and_then(|sa| sa.placement.reason.clone());
-        }
-        self
-    }
-}
-
 impl SaRecord {
     fn installed(self, placement: &Effective) -> Self {
         Self { stage: Stage::Installed, placement: placement.clone(), ..self }
@@ -415,6 +348,19 @@ impl PairRecord {
             keys.outbound = keys.outbound.take().filter(|sa| sa.stage == Stage::Installed);
         }
         self.epochs.retain(|_, keys| keys.inbound.is_some() || keys.outbound.is_some());
+    }
+}
+
+impl EpochRecord {
+    /// With nothing in place yet: where the plan goes first.
+    fn staged(plan: &Plan, inbound: SaRecord) -> Self {
+        let first = plan.steps.first();
+        Self {
+            engine: first.map(|step| step.engine.clone()).unwrap_or_default(),
+            placement: first.map_or(Placement::UserSpace, |step| step.placement),
+            inbound: Some(inbound),
+            outbound: None,
+        }
     }
 }
 

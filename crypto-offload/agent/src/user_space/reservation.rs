@@ -50,7 +50,7 @@ pub const fn first(direction: Direction, resume_after: u64) -> u64 {
 
 /// How many numbers are reserved ahead at least. Sending skips what is left of a block at a
 /// restart, which costs nothing. Receiving refuses what is left, so the block is small (and larger
-/// only where [`AHEAD`] of traffic needs it), but not smaller: half of it has to last for one
+/// only where `AHEAD` of traffic needs it), but not smaller: half of it has to last for one
 /// durable write, at the rate at which a new SA's traffic begins. That is 2.5 ms at 100,000
 /// packets a second: enough for memory, where state is kept by default, and not for every disk.
 pub const fn block(direction: Direction) -> u64 {
