@@ -31,7 +31,8 @@ pub(super) struct Account {
     encapsulation: Option<UdpEncapsulation>,
     aead: Aead,
     fingerprint: KeyFingerprint,
-    reqid: u32,
+    /// Its pair's.
+    pub(super) reqid: u32,
     first_used: OnceLock<Instant>,
     pub(super) counters: Counters,
     /// Up to which number it may be used.

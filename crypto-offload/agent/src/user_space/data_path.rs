@@ -160,7 +160,7 @@ impl DataPath {
                 match self.commands.try_recv() {
                     Ok(Request { command: Command::Stop, .. })
                     | Err(TryRecvError::Disconnected) => return Ok(()),
-                    Ok(request) => self.serve(request),
+                    Ok(request) => self.serve(request)?,
                     Err(TryRecvError::Empty) => break,
                 }
             }
@@ -188,7 +188,7 @@ impl DataPath {
         Ok(is_tun_readable)
     }
 
-    fn serve(&mut self, Request { command, answer }: Request) {
+    fn serve(&mut self, Request { command, answer }: Request) -> io::Result<()> {
         let done = match command {
             Command::AddOutbound(slot, sa) => {
                 put(&mut self.outbound, slot as usize, sa);
@@ -203,6 +203,7 @@ impl DataPath {
                 Ok(())
             }
             Command::RemoveInbound(token, spi) => {
+                self.drain(token)?;
                 self.inbound.remove((token, spi));
                 Ok(())
             }
@@ -224,6 +225,22 @@ impl DataPath {
         };
         // The engine waits for it; if it does not, nobody wants to know.
         let _ = answer.try_send(done);
+        Ok(())
+    }
+
+    /// Opens what a socket's queue holds before one of its SAs goes: a thread that is late would
+    /// otherwise drop what came in time. Under a flood it ends after one queue's length.
+    fn drain(&mut self, token: Token) -> io::Result<()> {
+        let at = token.0 as usize - 1;
+        for _ in 0..QUEUE_BATCHES {
+            let Some(Some(socket)) = self.sockets.get_mut(at) else { break };
+            socket.is_readable = true;
+            self.unprotect(at)?;
+            if self.sockets[at].as_ref().is_none_or(|socket| socket.batch.is_empty()) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Opened here because a socket's buffers stay on their thread.
@@ -488,3 +505,6 @@ const TUN_BATCH: usize = 128;
 /// Datagrams of one read of a socket, of up to 64 packets each.
 const SOCKET_BATCH: usize = 32;
 const ANSWERS: usize = 8;
+/// Reads that empty the longest queue: the kernel counts at least 768 bytes for each datagram, of
+/// 4 MiB and as much again of slack.
+const QUEUE_BATCHES: usize = 8 * 1024 * 1024 / 768 / SOCKET_BATCH;

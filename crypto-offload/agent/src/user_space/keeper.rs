@@ -66,6 +66,8 @@ pub(super) struct Kept {
     account: Arc<Account>,
     /// Which number it had come to when, for its rate.
     mark: (Instant, u64),
+    /// Packets a second that are to come: those of the pair's SA before it.
+    expected: f64,
 }
 
 /// A limit of time.
@@ -140,8 +142,22 @@ impl Keeper {
             self.deadlines.extend(due.map(|due| Reverse((due, account.id, limit))));
         }
         let mark = (account.installed, account.resumed_after);
-        self.accounts.insert(account.id, Kept { account, mark });
+        let expected = self.rate_of_pair(&account);
+        if expected * AHEAD.as_secs_f64() > block(account.direction) as f64 {
+            self.wanting.push(account.id);
+        }
+        self.accounts.insert(account.id, Kept { account, mark, expected });
         self.set_mtu();
+    }
+
+    /// How many packets a second the pair's other SAs of this direction have now: a rotation
+    /// brings all of them to the new one at once, faster than a disk could keep up.
+    fn rate_of_pair(&self, account: &Account) -> f64 {
+        let now = Instant::now();
+        let same_pair = |kept: &&Kept| {
+            kept.account.reqid == account.reqid && kept.account.direction == account.direction
+        };
+        self.accounts.values().filter(same_pair).map(|kept| kept.rate(now)).fold(0.0, f64::max)
     }
 
     /// Extends what was asked for, in one write.
@@ -232,14 +248,27 @@ impl Kept {
         seconds.is_some_and(|seconds| self.account.installed + Duration::from_secs(seconds) == due)
     }
 
-    /// Ahead by a block, or by what [`AHEAD`] needs at the rate since it was asked last.
-    fn next_reservation(&mut self, now: Instant) -> Reservation {
+    /// Packets a second since it was asked last.
+    fn rate(&self, now: Instant) -> f64 {
         let account = &self.account;
-        let reached = account.wanted.load(Relaxed).max(account.counters.sequence.load(Relaxed));
         let since = account.first_used().map_or(self.mark.0, |first| first.max(self.mark.0));
         let elapsed = now.saturating_duration_since(since).max(Duration::from_micros(100));
-        let used = reached.saturating_sub(self.mark.1) as f64;
-        let ahead = (used / elapsed.as_secs_f64() * AHEAD.as_secs_f64()) as u64;
+        self.reached().saturating_sub(self.mark.1) as f64 / elapsed.as_secs_f64()
+    }
+
+    fn reached(&self) -> u64 {
+        let account = &self.account;
+        account.wanted.load(Relaxed).max(account.counters.sequence.load(Relaxed))
+    }
+
+    /// Ahead by a block, or by what [`AHEAD`] needs at the rate since it was asked last.
+    fn next_reservation(&mut self, now: Instant) -> Reservation {
+        let (reached, rate) = (self.reached(), self.rate(now).max(self.expected));
+        let account = &self.account;
+        let ahead = (rate * AHEAD.as_secs_f64()) as u64;
+        if account.first_used().is_some() {
+            self.expected = 0.0;
+        }
         self.mark = (now, reached);
         let ahead = ahead.clamp(block(account.direction), MOST_AHEAD);
         // Always more than there was, also where traffic has slowed down since: whoever asked waits
@@ -316,7 +345,7 @@ mod tests {
     fn who_asks_gets_more_even_where_traffic_has_slowed_down() {
         let account = inbound();
         let start = account.installed;
-        let mut kept = Kept { account: Arc::clone(&account), mark: (start, 0) };
+        let mut kept = Kept { account: Arc::clone(&account), mark: (start, 0), expected: 0.0 };
         account.counters.sequence.store(50_000, Relaxed);
         let fast = kept.next_reservation(start + Duration::from_millis(100)).sequence;
         account.reserved.store(fast, Relaxed);
@@ -327,5 +356,16 @@ mod tests {
         account.reserved.store(slow, Relaxed);
         account.counters.sequence.store(fast, Relaxed);
         assert!(kept.next_reservation(start + Duration::from_secs(2000)).sequence > slow);
+    }
+
+    #[test]
+    fn a_new_sa_has_what_its_predecessors_traffic_needs_until_it_has_traffic_of_its_own() {
+        let account = inbound();
+        let mut kept = Kept { mark: (account.installed, 0), account, expected: 40_000.0 };
+        let at = kept.account.installed + Duration::from_millis(1);
+        assert_eq!(kept.next_reservation(at).sequence, 20_000);
+        kept.account.count(100, 1);
+        kept.next_reservation(at + Duration::from_millis(1));
+        assert!(kept.expected == 0.0, "{}", kept.expected);
     }
 }

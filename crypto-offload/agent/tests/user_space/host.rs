@@ -112,7 +112,7 @@ impl Host {
         let all = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
         self.run(move |_| {
             let tap = Socket::new(Domain::PACKET, Type::RAW, Some(all)).unwrap();
-            tap.set_recv_buffer_size(8 << 20).unwrap();
+            rustix::net::sockopt::set_socket_recv_buffer_size_force(&tap, 8 << 20).unwrap();
             tap.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
             tap
         })

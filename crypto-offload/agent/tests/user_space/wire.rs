@@ -192,3 +192,44 @@ fn a_narrower_path_is_found_and_told_to_senders() {
         assert!(left.counter("outbound_too_big") > 0);
     }
 }
+
+#[test]
+fn what_came_before_its_sa_was_removed_is_still_opened() {
+    const TEST: &str = "what_came_before_its_sa_was_removed_is_still_opened";
+    const PACKETS: usize = 500;
+    // By protocol 50, where the kernel joins no packets.
+    let terms = Terms { encapsulation: None, ..Terms::default() };
+    let Some([left, right]) = tunnel(TEST, terms, Family::Ipv4) else { return };
+    let (ours, theirs) = (left.udp("10.1.0.1"), right.udp("10.2.0.1"));
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&theirs, 8 << 20).unwrap();
+    let id = terms.id(Way::ToRight, 1);
+    let tap = right.tap();
+    right.run(move |engine| engine.remove(id).unwrap());
+    for sent in 1..=PACKETS {
+        ours.send_to(MARK, theirs.local_addr().unwrap()).unwrap();
+        if sent % 100 == 0 {
+            wait_until("a hundred to come", || right.counter("inbound_no_sa") == sent as u64);
+        }
+    }
+    let packets = esp_packets(&seen(&tap), None);
+    assert_eq!(packets.len(), PACKETS);
+
+    // All at once, so that the data thread is behind when its SA goes.
+    right.run(move |engine| {
+        let sa = terms.sa(Way::ToRight, 1, Direction::Inbound, Family::Ipv4);
+        engine.install(&sa, Placement::UserSpace).unwrap();
+    });
+    left.run(move |_| {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(50))).unwrap();
+        let to = SocketAddr::from(([192, 0, 2, 2], 0)).into();
+        for (_, packet) in packets {
+            socket.send_to(&packet, &to).unwrap();
+        }
+    });
+    right.run(move |engine| engine.remove(id).unwrap());
+    assert_eq!(right.counter("inbound_no_sa"), PACKETS as u64, "of those before alone");
+    let mut buffer = [0; 2048];
+    for _ in 0..PACKETS {
+        assert_eq!(theirs.recv(&mut buffer).unwrap(), MARK.len());
+    }
+}
