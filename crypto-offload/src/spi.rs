@@ -80,12 +80,22 @@ pub struct Reqid(pub NonZeroU32);
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The one after it.
+    /// The one after it. The last one there is stays, and nothing can follow it.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Whether it is so far above `highest` that nobody came there by counting. Peers name epochs:
+    /// one that named the last would leave the pair none for new keys, for ever.
+    pub const fn is_beyond_reach_of(self, highest: Self) -> bool {
+        self.0.saturating_sub(highest.0) > LONGEST_LEAP
     }
 }
+
+/// A pair that lost its state begins at 0 again, and the other side may have come this far: with
+/// a rotation each second, in 136 years.
+const LONGEST_LEAP: u64 = 1 << 32;
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,5 +113,13 @@ mod tests {
         assert_eq!(Spi::new(255), Err(ReservedSpi(255)));
         assert_eq!(Spi::new(256).map(Spi::value), Ok(256));
         assert_eq!(Spi::new(256).expect("free").to_string(), "0x00000100");
+    }
+
+    #[test]
+    fn epochs_neither_wrap_nor_leap_to_their_end() {
+        assert_eq!(Epoch(u64::MAX).next(), Epoch(u64::MAX));
+        assert!(!Epoch(1 << 32).is_beyond_reach_of(Epoch(0)));
+        assert!(Epoch((1 << 32) + 1).is_beyond_reach_of(Epoch(0)));
+        assert!(!Epoch(3).is_beyond_reach_of(Epoch(u64::MAX)));
     }
 }

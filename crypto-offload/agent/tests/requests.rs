@@ -121,6 +121,21 @@ fn what_is_in_use_stays_and_what_is_over_is_not_installed_again() {
 }
 
 #[test]
+fn nobody_uses_up_a_pairs_epochs_with_one_request() {
+    let world = World::new();
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    for epoch in [u64::MAX, 1 << 40] {
+        let leap = Request::Prepare { name: name(1), epoch: Epoch(epoch), given: None };
+        let error = refused(pairs.answer(leap));
+        assert_eq!(error.code, AgentErrorCode::Invalid);
+        assert!(error.message.contains("too far above 2"), "{error}");
+    }
+    let next = Request::Prepare { name: name(1), epoch: Epoch(3), given: None };
+    expect_ok(pairs.answer(next));
+}
+
+#[test]
 fn a_key_is_taken_once_for_ever() {
     let world = World::new();
     let mut pairs = world.start();

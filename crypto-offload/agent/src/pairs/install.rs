@@ -37,6 +37,9 @@ impl Pairs {
                 self.install_inbound(&record, epoch, sa.spi, keying)?;
             }
             None if epoch <= record.highest => return Err(stale(&record, epoch)),
+            None if epoch.is_beyond_reach_of(record.highest) => {
+                return Err(unreachable(&record, epoch));
+            }
             None => match given {
                 Some(offer) => {
                     let keying = self.given(&record, offer)?;
@@ -409,6 +412,14 @@ pub(super) fn stale(record: &PairRecord, epoch: Epoch) -> Refusal {
     let message = format!("{name}: epoch {epoch} is not above {}, or is over", record.highest);
     Refusal::new(AgentErrorCode::StaleEpoch, name, message)
         .hint(format!("use epoch {}", record.highest.next()))
+}
+
+fn unreachable(record: &PairRecord, epoch: Epoch) -> Refusal {
+    let name = &record.terms.name;
+    let message =
+        format!("{name}: epoch {epoch} is too far above {}, the highest here", record.highest);
+    Refusal::new(AgentErrorCode::Invalid, name, message)
+        .hint("find out why the peer counts so high; to begin anew, remove the pair at both sides")
 }
 
 pub(super) fn unknown(record: &PairRecord, epoch: Epoch) -> Refusal {
