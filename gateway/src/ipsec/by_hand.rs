@@ -93,6 +93,13 @@ impl Ipsec {
             let hint = "export here first, and have the other side import that and export again";
             return Err(Refusal::new(ErrorCode::WrongFile, name.as_str(), message, hint));
         }
+        if let Some(active) = status.active.filter(|active| epoch < *active) {
+            // Its keys may still be there for the overlap: a file played back must not bring
+            // traffic back to them.
+            let message = format!("the file is for epoch {epoch}, and epoch {active} is in use");
+            let hint = "import the newest file; to have new keys, export here";
+            return Err(Refusal::new(ErrorCode::WrongFile, name.as_str(), message, hint));
+        }
         let keys = Keys { epoch, inbound: None, outbound: contents.offer };
         self.start_by_hand(&status, keys, "exchange file", OnFailure::Keep)
     }

@@ -6,9 +6,11 @@ use std::sync::PoisonError;
 
 use admin_client::Client;
 use crypto_offload::{PairName, SaPair};
+use gateway_control::agent::AgentErrorCode;
 use gateway_control::{AddSa, ErrorCode, PairStatus};
 
 use super::Ipsec;
+use super::agent::AskError;
 use super::by_hand::OnFailure;
 use super::operations::Progress;
 use super::peers::Peer;
@@ -114,7 +116,13 @@ impl Ipsec {
                 })?;
             }
         }
-        let known = self.agent().show(&name).await.is_ok();
+        // Only a pair that surely was not there may be forgotten when its keys cannot be put in
+        // place: one that was may be in use.
+        let known = match self.agent().show(&name).await {
+            Ok(_) => true,
+            Err(AskError::Refused(error)) if error.code == AgentErrorCode::UnknownPair => false,
+            Err(error) => return Err(error.into()),
+        };
         let status = self.agent().define(pair).await?;
         let on_failure = if known { OnFailure::Keep } else { OnFailure::Forget };
         match keys {

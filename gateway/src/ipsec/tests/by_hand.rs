@@ -1,13 +1,15 @@
 //! Keys that people bring.
 
 use admin_client::{ClientError, location};
-use crypto_offload::{Aead, Epoch, KeyingMaterial, SaPair, SecretKey, Spi};
+use crypto_offload::{Aead, Epoch, ErrorClass, KeyingMaterial, SaPair, SecretKey, Spi};
+use gateway_control::agent::{AgentError, AgentErrorCode, Request};
 use gateway_control::{
     AddSa, ErrorCode, ExchangeFile, ExchangeIdentity, ExportRequest, ImportRequest, KeyOffer,
     ManualKeys, Operation, OperationStarted, OperationState, path,
 };
 
 use super::site::{Site, assert_settled, ends, pair_of_sites};
+use crate::ipsec::agent::model::Trouble;
 
 fn without_peer() -> (SaPair, SaPair) {
     let (mut a, mut b) = ends("trunk-1", 1);
@@ -59,6 +61,29 @@ async fn two_gateways_that_cannot_talk_rotate_by_files() {
         b.until("calm", calm).await;
         assert_settled(&a, &b, "trunk-1", epoch);
     }
+}
+
+#[tokio::test]
+async fn a_file_played_back_does_not_bring_old_keys_back_into_use() {
+    let (a, b) = pair_of_sites("played-back").await;
+    let (at_a, at_b) = without_peer();
+    a.define(at_a).await;
+    b.define(at_b).await;
+    let first = export(&a, &b).await.unwrap().file;
+    import(&b, &a, &first).await.unwrap();
+    let answer = reply(&b, &a).await;
+    import(&a, &b, &answer).await.unwrap();
+    // Only there has a packet come: here the old keys stay, for what may still come under them.
+    heard(&a, 1);
+    heard(&b, 1);
+    let second = export(&a, &b).await.unwrap();
+    assert_eq!(second.epoch, Epoch(2));
+    import(&b, &a, &second.file).await.unwrap();
+    assert_eq!(b.status("trunk-1").epochs.len(), 2);
+    let refused = import(&b, &a, &first).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::WrongFile);
+    assert!(refused.message.contains("for epoch 1, and epoch 2 is in use"), "{refused:?}");
+    assert_eq!(b.status("trunk-1").active, Some(Epoch(2)));
 }
 
 /// What the one that imported first sends back.
@@ -118,4 +143,35 @@ async fn keys_that_people_agreed_on_are_put_in_place() {
     let answer = a.client.post::<_, OperationStarted>(path::SAS, &short).await;
     let Err(ClientError::Refused(error)) = answer else { panic!("{answer:?}") };
     assert!(error.message.contains("keys.inbound is for aes-256-gcm"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_pair_in_use_is_not_forgotten_because_the_agent_could_not_show_it_once() {
+    let (a, _b) = pair_of_sites("not-shown").await;
+    let (pair, _) = without_peer();
+    let add = |spi: u32, fill: u8| {
+        let keys = ManualKeys { inbound: offer(spi, fill), outbound: offer(spi + 1, fill + 1) };
+        AddSa { pair: pair.clone(), keys: Some(keys) }
+    };
+    let started: OperationStarted = a.client.post(path::SAS, &add(300, 1)).await.unwrap();
+    assert_eq!(a.end_of(&started).await.state, OperationState::Done);
+    let mut shown = 0;
+    a.model.fail(move |request| {
+        let error = AgentError {
+            code: AgentErrorCode::Engine(ErrorClass::Fatal),
+            message: "no room on the disk".to_owned(),
+            place: "state".to_owned(),
+            hint: None,
+        };
+        shown += u32::from(matches!(request, Request::Show { .. }));
+        let fails = shown == 1 || matches!(request, Request::Prepare { .. });
+        fails.then_some(Trouble::Refuse(error))
+    });
+    let answer = a.client.post::<_, OperationStarted>(path::SAS, &add(400, 3)).await;
+    if let Ok(started) = &answer {
+        a.end_of(started).await;
+    }
+    let Err(ClientError::Refused(error)) = answer else { panic!("{answer:?}") };
+    assert!(error.message.contains("no room on the disk"), "{error:?}");
+    assert_eq!(a.status("trunk-1").active, Some(Epoch(1)));
 }
