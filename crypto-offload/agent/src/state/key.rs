@@ -34,6 +34,11 @@ impl StateKey {
         Self(hkdf::Salt::new(hkdf::HKDF_SHA256, b"postern state key").extract(bytes))
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self::new(&[7; SHORTEST])
+    }
+
     /// The key of the log with this salt. `None` does not happen for one key's length.
     pub(super) fn log_key(&self, salt: &[u8]) -> Option<LessSafeKey> {
         let info = [b"log".as_slice(), salt];

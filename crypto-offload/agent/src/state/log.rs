@@ -1,19 +1,24 @@
 //! The log: a file of changes, each complete or not there.
 //!
 //! ```text
-//! "POSTERN1" | salt (32) | sequence before (8) | chain before (16)                     once
-//! length (4) | sequence (8) | clear length (4) | clear | sealed | chain (16)    each change
+//! "POSTERN2" | salt (32) | sequence before (8) | chain before (16)                     once
+//! length (4) | sequence (8) | attempt (4) | clear length (4) | clear | sealed | chain (16)
+//!                                                                                each change
 //! ```
 //!
 //! Numbers are little-endian; `length` counts what follows it. `clear` is JSON; `sealed` is the
-//! change's keys under AES-256-GCM, with `sequence` as nonce and everything before it, and the
-//! chain before that, as associated data. `chain` is a hash over the chain so far and the change:
+//! change's keys under AES-256-GCM, with `attempt` and `sequence` as nonce and everything before
+//! it, and the chain before that, as associated data. `chain` is a hash over the chain so far and the change:
 //! it finds damage without any key, and names the whole history in 16 bytes. The first change of a
 //! file holds everything, so a file that replaces a longer one goes on with its sequence.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{self, File},
     io::{ErrorKind, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -92,6 +97,8 @@ pub(super) struct Log {
     root: StateKey,
     open: Option<OpenFile>,
     sequence: u64,
+    /// Changes that could not be written since the file was begun.
+    failed: u32,
     chain: Chain,
     /// Bytes of the head with the first change.
     first: u64,
@@ -129,7 +136,7 @@ impl Log {
 
     /// Goes on after `sequence`; the file comes with the first [`replace`](Self::replace).
     pub(super) fn new(root: StateKey, sequence: u64, chain: Chain) -> Self {
-        Self { root, open: None, sequence, chain, first: 0, length: 0 }
+        Self { root, open: None, sequence, failed: 0, chain, first: 0, length: 0 }
     }
 
     /// Of the last change.
@@ -147,15 +154,22 @@ impl Log {
         self.length > 4 * self.first + WORTH_REPLACING
     }
 
-    /// Adds a change at the end. One that fails is not there: the next one is written over it.
+    /// Adds a change at the end. One that fails is not there: the next one is written over it, and
+    /// what of it reached the disk is cut off first, as it may be the longer one.
     pub(super) fn append(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         let Some(open) = &self.open else {
             return Err(no_file());
         };
-        let (frame, chain) = frame(change, self.sequence + 1, self.chain, &open.key)
+        let place = Place { sequence: self.sequence + 1, attempt: self.failed };
+        let (frame, chain) = frame(change, place, self.chain, &open.key)
             .map_err(StateError::io("encode", &open.path))?;
-        std::os::unix::fs::FileExt::write_all_at(&open.file, &frame, self.length)
-            .map_err(StateError::io("write", &open.path))?;
+        let cut = if self.failed > 0 { open.file.set_len(self.length) } else { Ok(()) };
+        let written = cut.and_then(|()| open.file.write_all_at(&frame, self.length));
+        if let Err(error) = written {
+            let failed = StateError::io("write", &open.path)(error);
+            self.failed = self.failed.saturating_add(1);
+            return Err(failed);
+        }
         self.length += frame.len() as u64;
         self.sequence += 1;
         self.chain = chain;
@@ -186,8 +200,9 @@ impl Log {
             reason: "the kernel gave no random bytes for a salt".to_owned(),
         })?;
         let mut bytes = head(&salt, self.sequence, self.chain);
-        let (frame, chain) = frame(change, self.sequence + 1, self.chain, &key)
-            .map_err(StateError::io("encode", &path))?;
+        let place = Place { sequence: self.sequence + 1, attempt: 0 };
+        let (frame, chain) =
+            frame(change, place, self.chain, &key).map_err(StateError::io("encode", &path))?;
         bytes.extend_from_slice(&frame);
         let file = write_whole(&unfinished, &bytes)?;
         fs::rename(&unfinished, &path).map_err(StateError::io("replace", &path))?;
@@ -197,6 +212,7 @@ impl Log {
         self.first = bytes.len() as u64;
         self.length = self.first;
         self.sequence += 1;
+        self.failed = 0;
         self.chain = chain;
         self.open = Some(OpenFile { path, file, key });
         Ok(())
@@ -224,10 +240,28 @@ fn head(salt: &[u8; SALT_LEN], before: u64, chain: Chain) -> Vec<u8> {
     head
 }
 
+/// Where a change stands in its log, and so what it is sealed by.
+#[derive(Clone, Copy)]
+struct Place {
+    sequence: u64,
+    /// How many changes of this file had failed before: a disk may keep what it refused.
+    attempt: u32,
+}
+
+impl Place {
+    /// A log's key seals each sequence once at each attempt: neither falls while the salt stays.
+    fn nonce(self) -> Nonce {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&self.attempt.to_be_bytes());
+        nonce[4..].copy_from_slice(&self.sequence.to_be_bytes());
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
 /// A change's bytes, and the chain after it.
 fn frame(
     change: &Change<'_>,
-    sequence: u64,
+    place: Place,
     before: Chain,
     key: &LessSafeKey,
 ) -> std::io::Result<(Vec<u8>, Chain)> {
@@ -235,14 +269,18 @@ fn frame(
     let clear = serde_json::to_vec(&clear)?;
     let mut sealed = secrets(change.secrets)?;
     let too_long = || std::io::Error::from(ErrorKind::FileTooLarge);
-    let body = 8 + 4 + clear.len() + sealed.len() + AES_256_GCM.tag_len() + CHAIN_LEN;
+    if place.attempt == u32::MAX {
+        return Err(std::io::Error::other("too many writes have failed: restart the agent"));
+    }
+    let body = 8 + 4 + 4 + clear.len() + sealed.len() + AES_256_GCM.tag_len() + CHAIN_LEN;
     let mut frame = Vec::with_capacity(4 + body);
     frame.extend_from_slice(&u32::try_from(body).map_err(|_| too_long())?.to_le_bytes());
-    frame.extend_from_slice(&sequence.to_le_bytes());
+    frame.extend_from_slice(&place.sequence.to_le_bytes());
+    frame.extend_from_slice(&place.attempt.to_le_bytes());
     frame.extend_from_slice(&u32::try_from(clear.len()).map_err(|_| too_long())?.to_le_bytes());
     frame.extend_from_slice(&clear);
     let aad = [before.as_slice(), &frame].concat();
-    let tag = key.seal_in_place_separate_tag(nonce(sequence), Aad::from(aad), &mut sealed);
+    let tag = key.seal_in_place_separate_tag(place.nonce(), Aad::from(aad), &mut sealed);
     let tag = tag.map_err(|_| too_long())?;
     frame.extend_from_slice(&sealed);
     frame.extend_from_slice(tag.as_ref());
@@ -263,13 +301,6 @@ fn secrets(secrets: &Secrets<'_>) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 + list.len() * LONGEST_SECRET));
     serde_json::to_writer(&mut *bytes, &list)?;
     Ok(bytes)
-}
-
-/// A log's key seals each sequence once: the sequence never falls while the salt stays.
-fn nonce(sequence: u64) -> Nonce {
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&sequence.to_be_bytes());
-    Nonce::assume_unique_for_key(nonce)
 }
 
 fn link(before: Chain, frame: &[u8]) -> Chain {
@@ -316,15 +347,17 @@ fn next<'a>(
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let (frame, rest) = bytes.split_at_checked(length.checked_add(4)?)?;
     let (frame, chain) = frame.split_at_checked(frame.len().checked_sub(CHAIN_LEN)?)?;
-    let (sequence, clear_len) = (u64_at(frame, 4)?, usize::try_from(u32_at(frame, 12)?).ok()?);
+    let (sequence, attempt) = (u64_at(frame, 4)?, u32_at(frame, 12)?);
+    let clear_len = usize::try_from(u32_at(frame, 16)?).ok()?;
     if sequence != expected || link(before, frame) != chain {
         return None;
     }
-    let (open, sealed) = frame.split_at_checked(16_usize.checked_add(clear_len)?)?;
-    let clear: Clear<Vec<Entry>> = serde_json::from_slice(&open[16..]).ok()?;
+    let (open, sealed) = frame.split_at_checked(CLEAR_AT.checked_add(clear_len)?)?;
+    let clear: Clear<Vec<Entry>> = serde_json::from_slice(&open[CLEAR_AT..]).ok()?;
     let aad = [before.as_slice(), open].concat();
     let mut sealed = Zeroizing::new(sealed.to_vec());
-    let opened = key.open_in_place(nonce(sequence), Aad::from(aad), &mut sealed);
+    let opened =
+        key.open_in_place(Place { sequence, attempt }.nonce(), Aad::from(aad), &mut sealed);
     let keys = opened.ok().and_then(|text| keys(text));
     let wrong_key = keys.is_none();
     let change = PastChange {
@@ -354,10 +387,13 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-const MAGIC: &[u8] = b"POSTERN1";
+const MAGIC: &[u8] = b"POSTERN2";
 const SALT_LEN: usize = 32;
 const CHAIN_LEN: usize = 16;
 const HEAD_LEN: usize = MAGIC.len() + SALT_LEN + 8 + CHAIN_LEN;
+
+/// Where in a change its entries begin: after its length, sequence, attempt and their length.
+const CLEAR_AT: usize = 4 + 8 + 4 + 4;
 
 /// Bytes of a key in JSON, at most: 36 bytes are 48 in base64.
 const LONGEST_SECRET: usize = 128;
