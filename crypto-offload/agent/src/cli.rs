@@ -130,6 +130,10 @@ impl Failure {
     pub(crate) fn unavailable(error: anyhow::Error) -> Self {
         Self { code: UNAVAILABLE, error }
     }
+
+    pub(crate) fn in_use(error: anyhow::Error) -> Self {
+        Self { code: IN_USE, error }
+    }
 }
 
 impl From<anyhow::Error> for Failure {
@@ -219,4 +223,4 @@ Exit codes:
   2   the command line makes no sense
   69  no engine can be used here; the message says why and what would mend it
   73  the socket or the state directory cannot be made or read
-  75  another agent has the state directory";
+  75  another agent has the state directory, or serves this network namespace";

@@ -1,5 +1,6 @@
 //! `offload-agent`: command line and wiring. What it does is the library's.
 
+mod alone;
 mod cli;
 mod log;
 mod notify;

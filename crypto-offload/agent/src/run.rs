@@ -14,6 +14,7 @@ use offload_agent::{EventLog, Pairs, Server, State};
 use rustix::process::Signal;
 
 use crate::{
+    alone,
     cli::{Failure, RunArguments},
     log, notify, opening,
     privileges::{self, Keep},
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let state = State::open(&arguments.places())?;
     let mut server = Server::bind(&arguments.socket, arguments.allowed())?;
     privileges::restrict(Keep::OwnNeeds).context("give up privileges")?;
+    alone::claim()?;
     let engines = opening::open(&arguments.engines, &state.reservations())?;
     let events = Arc::new(EventLog::default());
     let mut pairs = Pairs::start(engines, state, Arc::clone(&events))?;

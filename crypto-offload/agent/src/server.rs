@@ -13,7 +13,7 @@ use std::{
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, PermissionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -71,10 +71,10 @@ impl Server {
     /// # Errors
     /// When there is no such place, or we may not.
     pub fn bind(path: &Path, allowed: Allowed) -> Result<Self, ServeError> {
-        let failed = |(operation, error): (&'static str, rustix::io::Errno)| ServeError {
+        let failed = |(operation, source): (&'static str, io::Error)| ServeError {
             operation,
             path: path.to_owned(),
-            source: error.into(),
+            source,
         };
         let listener = listener(path, &allowed).map_err(failed)?;
         let (sender, requests) = sync_channel(MOST_CONNECTIONS);
@@ -136,30 +136,41 @@ impl Drop for Server {
 }
 
 /// A socket file for those in `allowed`; root can open any.
-fn listener(path: &Path, allowed: &Allowed) -> Result<OwnedFd, (&'static str, rustix::io::Errno)> {
+fn listener(path: &Path, allowed: &Allowed) -> Result<OwnedFd, (&'static str, io::Error)> {
+    let failed = |operation| move |error: rustix::io::Errno| (operation, io::Error::from(error));
     create_parent(path)?;
-    let address = SocketAddrUnix::new(path).map_err(|error| ("use", error))?;
-    let socket =
-        net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|error| ("make", error))?;
-    // The lock on the state directory is ours: whoever left this file is dead.
-    let _ = fs::remove_file(path);
-    net::bind(&socket, &address).map_err(|error| ("bind", error))?;
-    restrict(path, allowed).map_err(|error| {
-        ("restrict", rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::PERM))
-    })?;
-    net::listen(&socket, BACKLOG).map_err(|error| ("listen on", error))?;
+    let address = SocketAddrUnix::new(path).map_err(failed("use"))?;
+    let make =
+        || net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let socket = make().map_err(failed("make"))?;
+    clear_away(path, net::connect(&make().map_err(failed("make"))?, &address))
+        .map_err(|error| ("listen at", error))?;
+    net::bind(&socket, &address).map_err(failed("bind"))?;
+    restrict(path, allowed).map_err(|error| ("restrict", error))?;
+    net::listen(&socket, BACKLOG).map_err(failed("listen on"))?;
     Ok(socket)
 }
 
+/// Removes the socket that a dead agent left, and nothing else: neither a file that somebody named
+/// by a slip, nor the socket of somebody who answers.
+fn clear_away(path: &Path, connected: Result<(), rustix::io::Errno>) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    let refuse = |reason| Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+    if !found.file_type().is_socket() {
+        return refuse("something else is in the way: move it, or give another --socket");
+    }
+    // A socket of another type answers in its way, too.
+    if matches!(connected, Ok(()) | Err(rustix::io::Errno::PROTOTYPE | rustix::io::Errno::AGAIN)) {
+        return refuse("something answers there: end it, or give another --socket");
+    }
+    fs::remove_file(path)
+}
+
 /// A directory that others may pass through, and not look into.
-fn create_parent(path: &Path) -> Result<(), (&'static str, rustix::io::Errno)> {
+fn create_parent(path: &Path) -> Result<(), (&'static str, io::Error)> {
     let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
     let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(parent);
-    made.map_err(|error| {
-        let error = rustix::io::Errno::from_io_error(&error);
-        ("make the directory of", error.unwrap_or(rustix::io::Errno::PERM))
-    })
+    made.map_err(|error| ("make the directory of", error))
 }
 
 /// Access to the file is the first door, the peer's credentials are the second.

@@ -139,7 +139,8 @@ pub enum StateError {
     },
     /// Two agents would use each other's sequence numbers.
     #[error(
-        "state: another agent has {}: end it, or give this one a --state-dir of its own",
+        "state: another agent has {}: end it, or start this one in another network namespace, with a \
+         --state-dir of its own",
         .0.display()
     )]
     InUse(PathBuf),

@@ -127,6 +127,37 @@ fn told_to_end_it_ends_well_and_a_second_one_is_told_why_not() {
     assert!(!agent.socket().exists());
 }
 
+/// Two agents would take each other's SAs for what a dead one left behind.
+#[test]
+fn a_second_agent_in_the_same_namespace_is_refused_whatever_its_directories() {
+    let test = "a_second_agent_in_the_same_namespace_is_refused_whatever_its_directories";
+    let Some(agent) = Agent::start(test, &[]) else { return };
+    Client::greet(&agent.socket());
+    let elsewhere = Directory::new();
+    let second = || {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", agent.child.id()));
+        command.args([env!("CARGO_BIN_EXE_offload-agent"), "run", "--log", "warn"]);
+        for (option, name) in [("--state-dir", "state"), ("--runtime-dir", "run")] {
+            command.arg(option).arg(elsewhere.0.join(name));
+        }
+        command.stdin(Stdio::null());
+        command
+    };
+    let end = |command: &mut Command| {
+        let output = command.output().expect("nsenter of util-linux");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = end(second().arg("--socket").arg(elsewhere.0.join("agent.sock")));
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains(&format!("process {}", agent.child.id())), "{said}");
+    // Nor does it take the first one's socket away.
+    let (code, said) = end(second().arg("--socket").arg(agent.socket()));
+    assert_eq!(code, Some(73), "{said}");
+    assert!(said.contains("something answers there"), "{said}");
+    Client::greet(&agent.socket());
+}
+
 #[test]
 fn a_killed_agent_is_back_at_once_with_its_user_space_sas() {
     let test = "a_killed_agent_is_back_at_once_with_its_user_space_sas";

@@ -67,6 +67,20 @@ fn a_pairs_life_over_the_socket() {
 }
 
 #[test]
+fn a_file_that_is_no_socket_is_not_removed_for_one() {
+    let world = World::new();
+    let path = world.directory.0.join("precious");
+    fs::write(&path, "data").expect("writes");
+    let error = Server::bind(&path, Allowed::default()).err().expect("refused").to_string();
+    assert!(error.contains("precious") && error.contains("in the way"), "{error}");
+    assert_eq!(fs::read(&path).expect("still there"), b"data");
+    let link = world.directory.0.join("link");
+    std::os::unix::fs::symlink(&path, &link).expect("links");
+    assert!(Server::bind(&link, Allowed::default()).is_err());
+    assert!(link.is_symlink() && path.exists());
+}
+
+#[test]
 fn a_bad_message_ends_its_connection_with_a_reason_and_no_other() {
     let agent = Serving::start(Allowed::default());
     let good = Client::greet(&agent.socket);
