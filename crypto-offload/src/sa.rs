@@ -150,7 +150,7 @@ pub enum PolicyDirection {
 
 /// Traffic that must go through ESP, and through which SA. Setting it again replaces it in one
 /// step: with another `spi`, that is how outbound traffic moves to a new SA and back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicySpec {
     /// Where it looks.
     pub direction: PolicyDirection,

@@ -5,13 +5,16 @@
 mod support;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
-use crypto_offload::Placement;
+use crypto_offload::{
+    Placement,
+    middleware::{Model, Operation, Recording},
+};
 use gateway_control::{
     PairStatus,
     agent::{Request, Response},
@@ -20,7 +23,6 @@ use offload_agent::{Allowed, Engines, EventLog, Pairs, Server, State};
 use support::{
     agent::{Directory, expect_ok, life, name, places},
     client::Client,
-    model::{Kernel, Model},
 };
 
 /// An agent in a process of its own, killed when this is dropped.
@@ -50,8 +52,7 @@ impl Drop for Process {
 #[ignore = "the child of the other tests"]
 fn is_the_agent() {
     let Some(directory) = env::var_os("AGENT_DIRECTORY").map(PathBuf::from) else { return };
-    let kernel = Arc::new(Mutex::new(Kernel::open(directory.join("kernel.json"))));
-    let engines = Engines::new(vec![Model::new("xfrm", &[Placement::KernelSoftware], &kernel)]);
+    let engines = Engines::new(vec![Box::new(kernel(&directory.join("kernel.json")))]);
     let events = Arc::new(EventLog::default());
     let state = State::open(&places(&directory)).expect("opens");
     let mut pairs = Pairs::start(engines, state, Arc::clone(&events)).expect("starts");
@@ -59,6 +60,22 @@ fn is_the_agent() {
     let mut server = Server::bind(&socket, Allowed::default()).expect("listens");
     server.accept(events).expect("a thread");
     server.serve(&mut pairs, || false);
+}
+
+/// As its file says; the file follows each change.
+fn kernel(file: &Path) -> Recording<Model> {
+    let model = Model::new("xfrm", &[Placement::KernelSoftware]);
+    if let Ok(text) = fs::read(file) {
+        model.remember(serde_json::from_slice(&text).expect("as saved"));
+    }
+    let (same, file, new) = (model.clone(), file.to_owned(), file.with_extension("new"));
+    Recording::new(model, move |call| {
+        if Operation::CHANGES.contains(&call.operation) {
+            let saved = serde_json::to_vec(&same.memory()).expect("serializes");
+            fs::write(&new, saved).expect("written");
+            fs::rename(&new, &file).expect("replaced");
+        }
+    })
 }
 
 fn status(client: &Client) -> Option<PairStatus> {

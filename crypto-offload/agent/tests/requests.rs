@@ -3,19 +3,28 @@
 
 mod support;
 
-use crypto_offload::{Epoch, ErrorClass};
-use gateway_control::agent::{AgentErrorCode, Request, Response};
-use support::{
-    agent::{World, expect_ok, keys, life, name, offer, pair, refused, show},
-    model::Kernel,
+use crypto_offload::{
+    Epoch, ErrorClass,
+    middleware::{Fault, Model, Operation},
 };
+use gateway_control::agent::{AgentErrorCode, Request, Response};
+use support::agent::{World, expect_ok, keys, life, name, offer, pair, refused, show};
 
 /// What an engine has, for comparison.
-fn contents(kernel: &std::sync::Mutex<Kernel>) -> (Vec<String>, Vec<String>, usize) {
-    let kernel = kernel.lock().expect("whole");
-    let sas = kernel.sas.keys().map(ToString::to_string).collect();
-    let policies = kernel.policies.iter().map(|(key, spi)| format!("{key} {spi:?}"));
-    (sas, policies.collect(), kernel.reserved.len())
+fn contents(kernel: &Model) -> (Vec<String>, Vec<String>, usize) {
+    let sas = kernel.sas().iter().map(|sa| sa.installed.id.to_string()).collect();
+    let policies = kernel.policies();
+    let policies = policies
+        .iter()
+        .map(|policy| format!("{:?} {} {:?}", policy.direction, policy.selector, policy.spi));
+    let mut policies: Vec<String> = policies.collect();
+    policies.sort();
+    (sas, policies, kernel.reserved().len())
+}
+
+/// Every change fails from now on.
+fn always(class: ErrorClass) -> Vec<Fault> {
+    vec![Fault { times: u32::MAX, ..Fault::new(&Operation::CHANGES, class) }]
 }
 
 #[test]
@@ -33,8 +42,7 @@ fn every_request_repeated_answers_as_before_and_changes_nothing() {
     }
     let status = show(&mut pairs, 1);
     assert_eq!((status.active, status.highest, status.epochs.len()), (Some(Epoch(2)), Epoch(2), 1));
-    let kernel = world.xfrm.lock().expect("whole");
-    assert_eq!((kernel.sas.len(), kernel.policies.len()), (2, 3));
+    assert_eq!((world.xfrm.sas().len(), world.xfrm.policies().len()), (2, 3));
 }
 
 #[test]
@@ -66,25 +74,18 @@ fn a_failure_at_any_call_leaves_what_was_there() {
 
 /// Runs a life up to a step, fails one engine call of that step, and compares. False when the
 /// step did not make so many calls.
-fn fails_cleanly(step: usize, failed_call: usize, class: ErrorClass) -> bool {
+fn fails_cleanly(step: usize, failed_call: u32, class: ErrorClass) -> bool {
     let world = World::new();
     let mut pairs = world.start();
     let mut requests = life(1).into_iter();
     requests.by_ref().take(step).for_each(|request| drop(expect_ok(pairs.answer(request))));
     let before = contents(&world.xfrm);
     let status = (step > 0).then(|| show(&mut pairs, 1));
-    let calls = {
-        let mut kernel = world.xfrm.lock().expect("whole");
-        let nth = kernel.calls + failed_call;
-        kernel.failing = Some((nth..=nth, class));
-        nth
-    };
+    let fault = Fault::new(&Operation::CHANGES, class);
+    world.faults.set(vec![Fault { after: failed_call - 1, ..fault }]);
     let response = pairs.answer(requests.next().expect("one more"));
-    let reached = {
-        let mut kernel = world.xfrm.lock().expect("whole");
-        kernel.failing = None;
-        kernel.calls >= calls
-    };
+    let reached = world.faults.are_spent();
+    world.faults.set(Vec::new());
     if !reached {
         return false;
     }
@@ -157,11 +158,11 @@ fn a_peers_key_that_no_engine_took_may_come_again() {
     let world = World::new();
     let mut pairs = world.start();
     life(1).into_iter().take(2).for_each(|request| drop(expect_ok(pairs.answer(request))));
-    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Fatal));
+    world.faults.set(always(ErrorClass::Fatal));
     let install = || keys(1, 1).remove(1);
     let error = refused(pairs.answer(install()));
     assert_eq!(error.code, AgentErrorCode::Engine(ErrorClass::Fatal));
-    world.xfrm.lock().expect("whole").failing = None;
+    world.faults.set(Vec::new());
     drop(pairs);
     let mut pairs = world.start();
     expect_ok(pairs.answer(install()));
@@ -197,7 +198,7 @@ fn a_live_pair_keeps_its_addresses_and_takes_new_limits() {
 #[test]
 fn an_engine_without_esp_is_passed_over_and_the_fallback_is_told() {
     let world = World::new();
-    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Unsupported));
+    world.faults.set(always(ErrorClass::Unsupported));
     let mut pairs = world.start();
     expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
     keys(1, 1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
@@ -206,7 +207,7 @@ fn an_engine_without_esp_is_passed_over_and_the_fallback_is_told() {
     assert_eq!(inbound.engine, "user-space");
     assert!(inbound.placement.fell_back());
     let reason = inbound.placement.reason.expect("a reason");
-    assert!(reason.contains("the test wants it"), "{reason}");
+    assert!(reason.contains("as the script says"), "{reason}");
     let events = world.events.recent();
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events.iter().all(|event| event.kind.name() == "placement.fallback"));

@@ -5,7 +5,10 @@ mod support;
 
 use std::fs;
 
-use crypto_offload::{Epoch, ErrorClass};
+use crypto_offload::{
+    Epoch, ErrorClass, Spi,
+    middleware::{Fault, Operation},
+};
 use gateway_control::{
     PairStatus,
     agent::{AGENT_VERSION, AgentHello, Request, Response},
@@ -44,8 +47,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 fn expect_distrusted(world: &World, pairs: &mut Pairs, reason: &str) {
     let told = hello(pairs, None).distrusted.expect("distrusted");
     assert!(told.contains(reason), "{told}");
-    assert!(world.xfrm.lock().expect("whole").sas.is_empty());
-    assert_eq!(world.xfrm.lock().expect("whole").policies.len(), 3);
+    assert!(world.xfrm.sas().is_empty());
+    assert_eq!(world.xfrm.policies().len(), 3);
     let status = show(pairs, 1);
     assert_eq!((status.epochs.len(), status.active, status.highest), (0, None, Epoch(1)));
     let kinds = world.events.recent();
@@ -167,7 +170,7 @@ fn damage_anywhere_in_the_log_never_panics_and_never_leaves_keys() {
             fs::write(&log, bytes).expect("written");
             let mut pairs = broken.start();
             assert!(hello(&mut pairs, None).distrusted.is_some(), "byte {at}, cut: {cut}");
-            assert!(broken.xfrm.lock().expect("whole").sas.is_empty());
+            assert!(broken.xfrm.sas().is_empty());
         }
     }
 }
@@ -184,57 +187,51 @@ fn two_agents_never_share_a_state() {
 fn an_sa_that_the_kernel_lost_meanwhile_is_told_and_its_policy_stays() {
     let world = World::new();
     one_pair(&world);
-    world.xfrm.lock().expect("whole").sas.clear();
+    world.xfrm.lose_sas();
     let mut pairs = world.start();
     let status = show(&mut pairs, 1);
     assert_eq!((status.epochs.len(), status.active), (0, None));
     let events = world.events.recent();
     assert_eq!(events.len(), 2);
     assert!(events.iter().all(|event| event.kind.name() == "sa.lost" && event.object == "trunk-1"));
-    assert_eq!(world.xfrm.lock().expect("whole").policies.len(), 3);
+    assert_eq!(world.xfrm.policies().len(), 3);
 }
 
 #[test]
 fn what_no_record_names_is_removed_and_what_is_not_ours_stays() {
     let world = World::new();
     one_pair(&world);
-    {
-        let mut kernel = world.xfrm.lock().expect("whole");
-        let ours = kernel.sas.values().next().expect("an SA").installed.clone();
-        for (spi, reqid) in [(0xc999_0001, ours.reqid), (0xc999_0002, 1)] {
-            let mut sa = ours.clone();
-            sa.id.spi = crypto_offload::Spi::new(spi).expect("free");
-            sa.reqid = reqid;
-            let direction = crypto_offload::Direction::Inbound;
-            kernel
-                .sas
-                .insert(sa.id, support::model::Sa { installed: sa, direction, resume_after: 0 });
-        }
+    let ours = world.xfrm.sas().remove(0);
+    for (spi, reqid) in [(0xc999_0001, ours.installed.reqid), (0xc999_0002, 1)] {
+        let mut sa = ours.clone();
+        sa.installed.id.spi = Spi::new(spi).expect("free");
+        sa.installed.reqid = reqid;
+        world.xfrm.put(sa);
     }
     let _pairs = world.start();
-    let kernel = world.xfrm.lock().expect("whole");
-    let spis: Vec<u32> = kernel.sas.keys().map(|id| id.spi.value()).collect();
+    let spis: Vec<u32> = world.xfrm.sas().iter().map(|sa| sa.installed.id.spi.value()).collect();
     assert!(!spis.contains(&0xc999_0001) && spis.contains(&0xc999_0002), "{spis:x?}");
 }
 
 #[test]
 fn user_space_sas_go_on_above_every_number_that_may_have_been_used() {
     let world = World::new();
-    world.xfrm.lock().expect("whole").failing = Some((1..=usize::MAX, ErrorClass::Unsupported));
+    let fault = Fault::new(&Operation::CHANGES, ErrorClass::Unsupported);
+    world.faults.set(vec![Fault { times: u32::MAX, ..fault }]);
     one_pair(&world);
     let mut last = 0;
     for _ in 0..3 {
-        world.user_space.lock().expect("whole").forget();
+        world.user_space.forget();
         let mut pairs = world.start();
         let status = show(&mut pairs, 1);
         let outbound = status.epochs[0].outbound.clone().expect("resumed");
         assert!(outbound.resumed);
         assert_eq!(status.active, Some(Epoch(1)));
-        let kernel = world.user_space.lock().expect("whole");
-        let sa = kernel.sas.values().find(|sa| sa.installed.id.spi == outbound.spi);
+        let sas = world.user_space.sas();
+        let sa = sas.iter().find(|sa| sa.installed.id.spi == outbound.spi);
         let after = sa.expect("installed").resume_after;
         assert!(after >= last + 65_536, "{after} after {last}");
-        assert_eq!(kernel.policies.len(), 3);
+        assert_eq!(world.user_space.policies().len(), 3);
         last = after;
     }
 }

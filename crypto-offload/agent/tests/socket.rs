@@ -124,8 +124,7 @@ fn a_client_that_takes_no_answers_keeps_nobody_waiting() {
 #[test]
 fn waiting_for_events_is_ended_by_one_and_keeps_nobody_else_waiting() {
     let agent = Serving::start(Allowed::default());
-    agent.world.xfrm.lock().expect("whole").comes_out_as =
-        Some(crypto_offload::Placement::InlineCrypto);
+    agent.world.xfrm.come_out_as(Some(crypto_offload::Placement::InlineCrypto));
     let listener = Client::greet(&agent.socket);
     let waiting = thread::spawn(move || {
         let started = Instant::now();

@@ -1,25 +1,34 @@
 //! Fails calls of an engine as a script says: before they have an effect, or after.
 
-use std::{net::IpAddr, os::fd::BorrowedFd};
+use std::{
+    net::IpAddr,
+    os::fd::BorrowedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::Operation;
 use crate::{
-    Capabilities, Effective, EngineError, EngineEvent, InstalledSa, IpsecEngine, Placement,
-    PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
+    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    UdpEncapsulation,
 };
 
 /// An engine that fails when it is told to.
 #[derive(Debug)]
 pub struct Faulty<E> {
     inner: E,
-    script: Vec<Fault>,
+    faults: Faults,
 }
 
-/// Which call fails, and how.
+/// A script, which may be changed while the engine is somebody else's; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+/// Which calls fail, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Of this operation.
-    pub operation: Operation,
+    /// Of these operations.
+    pub operations: Vec<Operation>,
     /// So many of them succeed first.
     pub after: u32,
     /// So many of them fail then.
@@ -28,6 +37,51 @@ pub struct Fault {
     pub when: When,
     /// What the caller is told.
     pub error: EngineError,
+}
+
+impl Fault {
+    /// The next of these operations fails without an effect.
+    pub fn new(operations: &[Operation], class: ErrorClass) -> Self {
+        let error = EngineError {
+            class,
+            operation: "do".to_owned(),
+            object: "what was asked".to_owned(),
+            reason: "as the script says".to_owned(),
+            hint: None,
+        };
+        Self { operations: operations.to_vec(), after: 0, times: 1, when: When::Before, error }
+    }
+}
+
+impl Faults {
+    /// Begins this script; each fault counts for itself.
+    pub fn set(&self, script: Vec<Fault>) {
+        *self.script() = script;
+    }
+
+    /// Whether the script came to its end: a fault that never happened tests nothing.
+    pub fn are_spent(&self) -> bool {
+        self.script().iter().all(|fault| fault.times == 0)
+    }
+
+    /// The first fault that is due; all of that operation count.
+    fn due(&self, operation: Operation) -> Option<(When, EngineError)> {
+        let mut due = None;
+        let mut script = self.script();
+        for fault in script.iter_mut().filter(|fault| fault.operations.contains(&operation)) {
+            if fault.after > 0 {
+                fault.after -= 1;
+            } else if fault.times > 0 && due.is_none() {
+                fault.times -= 1;
+                due = Some((fault.when, fault.error.clone()));
+            }
+        }
+        due
+    }
+
+    fn script(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a failed call did all the same.
@@ -40,19 +94,9 @@ pub enum When {
 }
 
 impl<E> Faulty<E> {
-    /// Around `inner`; each fault counts for itself.
-    pub fn new(inner: E, script: Vec<Fault>) -> Self {
-        Self { inner, script }
-    }
-
-    /// The engine itself, for what is not to fail.
-    pub fn inner(&mut self) -> &mut E {
-        &mut self.inner
-    }
-
-    /// Whether the script came to its end: a fault that never happened tests nothing.
-    pub fn is_spent(&self) -> bool {
-        self.script.iter().all(|fault| fault.times == 0)
+    /// Around `inner`.
+    pub fn new(inner: E, faults: &Faults) -> Self {
+        Self { inner, faults: faults.clone() }
     }
 
     fn call<T>(
@@ -60,25 +104,11 @@ impl<E> Faulty<E> {
         operation: Operation,
         call: impl FnOnce(&mut E) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        match self.fault(operation) {
+        match self.faults.due(operation) {
             None => call(&mut self.inner),
             Some((When::Before, error)) => Err(error),
             Some((When::After, error)) => call(&mut self.inner).and(Err(error)),
         }
-    }
-
-    /// The first fault of the script that is due; all of that operation count.
-    fn fault(&mut self, operation: Operation) -> Option<(When, EngineError)> {
-        let mut due = None;
-        for fault in self.script.iter_mut().filter(|fault| fault.operation == operation) {
-            if fault.after > 0 {
-                fault.after -= 1;
-            } else if fault.times > 0 && due.is_none() {
-                fault.times -= 1;
-                due = Some((fault.when, fault.error.clone()));
-            }
-        }
-        due
     }
 }
 
@@ -101,6 +131,15 @@ impl<E: IpsecEngine> IpsecEngine for Faulty<E> {
 
     fn install(&mut self, sa: &SaSpec, placement: Placement) -> Result<Effective, EngineError> {
         self.call(Operation::Install, |inner| inner.install(sa, placement))
+    }
+
+    fn adopt(
+        &mut self,
+        id: SaId,
+        direction: Direction,
+        encapsulation: Option<UdpEncapsulation>,
+    ) -> Result<(), EngineError> {
+        self.call(Operation::Adopt, |inner| inner.adopt(id, direction, encapsulation))
     }
 
     fn remove(&mut self, id: SaId) -> Result<(), EngineError> {

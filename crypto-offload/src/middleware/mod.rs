@@ -1,5 +1,5 @@
-//! Engines around engines, for tests: [`Recording`] writes down what is asked, [`Faulty`] fails
-//! when a script says so, and [`Model`] is an engine that only remembers.
+//! Engines around engines, for tests: [`Recording`] tells what is asked, [`Faulty`] fails when a
+//! script says so, and [`Model`] is an engine that only remembers.
 //!
 //! Means of tests and nothing else: that code works over these never proves that it works over
 //! the kernel. Only real engines pass the contract.
@@ -8,8 +8,8 @@ mod faulty;
 mod model;
 mod recording;
 
-pub use faulty::{Fault, Faulty, When};
-pub use model::Model;
+pub use faulty::{Fault, Faults, Faulty, When};
+pub use model::{Memory, Model, ModelSa};
 pub use recording::{Call, Recording};
 
 /// What may be asked of an [`IpsecEngine`](crate::IpsecEngine).
@@ -21,6 +21,8 @@ pub enum Operation {
     Reserve,
     /// `install`
     Install,
+    /// `adopt`
+    Adopt,
     /// `remove`
     Remove,
     /// `set_policy`
@@ -35,6 +37,12 @@ pub enum Operation {
     Events,
     /// `statistics`
     Statistics,
+}
+
+impl Operation {
+    /// Those that change what SAs and policies there are.
+    pub const CHANGES: [Self; 5] =
+        [Self::Reserve, Self::Install, Self::Remove, Self::SetPolicy, Self::RemovePolicy];
 }
 
 #[cfg(test)]

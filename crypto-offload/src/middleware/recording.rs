@@ -1,18 +1,18 @@
-//! Writes down what is asked of an engine, and whether it was done.
+//! Tells what is asked of an engine, and whether it was done.
 
-use std::{net::IpAddr, os::fd::BorrowedFd};
+use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
 
 use super::Operation;
 use crate::{
-    Capabilities, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine,
-    Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
+    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    UdpEncapsulation,
 };
 
-/// An engine whose calls are kept.
-#[derive(Debug)]
+/// An engine whose calls are told.
 pub struct Recording<E> {
     inner: E,
-    calls: Vec<Call>,
+    listener: Box<dyn FnMut(Call) + Send>,
 }
 
 /// One call.
@@ -27,19 +27,9 @@ pub struct Call {
 }
 
 impl<E> Recording<E> {
-    /// Around `inner`.
-    pub fn new(inner: E) -> Self {
-        Self { inner, calls: Vec::new() }
-    }
-
-    /// So far, oldest first.
-    pub fn calls(&self) -> &[Call] {
-        &self.calls
-    }
-
-    /// The engine itself, for what is not to be recorded.
-    pub fn inner(&mut self) -> &mut E {
-        &mut self.inner
+    /// Around `inner`; the listener hears of each call after it.
+    pub fn new(inner: E, listener: impl FnMut(Call) + Send + 'static) -> Self {
+        Self { inner, listener: Box::new(listener) }
     }
 
     fn record<T>(
@@ -50,8 +40,14 @@ impl<E> Recording<E> {
     ) -> Result<T, EngineError> {
         let result = call(&mut self.inner);
         let failed = result.as_ref().err().map(|error| error.class);
-        self.calls.push(Call { operation, object, failed });
+        (self.listener)(Call { operation, object, failed });
         result
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Recording<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
@@ -74,6 +70,17 @@ impl<E: IpsecEngine> IpsecEngine for Recording<E> {
 
     fn install(&mut self, sa: &SaSpec, placement: Placement) -> Result<Effective, EngineError> {
         self.record(Operation::Install, sa.id.to_string(), |inner| inner.install(sa, placement))
+    }
+
+    fn adopt(
+        &mut self,
+        id: SaId,
+        direction: Direction,
+        encapsulation: Option<UdpEncapsulation>,
+    ) -> Result<(), EngineError> {
+        self.record(Operation::Adopt, id.to_string(), |inner| {
+            inner.adopt(id, direction, encapsulation)
+        })
     }
 
     fn remove(&mut self, id: SaId) -> Result<(), EngineError> {

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::*;
 use crate::{
-    Aead, Direction, EngineError, ErrorClass, IpsecEngine, KeyingMaterial, Lifetimes, Mode,
-    Placement, Reqid, SaId, SaSpec, SecretKey, Selector, SequenceNumbers, Spi,
+    Aead, Direction, ErrorClass, IpsecEngine, KeyingMaterial, Lifetimes, Mode, Placement, Reqid,
+    SaId, SaSpec, SecretKey, Selector, SequenceNumbers, Spi,
 };
 
 fn sa(spi: u32) -> SaSpec {
@@ -37,53 +37,54 @@ fn sa(spi: u32) -> SaSpec {
     }
 }
 
-fn lost_answer() -> EngineError {
-    EngineError {
-        class: ErrorClass::Busy,
-        operation: "install SA".to_owned(),
-        object: String::new(),
-        reason: "as the script says".to_owned(),
-        hint: None,
-    }
+fn kernel() -> Model {
+    Model::new("kernel", &[Placement::InlineCrypto, Placement::KernelSoftware])
 }
 
 #[test]
 fn a_full_model_is_exhausted_and_an_spi_in_use_is_a_conflict() {
-    let mut model = Model::new(Placement::KernelSoftware, 1);
+    let mut model = kernel();
+    model.limit(1);
+    model.come_out_as(Some(Placement::KernelSoftware));
     let placed = model.install(&sa(256), Placement::InlineCrypto).expect("there is room");
     assert!(placed.fell_back() && placed.reason.is_some());
-    let class =
-        |result: Result<_, EngineError>| result.map(|_: crate::Effective| ()).map_err(|e| e.class);
-    let again = model.install(&sa(256), Placement::KernelSoftware);
-    assert_eq!(class(again), Err(ErrorClass::Conflict));
-    let more = model.install(&sa(257), Placement::KernelSoftware);
-    assert_eq!(class(more), Err(ErrorClass::Exhausted));
+    let mut class = |spi, place| model.install(&sa(spi), place).map(|_| ()).map_err(|e| e.class);
+    assert_eq!(class(256, Placement::KernelSoftware), Err(ErrorClass::Conflict));
+    assert_eq!(class(257, Placement::KernelSoftware), Err(ErrorClass::Exhausted));
+    assert_eq!(class(257, Placement::UserSpace), Err(ErrorClass::Unsupported));
+}
+
+#[test]
+fn what_a_model_remembers_outlives_it() {
+    let mut model = kernel();
+    model.install(&sa(256), Placement::KernelSoftware).expect("there is room");
+    let again = kernel();
+    again.remember(model.clone().memory());
+    drop(model);
+    let [sa] = &again.sas()[..] else { panic!("{:?}", again.sas()) };
+    assert!(sa.installed.fingerprint.is_some() && sa.direction == Direction::Outbound);
 }
 
 #[test]
 fn a_fault_comes_when_it_should_with_or_without_the_effect() {
-    let fault = |when| Fault {
-        operation: Operation::Install,
-        after: 1,
-        times: 1,
-        when,
-        error: lost_answer(),
-    };
     for (when, left) in [(When::Before, 1), (When::After, 2)] {
-        let model = Model::new(Placement::KernelSoftware, 9);
-        let mut engine = Faulty::new(model, vec![fault(when)]);
+        let (model, faults) = (kernel(), Faults::default());
+        let fault = Fault::new(&[Operation::Install], ErrorClass::Busy);
+        faults.set(vec![Fault { after: 1, when, ..fault }]);
+        let mut engine = Faulty::new(model.clone(), &faults);
         let mut install = |spi| engine.install(&sa(spi), Placement::KernelSoftware).is_ok();
         assert!(install(256));
         assert!(!install(257));
-        assert_eq!(engine.inner().list().expect("a model").len(), left);
-        assert!(engine.is_spent());
-        assert!(engine.install(&sa(258), Placement::KernelSoftware).is_ok());
+        assert_eq!(model.sas().len(), left);
+        assert!(faults.are_spent());
+        assert!(install(258));
     }
 }
 
 #[test]
-fn every_call_is_recorded_with_how_it_went() {
-    let mut engine = Recording::new(Model::new(Placement::KernelSoftware, 9));
+fn every_call_is_told_with_how_it_went() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut engine = Recording::new(kernel(), move |call| tell.send(call).expect("heard"));
     engine.install(&sa(256), Placement::KernelSoftware).expect("there is room");
     let nobodys = SaId { spi: Spi::new(999).expect("not reserved"), ..sa(256).id };
     engine.usage(nobodys).expect_err("there is none");
@@ -99,5 +100,5 @@ fn every_call_is_recorded_with_how_it_went() {
             failed: Some(ErrorClass::Gone),
         },
     ];
-    assert_eq!(engine.calls(), expected);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
 }

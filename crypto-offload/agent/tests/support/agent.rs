@@ -9,20 +9,25 @@ use std::{
     },
 };
 
-use crypto_offload::{Aead, Epoch, KeyingMaterial, PairName, Placement, SaPair, SecretKey, Spi};
+use crypto_offload::{
+    Aead, Epoch, KeyingMaterial, PairName, Placement, SaPair, SecretKey, Spi,
+    middleware::{Call, Faults, Faulty, Model, Recording},
+};
 use gateway_control::{
     KeyOffer, PairStatus,
     agent::{AgentError, Request, Response},
 };
 use offload_agent::{Engines, EventLog, KeySource, Pairs, Places, StartError, State};
 
-use super::model::{Kernel, Model};
-
-/// Kernels that outlive agents, and the agent's directories.
+/// Model kernels that outlive agents, and the agent's directories.
 pub struct World {
     pub directory: Directory,
-    pub xfrm: Arc<Mutex<Kernel>>,
-    pub user_space: Arc<Mutex<Kernel>>,
+    pub xfrm: Model,
+    pub user_space: Model,
+    /// Of `xfrm`.
+    pub faults: Faults,
+    /// Of `xfrm`, failed ones too.
+    pub calls: Arc<Mutex<Vec<Call>>>,
     pub events: Arc<EventLog>,
 }
 
@@ -48,10 +53,13 @@ impl Drop for Directory {
 
 impl World {
     pub fn new() -> Self {
+        let kernel = [Placement::InlineCrypto, Placement::KernelSoftware];
         Self {
             directory: Directory::new(),
-            xfrm: Arc::default(),
-            user_space: Arc::default(),
+            xfrm: Model::new("xfrm", &kernel),
+            user_space: Model::new("user-space", &[Placement::UserSpace]),
+            faults: Faults::default(),
+            calls: Arc::default(),
             events: Arc::default(),
         }
     }
@@ -61,11 +69,10 @@ impl World {
     }
 
     pub fn engines(&self) -> Engines {
-        let kernel = [Placement::InlineCrypto, Placement::KernelSoftware];
-        Engines::new(vec![
-            Model::new("xfrm", &kernel, &self.xfrm),
-            Model::new("user-space", &[Placement::UserSpace], &self.user_space),
-        ])
+        let calls = Arc::clone(&self.calls);
+        let listener = move |call| calls.lock().expect("whole").push(call);
+        let xfrm = Recording::new(Faulty::new(self.xfrm.clone(), &self.faults), listener);
+        Engines::new(vec![Box::new(xfrm), Box::new(self.user_space.clone())])
     }
 
     pub fn try_start(&self) -> Result<Pairs, StartError> {

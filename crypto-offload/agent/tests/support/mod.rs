@@ -1,7 +1,6 @@
-//! What the tests share: a model of a kernel, and an agent over it.
+//! What the tests share: an agent over model kernels, and a client of its socket.
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 #![allow(clippy::expect_used, reason = "a test may end with a panic")]
 
 pub mod agent;
 pub mod client;
-pub mod model;
