@@ -2,8 +2,14 @@
 //!
 //! AES-GCM and ChaCha20-Poly1305 break when an IV is used twice under one key, and a new SA begins
 //! with the first IV. So each key is recorded before it is installed, and one that is there
-//! already is refused, wherever it comes from. The ledger keeps fingerprints only, and does no
-//! I/O: its owner writes [`RecordedKey::bytes`] to a file, syncs it, and only then installs.
+//! already is refused, wherever it comes from. Two come back: a key that no engine took is
+//! [withdrawn](KeyLedger::withdraw), as nothing was sealed with it. One that only an inbound SA
+//! had, and that opened no packet, [may open again](KeyLedger::opened_nothing), so that keys agreed
+//! on by hand survive an attempt that failed half-way; as the other side may have sealed with it,
+//! we never do.
+//!
+//! The ledger keeps fingerprints only, and does no I/O: its owner writes each change where it
+//! outlives power before acting on it, and repeats the changes, oldest first, after a restart.
 //!
 //! Memory is bounded: two generations of at most half the capacity each. When the newer one is
 //! full it becomes the older one, and the oldest keys are forgotten; the newest half of the
@@ -11,7 +17,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::KeyFingerprint;
+use crate::{Direction, KeyFingerprint};
 
 /// Every key that was used, by its fingerprint.
 #[derive(Clone, Debug)]
@@ -20,103 +26,92 @@ pub struct KeyLedger {
     /// Sorted.
     older: Vec<KeyFingerprint>,
     newer: BTreeSet<KeyFingerprint>,
-}
-
-/// A key that was new, and is now recorded: append it to the file before it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a key that is not written before it is used is forgotten by a restart"]
-pub struct RecordedKey(KeyFingerprint);
-
-impl RecordedKey {
-    /// What to append.
-    pub const fn bytes(&self) -> &[u8; KeyLedger::ENTRY_LEN] {
-        &self.0.0
-    }
+    /// Of both, those that may open again.
+    unopened: BTreeSet<KeyFingerprint>,
 }
 
 /// The key was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("key {0} was used before: its IVs would be used again")]
-pub struct KeyReused(pub KeyFingerprint);
-
-/// A file that no ledger wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a list of used keys: it begins otherwise")]
-pub struct NotALedger;
+pub enum KeyReused {
+    /// Whoever seals with it, begins with the first IV.
+    #[error("key {0} was used before: its IVs would be used again")]
+    Sealing(KeyFingerprint),
+    /// A new inbound SA begins with an empty replay window.
+    #[error("key {0} was used before: packets that it has opened would be taken again")]
+    Opening(KeyFingerprint),
+}
 
 impl KeyLedger {
-    /// Bytes of an entry.
-    pub const ENTRY_LEN: usize = 16;
-    /// What a file begins with.
-    pub const MAGIC: [u8; 8] = *b"PSTNKEY1";
-    /// Keys that are kept unless told otherwise: 16 MB in the file, some three times that in
-    /// memory at worst. A thousand pairs that rotate every day have two keys each: 250 days at
-    /// least.
+    /// Keys that are kept unless told otherwise, some 48 MB at worst. A thousand pairs that rotate
+    /// every day have two keys each: 250 days at least.
     pub const DEFAULT_CAPACITY: usize = 1_000_000;
 
     /// Empty; remembers at least half of `capacity`, and at least one key.
     pub fn new(capacity: usize) -> Self {
-        Self { half: (capacity / 2).max(1), older: Vec::new(), newer: BTreeSet::new() }
+        Self {
+            half: (capacity / 2).max(1),
+            older: Vec::new(),
+            newer: BTreeSet::new(),
+            unopened: BTreeSet::new(),
+        }
     }
 
-    /// Whether the key was used.
-    pub fn contains(&self, key: &KeyFingerprint) -> bool {
-        self.newer.contains(key) || self.older.binary_search(key).is_ok()
-    }
-
-    /// Records a new key.
+    /// Whether an SA of this direction may have the key.
     ///
     /// # Errors
-    /// When it was used before. Then nothing has changed.
-    pub fn check_and_record(&mut self, key: KeyFingerprint) -> Result<RecordedKey, KeyReused> {
-        if self.contains(&key) {
-            return Err(KeyReused(key));
+    /// When it may not.
+    pub fn check(&self, key: KeyFingerprint, direction: Direction) -> Result<(), KeyReused> {
+        match direction {
+            _ if !self.contains(key) => Ok(()),
+            Direction::Inbound if self.unopened.contains(&key) => Ok(()),
+            Direction::Inbound => Err(KeyReused::Opening(key)),
+            Direction::Outbound => Err(KeyReused::Sealing(key)),
+        }
+    }
+
+    /// Records a key that is about to be installed. One that is there stays where it is.
+    pub fn record(&mut self, key: KeyFingerprint) {
+        self.unopened.remove(&key);
+        if self.contains(key) {
+            return;
         }
         if self.newer.len() >= self.half {
             self.older = std::mem::take(&mut self.newer).into_iter().collect();
+            let older = &self.older;
+            self.unopened.retain(|key| older.binary_search(key).is_ok());
         }
         self.newer.insert(key);
-        Ok(RecordedKey(key))
     }
 
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.older.len() + self.newer.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A file with all of them and nothing forgotten, to replace one that has grown. What
-    /// [`check_and_record`](Self::check_and_record) gives is appended to it.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(Self::MAGIC.len() + self.len() * Self::ENTRY_LEN);
-        bytes.extend(Self::MAGIC);
-        for key in self.older.iter().chain(&self.newer) {
-            bytes.extend(key.0);
+    /// Takes a key back that no engine took.
+    pub fn withdraw(&mut self, key: KeyFingerprint) {
+        self.unopened.remove(&key);
+        self.newer.remove(&key);
+        if let Ok(at) = self.older.binary_search(&key) {
+            self.older.remove(at);
         }
-        bytes
     }
 
-    /// From a file, and how many of its bytes are whole entries. A last entry that was cut off by
-    /// a crash was never used; the file is to be cut there before anything is appended.
-    ///
-    /// # Errors
-    /// When it is the file of something else. An empty one is an empty ledger's.
-    pub fn from_bytes(bytes: &[u8], capacity: usize) -> Result<(Self, usize), NotALedger> {
-        let mut ledger = Self::new(capacity);
-        if bytes.len() < Self::MAGIC.len() {
-            return if Self::MAGIC.starts_with(bytes) { Ok((ledger, 0)) } else { Err(NotALedger) };
+    /// A key's only SA was an inbound one, and is gone without having opened a packet. A key that
+    /// was not recorded stays so.
+    pub fn opened_nothing(&mut self, key: KeyFingerprint) {
+        if self.contains(key) {
+            self.unopened.insert(key);
         }
-        let Some(entries) = bytes.strip_prefix(&Self::MAGIC) else { return Err(NotALedger) };
-        let (entries, torn) = entries.as_chunks::<{ Self::ENTRY_LEN }>();
-        for entry in entries {
-            // One that is there twice was appended twice, and is one key all the same.
-            let _ = ledger.check_and_record(KeyFingerprint(*entry));
-        }
-        Ok((ledger, bytes.len() - torn.len()))
+    }
+
+    /// Every key, oldest generation first: to be recorded in this order by another ledger.
+    pub fn recorded(&self) -> impl Iterator<Item = KeyFingerprint> {
+        self.older.iter().chain(&self.newer).copied()
+    }
+
+    /// Those of them that may open again.
+    pub fn unopened(&self) -> impl Iterator<Item = KeyFingerprint> {
+        self.unopened.iter().copied()
+    }
+
+    fn contains(&self, key: KeyFingerprint) -> bool {
+        self.newer.contains(&key) || self.older.binary_search(&key).is_ok()
     }
 }
 
@@ -140,40 +135,66 @@ mod tests {
         KeyFingerprint(bytes)
     }
 
-    #[test]
-    fn a_key_is_taken_once_also_over_a_restart() {
-        let mut ledger = KeyLedger::default();
-        let mut file = ledger.to_bytes();
-        file.extend(ledger.check_and_record(key(1)).expect("new").bytes());
-        file.extend(ledger.check_and_record(key(2)).expect("new").bytes());
-        assert_eq!(ledger.check_and_record(key(1)), Err(KeyReused(key(1))));
-        let (mut again, whole) = KeyLedger::from_bytes(&file, 100).expect("ours");
-        assert_eq!((again.len(), whole), (2, file.len()));
-        assert_eq!(again.check_and_record(key(2)), Err(KeyReused(key(2))));
+    fn again(ledger: &KeyLedger, capacity: usize) -> KeyLedger {
+        let mut again = KeyLedger::new(capacity);
+        ledger.recorded().for_each(|key| again.record(key));
+        ledger.unopened().for_each(|key| again.opened_nothing(key));
+        again
     }
 
     #[test]
-    fn a_torn_entry_is_cut_off_and_another_file_is_refused() {
+    fn a_key_is_taken_once_in_either_direction_also_over_a_restart() {
         let mut ledger = KeyLedger::default();
-        let mut file = ledger.to_bytes();
-        file.extend(ledger.check_and_record(key(1)).expect("new").bytes());
-        let whole = file.len();
-        file.extend(&key(2).0[..5]);
-        let (read, valid) = KeyLedger::from_bytes(&file, 100).expect("ours");
-        assert_eq!((read.len(), valid), (1, whole));
-        let cut = KeyLedger::from_bytes(&KeyLedger::MAGIC[..3], 100).expect("torn at once");
-        assert_eq!((cut.0.len(), cut.1), (0, 0));
-        assert_eq!(KeyLedger::from_bytes(b"something else", 100).err(), Some(NotALedger));
+        ledger.record(key(1));
+        for ledger in [&ledger, &again(&ledger, 100)] {
+            let sealing = ledger.check(key(1), Direction::Outbound);
+            assert_eq!(sealing, Err(KeyReused::Sealing(key(1))));
+            let opening = ledger.check(key(1), Direction::Inbound);
+            assert_eq!(opening, Err(KeyReused::Opening(key(1))));
+            assert_eq!(ledger.check(key(2), Direction::Outbound), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_engine_took_is_as_if_it_never_came() {
+        let mut ledger = KeyLedger::new(2);
+        ledger.record(key(1));
+        ledger.record(key(2));
+        for number in [1, 2] {
+            ledger.withdraw(key(number));
+            assert_eq!(ledger.check(key(number), Direction::Outbound), Ok(()));
+        }
+        assert_eq!(ledger.recorded().count(), 0);
+    }
+
+    #[test]
+    fn a_key_that_opened_nothing_may_open_again_and_never_seals() {
+        let mut ledger = KeyLedger::new(4);
+        ledger.opened_nothing(key(1));
+        assert_eq!(ledger.unopened().count(), 0, "it was never recorded");
+        ledger.record(key(1));
+        ledger.opened_nothing(key(1));
+        for ledger in [&ledger, &again(&ledger, 4)] {
+            assert_eq!(ledger.check(key(1), Direction::Inbound), Ok(()));
+            assert!(ledger.check(key(1), Direction::Outbound).is_err());
+        }
+        ledger.record(key(1));
+        assert!(ledger.check(key(1), Direction::Inbound).is_err(), "it is in use again");
+        ledger.opened_nothing(key(1));
+        (2..=5).for_each(|number| ledger.record(key(number)));
+        assert_eq!(ledger.unopened().count(), 0, "forgotten with its key");
     }
 
     #[test]
     fn memory_is_bounded_and_the_newest_half_is_always_remembered() {
         let mut ledger = KeyLedger::new(100);
         for number in 0..1000 {
-            let _ = ledger.check_and_record(key(number)).expect("new");
-            assert!(ledger.len() <= 100);
+            ledger.record(key(number));
+            ledger.opened_nothing(key(number));
+            assert!(ledger.recorded().count() <= 100 && ledger.unopened().count() <= 100);
             let newest = number.saturating_sub(49)..=number;
-            assert!(newest.into_iter().all(|number| ledger.contains(&key(number))), "{number}");
+            let used = |number| ledger.check(key(number), Direction::Outbound).is_err();
+            assert!(newest.into_iter().all(used), "{number}");
         }
     }
 
@@ -182,11 +203,12 @@ mod tests {
         fn below_its_capacity_it_answers_as_a_set_does(keys in prop::collection::vec(0_u64..200, 0..400)) {
             let (mut ledger, mut set) = (KeyLedger::new(1000), HashSet::new());
             for number in keys {
-                prop_assert_eq!(ledger.check_and_record(key(number)).is_ok(), set.insert(number));
+                let new = ledger.check(key(number), Direction::Inbound).is_ok();
+                prop_assert_eq!(new, set.insert(number));
+                ledger.record(key(number));
             }
-            let (read, _) = KeyLedger::from_bytes(&ledger.to_bytes(), 1000).expect("ours");
-            prop_assert!(set.iter().all(|number| read.contains(&key(*number))));
-            prop_assert_eq!(read.len(), set.len());
+            let read: HashSet<_> = again(&ledger, 1000).recorded().collect();
+            prop_assert_eq!(read, set.into_iter().map(key).collect::<HashSet<_>>());
         }
     }
 }

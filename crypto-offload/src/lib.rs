@@ -40,7 +40,7 @@ pub use capability::{Answer, Capabilities, Capability, Evidence, Feature};
 pub use engine::{
     EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine, SaUsage, TlsEngine,
 };
-pub use ledger::{KeyLedger, KeyReused, NotALedger, RecordedKey};
+pub use ledger::{KeyLedger, KeyReused};
 pub use lifetime::{BadLifetime, Lifetimes, Limits};
 pub use pair::{BadPair, MAX_REPLAY_WINDOW, PairEncapsulation, PairName, RotationTiming, SaPair};
 pub use placement::{Effective, Placement, PlacementPolicy};

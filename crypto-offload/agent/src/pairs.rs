@@ -32,12 +32,12 @@ mod switch;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, MutexGuard},
 };
 
 use crypto_offload::{
-    Direction, Epoch, IpsecEngine, KeyFingerprint, KeyingMaterial, PairName, SaId,
+    Direction, Epoch, IpsecEngine, KeyFingerprint, KeyLedger, KeyingMaterial, PairName, SaId,
 };
 use gateway_control::agent::{AGENT_VERSION, AgentErrorCode, AgentHello, Request, Response};
 use ring::rand::SystemRandom;
@@ -62,7 +62,7 @@ pub struct Pairs {
     /// Whose an SA is.
     index: HashMap<SaId, Whose>,
     /// Every key that was ever taken into use.
-    used: HashSet<KeyFingerprint>,
+    ledger: KeyLedger,
     /// Engines that took a pair's inbound SA but not its outbound one.
     avoid: HashMap<PairName, place::Avoided>,
     random: SystemRandom,
@@ -203,9 +203,10 @@ impl Pairs {
 
     /// Writes everything anew.
     fn rewrite(&mut self) -> Result<(), StateError> {
-        let used = self.used.iter().map(|key| Entry::Key(KeyName(*key)));
+        let used = self.ledger.recorded().map(|key| Entry::Key(KeyName(key)));
+        let unopened = self.ledger.unopened().map(|key| Entry::Unopened(KeyName(key)));
         let pairs = self.pairs.values().map(|record| Entry::Pair(Box::new(record.clone())));
-        let entries: Vec<Entry> = used.chain(pairs).collect();
+        let entries: Vec<Entry> = used.chain(unopened).chain(pairs).collect();
         let keys: Vec<&KeyingMaterial> = self.keys.values().collect();
         self.store().rewrite(entries, &keys, |id| self.index.contains_key(id))
     }

@@ -4,10 +4,11 @@
 mod support;
 
 use crypto_offload::{
-    Epoch, ErrorClass,
+    Epoch, ErrorClass, SaUsage,
     middleware::{Fault, Model, Operation},
 };
 use gateway_control::agent::{AgentErrorCode, Request, Response};
+use offload_agent::Pairs;
 use support::agent::{World, expect_ok, keys, life, name, offer, pair, refused, show};
 
 /// What an engine has, for comparison.
@@ -166,6 +167,67 @@ fn a_peers_key_that_no_engine_took_may_come_again() {
     drop(pairs);
     let mut pairs = world.start();
     expect_ok(pairs.answer(install()));
+}
+
+/// An attempt with keys given by hand, of which the step after `Prepare` fails.
+fn half_an_attempt(world: &World, pairs: &mut Pairs, epoch: u64) {
+    let (name, epoch) = (name(1), Epoch(epoch));
+    let given = Some(offer(1, 100));
+    expect_ok(pairs.answer(Request::Prepare { name: name.clone(), epoch, given }));
+    world.faults.set(always(ErrorClass::Fatal));
+    let install = Request::InstallOutbound { name: name.clone(), epoch, offer: offer(1, 200) };
+    refused(pairs.answer(install));
+    world.faults.set(Vec::new());
+    expect_ok(pairs.answer(Request::Discard { name, epoch }));
+}
+
+#[test]
+fn keys_by_hand_survive_an_attempt_that_failed_and_a_restart_after_it() {
+    let world = World::new();
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
+    half_an_attempt(&world, &mut pairs, 1);
+    drop(pairs);
+    let mut pairs = world.start();
+    half_an_attempt(&world, &mut pairs, 2);
+    let (name, epoch) = (name(1), Epoch(3));
+    let given = Some(offer(1, 100));
+    expect_ok(pairs.answer(Request::Prepare { name: name.clone(), epoch, given }));
+    let install = Request::InstallOutbound { name: name.clone(), epoch, offer: offer(1, 200) };
+    expect_ok(pairs.answer(install));
+    expect_ok(pairs.answer(Request::Switch { name, epoch }));
+}
+
+#[test]
+fn a_key_that_the_other_side_may_have_sealed_with_never_seals_here() {
+    let world = World::new();
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
+    half_an_attempt(&world, &mut pairs, 1);
+    let (name, epoch) = (name(1), Epoch(2));
+    expect_ok(pairs.answer(Request::Prepare { name: name.clone(), epoch, given: None }));
+    let install = Request::InstallOutbound { name, epoch, offer: offer(1, 100) };
+    let error = refused(pairs.answer(install));
+    assert_eq!(error.code, AgentErrorCode::KeyReused);
+    assert!(error.message.contains("IVs would be used again"), "{error}");
+}
+
+#[test]
+fn a_key_that_has_opened_a_packet_is_spent_and_the_refusal_says_why() {
+    let world = World::new();
+    let mut pairs = world.start();
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(1)) }));
+    let prepare = |epoch| {
+        let given = Some(offer(1, 100));
+        Request::Prepare { name: name(1), epoch: Epoch(epoch), given }
+    };
+    expect_ok(pairs.answer(prepare(1)));
+    let id = world.xfrm.sas()[0].installed.id;
+    world.xfrm.count(id, SaUsage { packets: 1, sequence: 1, ..SaUsage::default() });
+    expect_ok(pairs.answer(Request::Discard { name: name(1), epoch: Epoch(1) }));
+    let error = refused(pairs.answer(prepare(2)));
+    assert_eq!(error.code, AgentErrorCode::KeyReused);
+    assert!(error.message.contains("would be taken again"), "{error}");
 }
 
 #[test]

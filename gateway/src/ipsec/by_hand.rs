@@ -203,6 +203,8 @@ impl Ipsec {
         let Keys { epoch, inbound, outbound } = keys;
         let spi = outbound.spi;
         let failed = |step: &'static str| move |error| format!("{step}: {error}");
+        let spent =
+            |error| format!("switch: {error}; the outbound key is spent, as it was installed");
         progress.step(name, "prepare");
         let prepared = self.agent().prepare(name, epoch, inbound).await;
         let (ours, _) = prepared.map_err(failed("prepare"))?;
@@ -210,7 +212,7 @@ impl Ipsec {
         let installed = self.agent().install_outbound(name, epoch, outbound).await;
         installed.map_err(failed("install outbound"))?;
         progress.step(name, "switch");
-        self.agent().switch(name, epoch).await.map_err(failed("switch"))?;
+        self.agent().switch(name, epoch).await.map_err(spent)?;
         Ok((ours.spi, spi))
     }
 

@@ -55,6 +55,9 @@ impl Pairs {
             self.restore_policies(&record);
             return Err(error);
         }
+        let epochs: Vec<Epoch> = record.epochs.keys().copied().collect();
+        let unopened = epochs.iter().filter_map(|epoch| self.unopened(&record, *epoch));
+        let unopened: Vec<_> = unopened.collect();
         let mut left = record.clone();
         let mut failed = None;
         for (epoch, direction, sa) in sas(&record) {
@@ -73,7 +76,9 @@ impl Pairs {
         left.active = None;
         left.outbound_policy = None;
         left.inbound_policies.clear();
-        Ok(self.commit(left, Vec::new(), Durability::Process)?)
+        self.commit(left, Vec::new(), Durability::Process)?;
+        self.note_unopened(unopened);
+        Ok(())
     }
 
     /// Removes every pair's SAs and policies; the definitions stay. Answers how many pairs still

@@ -13,7 +13,7 @@ use gateway_control::{
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::{Pairs, place::refused, sas, spec};
+use super::{Pairs, place::refused, retire::opened_nothing, sas, spec};
 use crate::{
     refusal::Refusal,
     state::{Durability, Entry, EpochRecord, KeyName, PairRecord, SaRecord, Stage},
@@ -78,7 +78,7 @@ impl Pairs {
             None => {
                 let expected = keys.inbound.as_ref().map_or(record.terms.aead, |sa| sa.aead);
                 check_aead(expected, offer.aead)?;
-                self.check_unused(name, &keying)?;
+                self.check_unused(name, &keying, Direction::Outbound)?;
                 self.check_free(&record, Direction::Outbound, offer.spi)?;
             }
         }
@@ -196,7 +196,7 @@ impl Pairs {
             }
             return Err(error.into());
         }
-        self.used.insert(key);
+        self.ledger.record(key);
         Ok(())
     }
 
@@ -221,20 +221,26 @@ impl Pairs {
             return;
         }
         if let Some(key) = untaken {
-            self.used.remove(&key);
+            self.ledger.withdraw(key);
         }
     }
 
     /// Takes an SA away again after a later step failed, with policies that came with it.
     fn undo_install(&mut self, before: &PairRecord, engine: &str, sa: &SaSpec) {
-        let removed = self.engines.named(engine).and_then(|engine| engine.remove(sa.id));
-        if let Err(error) = removed {
+        let removed = self.engines.named(engine).and_then(|engine| {
+            let unopened = sa.direction == Direction::Inbound && opened_nothing(engine, sa.id);
+            engine.remove(sa.id)?;
+            Ok(unopened)
+        });
+        if let Err(error) = &removed {
             tracing::error!(%error, "cannot undo the installation of an SA");
         }
         if sa.direction == Direction::Inbound && !before.has_inbound_policies(engine) {
             self.remove_inbound_policies(before, engine);
         }
         self.unstage(before.clone(), None);
+        let unopened = removed.is_ok_and(|unopened| unopened);
+        self.note_unopened(unopened.then(|| sa.keying.fingerprint()));
     }
 
     /// Sets the inbound policies in the engine of the new SA, where they are not there yet.
@@ -269,20 +275,21 @@ impl Pairs {
     fn given(&self, record: &PairRecord, offer: &KeyOffer) -> Result<KeyingMaterial, Refusal> {
         check_aead(record.terms.aead, offer.aead)?;
         let keying = offer.keying()?;
-        self.check_unused(&record.terms.name, &keying)?;
+        self.check_unused(&record.terms.name, &keying, Direction::Inbound)?;
         self.check_free(record, Direction::Inbound, offer.spi)?;
         Ok(keying)
     }
 
-    fn check_unused(&self, name: &PairName, keying: &KeyingMaterial) -> Result<(), Refusal> {
-        let key = keying.fingerprint();
-        if !self.used.contains(&key) {
-            return Ok(());
-        }
-        let message =
-            format!("{name}: the key {key} was used before; a second use would repeat IVs");
-        Err(Refusal::new(AgentErrorCode::KeyReused, "key", message)
-            .hint("make a new key at the side that receives"))
+    fn check_unused(
+        &self,
+        name: &PairName,
+        keying: &KeyingMaterial,
+        direction: Direction,
+    ) -> Result<(), Refusal> {
+        self.ledger.check(keying.fingerprint(), direction).map_err(|reused| {
+            Refusal::new(AgentErrorCode::KeyReused, "key", format!("{name}: {reused}"))
+                .hint("make a new key at the side that receives")
+        })
     }
 
     fn check_free(

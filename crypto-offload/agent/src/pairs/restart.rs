@@ -13,8 +13,8 @@ use std::{
 };
 
 use crypto_offload::{
-    Direction, Effective, EngineError, Epoch, InstalledSa, IpsecEngine, KeyFingerprint, Placement,
-    SaId,
+    Direction, Effective, EngineError, Epoch, InstalledSa, IpsecEngine, KeyFingerprint, KeyLedger,
+    Placement, SaId,
 };
 use gateway_control::EventKind;
 use ring::rand::SystemRandom;
@@ -55,7 +55,7 @@ impl Pairs {
             pairs: BTreeMap::new(),
             keys: BTreeMap::new(),
             index: HashMap::new(),
-            used: HashSet::new(),
+            ledger: KeyLedger::default(),
             avoid: HashMap::new(),
             random: SystemRandom::new(),
             distrusted: None,
@@ -103,12 +103,9 @@ impl Pairs {
                 Entry::Forget(name) => {
                     records.remove(&name);
                 }
-                Entry::Key(key) => {
-                    self.used.insert(key.0);
-                }
-                Entry::Unused(key) => {
-                    self.used.remove(&key.0);
-                }
+                Entry::Key(key) => self.ledger.record(key.0),
+                Entry::Unused(key) => self.ledger.withdraw(key.0),
+                Entry::Unopened(key) => self.ledger.opened_nothing(key.0),
                 Entry::Reserved { .. } => {}
             }
         }

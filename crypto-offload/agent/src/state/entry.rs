@@ -21,6 +21,8 @@ pub(crate) enum Entry {
     Key(KeyName),
     /// It was not: the engine refused it, and has nothing of it.
     Unused(KeyName),
+    /// Its only SA was an inbound one, and went without having opened a packet.
+    Unopened(KeyName),
     /// Sequence numbers up to this one may have been sent, or were accepted.
     Reserved {
         /// Of which SA.
