@@ -29,6 +29,7 @@ use super::{
     running::Running,
     sa::{Inbound, Outbound},
     statistics::Statistics,
+    upkeep::Upkeep,
 };
 
 /// What may be set.
@@ -59,20 +60,21 @@ pub struct UserSpaceEngine {
     statistics: Arc<Statistics>,
     events: Arc<EventQueue>,
     source: EventSource,
-    running: Option<Running>,
-    sas: BTreeMap<SaId, Installed>,
-    free_slots: Vec<u32>,
-    next_slot: u32,
+    pub(super) running: Option<Running>,
+    pub(super) sas: BTreeMap<SaId, Installed>,
+    pub(super) free_slots: Vec<u32>,
+    pub(super) next_slot: u32,
     /// By index; `None` is free.
-    policies: Vec<Option<PolicySpec>>,
+    pub(super) policies: Vec<Option<PolicySpec>>,
     by_selector: HashMap<Selector, u32>,
     /// Policies that look at what was opened: each SA checks its own selector, so they are only
     /// remembered.
     opened: HashSet<(PolicyDirection, Selector)>,
     promised: HashMap<SaId, Instant>,
+    pub(super) upkeep: Upkeep,
 }
 
-struct Installed {
+pub(super) struct Installed {
     account: Arc<Account>,
     socket: SocketKey,
     token: Token,
@@ -102,10 +104,12 @@ impl UserSpaceEngine {
             by_selector: HashMap::new(),
             opened: HashSet::new(),
             promised: HashMap::new(),
+            upkeep: Upkeep::new(),
         })
     }
 
     fn running(&mut self) -> Result<&mut Running, EngineError> {
+        self.bury();
         if self.running.is_none() {
             self.running = Some(Running::start(
                 &self.settings,
@@ -113,6 +117,10 @@ impl UserSpaceEngine {
                 Arc::clone(&self.statistics),
                 Arc::clone(&self.events),
             )?);
+            self.lay_routes();
+            if !self.policies.is_empty() {
+                self.hand_over_policies()?;
+            }
         }
         self.running.as_mut().ok_or_else(|| not_there("use", "user-space ESP"))
     }
@@ -354,6 +362,7 @@ impl IpsecEngine for UserSpaceEngine {
     }
 
     fn events(&mut self) -> Result<Vec<EngineEvent>, EngineError> {
+        self.tend();
         self.events.drain(&mut self.source).map_err(|error| {
             refusal(ErrorClass::Fatal, "read", "events of user-space ESP", error, None)
         })

@@ -11,6 +11,7 @@
 //! | `engine` | the [`IpsecEngine`](crypto_offload::IpsecEngine): what is installed, and undoing |
 //! | `running` | device, data thread and keeper, from the first SA on |
 //! | `network` | sockets and routes, as the engine opens and counts them |
+//! | `upkeep` | routes that somebody removes, a device that somebody deletes |
 //! | `data_path`, `sa`, `policy_table`, `icmp` | the data thread: per packet |
 //! | `keeper`, `reservation`, `event_queue` | what waits for disks and clocks |
 //! | `account`, `statistics` | counters that any thread reads |
@@ -30,6 +31,7 @@ pub mod reservation;
 mod running;
 mod sa;
 mod statistics;
+mod upkeep;
 
 pub use engine::{Settings, UserSpaceEngine};
 

@@ -131,6 +131,36 @@ impl Routes {
         Ok(())
     }
 
+    /// One policy more needs a route, which [`restore`](Self::restore) is to add.
+    pub(super) fn want(&mut self, selector: &Selector) {
+        let Ok(prefix) = prefix_of(selector.destination) else { return };
+        let is_host = selector.source.prefix_len() == selector.source.max_prefix_len();
+        let route = Route { prefix, source: is_host.then(|| selector.source.addr()) };
+        self.0.entry(selector.destination).or_insert((route, 0)).1 += 1;
+    }
+
+    /// Puts back what is missing: how many there were, and what was in the way.
+    pub(super) fn restore(&mut self, link: &mut Link) -> (usize, Option<LinkError>) {
+        let mut restored = 0;
+        for (route, _) in self.0.values_mut() {
+            let added = link.guard(route.prefix).and_then(|()| match link.add_route(route) {
+                // The address that it was for is no more, or not yet.
+                Err(LinkError::Refused { .. }) if route.source.is_some() => {
+                    let plain = Route { source: None, ..*route };
+                    link.add_route(&plain).inspect(|()| *route = plain)
+                }
+                added => added,
+            });
+            match added {
+                Ok(()) => restored += 1,
+                Err(LinkError::Exists { .. }) => {}
+                // What one meets, the others meet too: the device is down, mostly.
+                Err(error) => return (restored, Some(error)),
+            }
+        }
+        (restored, None)
+    }
+
     pub(super) fn remove(
         &mut self,
         link: &mut Link,

@@ -37,6 +37,7 @@ pub(super) struct Running {
     alarm: Alarm,
     /// `None` only while this is dropped: the keeper ends when nobody can tell it anything.
     notices: Option<SyncSender<Notice>>,
+    /// The data thread's first.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -117,6 +118,11 @@ impl Running {
         self.commands.send(Request { command, answer }).map_err(|_| gone())?;
         self.alarm.raise();
         answered.recv_timeout(PATIENCE).map_err(|_| gone())?
+    }
+
+    /// The data thread has ended by itself: its device was deleted.
+    pub(super) fn has_ended(&self) -> bool {
+        self.threads.first().is_some_and(JoinHandle::is_finished)
     }
 
     /// Tells the keeper.

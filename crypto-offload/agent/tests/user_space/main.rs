@@ -8,4 +8,5 @@ mod pair;
 mod refusals;
 mod sys;
 mod traffic;
+mod upkeep;
 mod wire;
