@@ -66,7 +66,19 @@ struct Entry {
     due: Option<(Instant, Reason)>,
     not_before: Option<Instant>,
     failures: u32,
-    running: bool,
+    stage: Stage,
+}
+
+/// How far the rotation is that was given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// There is none.
+    #[default]
+    None,
+    /// It is one of those that may run at once.
+    Running,
+    /// It waits for nothing but time.
+    Lingering,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,35 +138,60 @@ impl Schedule {
         entry.due = Some(entry.due.map_or(urgent, |due| due.min(urgent)));
     }
 
+    /// What was in the way of its last attempts may be gone: the next need not wait.
+    pub fn forgive(&mut self, name: &PairName) {
+        if let Some(entry) = self.pairs.get_mut(name) {
+            entry.not_before = None;
+        }
+    }
+
     /// It is no more, or not ours to rotate.
     pub fn forget(&mut self, name: &PairName) {
-        if self.pairs.remove(name).is_some_and(|entry| entry.running) {
+        if self.pairs.remove(name).is_some_and(|entry| entry.stage == Stage::Running) {
             self.running -= 1;
         }
     }
 
-    /// The pair that has been due for longest, if one more may run. It runs until
-    /// [`ended`](Self::ended).
-    pub fn take(&mut self, now: Instant) -> Option<(PairName, Reason)> {
+    /// Forgets every pair that does not stay.
+    pub fn retain(&mut self, mut stays: impl FnMut(&PairName) -> bool) {
+        let gone: Vec<PairName> = self.pairs.keys().filter(|name| !stays(name)).cloned().collect();
+        gone.iter().for_each(|name| self.forget(name));
+    }
+
+    /// The pair that has been due for longest of those that `may` be rotated now, if one more may
+    /// run. It runs until [`lingers`](Self::lingers) or [`ended`](Self::ended).
+    pub fn take(
+        &mut self,
+        now: Instant,
+        mut may: impl FnMut(&PairName) -> bool,
+    ) -> Option<(PairName, Reason)> {
         if self.running >= self.concurrent.get() {
             return None;
         }
-        let waiting = self.pairs.iter_mut().filter(|(_, entry)| !entry.running);
-        let ready = waiting.filter_map(|(name, entry)| Some((entry.ready()?, name, entry)));
-        let first = ready.min_by(|(a, ..), (b, ..)| a.cmp(b));
-        let ((at, reason), name, entry) = first?;
-        if at > now {
-            return None;
-        }
-        entry.running = true;
+        let waiting = self.pairs.iter_mut().filter(|(_, entry)| entry.stage == Stage::None);
+        let due = waiting.filter_map(|(name, entry)| Some((entry.ready()?, name, entry)));
+        let ready = due.filter(|((at, _), name, _)| *at <= now && may(name));
+        let ((_, reason), name, entry) = ready.min_by(|(a, ..), (b, ..)| a.cmp(b))?;
+        entry.stage = Stage::Running;
         self.running += 1;
         Some((name.clone(), reason))
+    }
+
+    /// What [`take`](Self::take) gave out has begun and only waits now, for a first packet or for
+    /// the overlap: another may run in its place. Five seconds of overlap would make of a thousand
+    /// rotations, eight at once, ten minutes.
+    pub fn lingers(&mut self, name: &PairName) {
+        let Some(entry) = self.pairs.get_mut(name) else { return };
+        if entry.stage == Stage::Running {
+            entry.stage = Stage::Lingering;
+            self.running -= 1;
+        }
     }
 
     /// A rotation ended: one that [`take`](Self::take) gave out, or any other of that pair.
     pub fn ended(&mut self, name: &PairName, how: Ended, now: Instant) {
         let Some(entry) = self.pairs.get_mut(name) else { return };
-        if std::mem::replace(&mut entry.running, false) {
+        if std::mem::take(&mut entry.stage) == Stage::Running {
             self.running -= 1;
         }
         match how {
@@ -176,7 +213,7 @@ impl Schedule {
         if self.running >= self.concurrent.get() {
             return None;
         }
-        let waiting = self.pairs.values().filter(|entry| !entry.running);
+        let waiting = self.pairs.values().filter(|entry| entry.stage == Stage::None);
         waiting.filter_map(Entry::ready).map(|(at, _)| at).min()
     }
 
@@ -274,10 +311,10 @@ fn mix(seed: u64, name: &str, number: u64) -> u64 {
 
 /// One for the engine's second between two looks, one for ours.
 const MARGIN_SECONDS: u64 = 2;
-/// After a failure; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// 5 s to 320 s.
-const MAX_DOUBLINGS: u32 = 6;
+/// After a failure; doubled each time. A peer's restart is over by then.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// 2 s to 256 s.
+const MAX_DOUBLINGS: u32 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -292,6 +329,10 @@ mod tests {
             "local_net": "10.1.0.0/16", "remote_net": "10.2.0.0/16"}}"#
         );
         serde_json::from_str(&text).expect("a pair")
+    }
+
+    fn any(_: &PairName) -> bool {
+        true
     }
 
     fn aged(seconds: u64) -> SaUsage {
@@ -359,10 +400,10 @@ mod tests {
         let mut pair = pair("trunk-1");
         let sent = SaUsage { packets: u64::from(u32::MAX) - (1 << 20), ..aged(10) };
         schedule.read(&pair, Epoch(1), &[sent], now);
-        assert_eq!(schedule.take(now), None);
+        assert_eq!(schedule.take(now, any), None);
         pair.sequence_numbers = SequenceNumbers::Short;
         schedule.read(&pair, Epoch(1), &[sent], now);
-        assert_eq!(schedule.take(now), Some((pair.name, Reason::Packets)));
+        assert_eq!(schedule.take(now, any), Some((pair.name, Reason::Packets)));
     }
 
     #[test]
@@ -373,10 +414,10 @@ mod tests {
         for pair in [&a, &b] {
             schedule.read(pair, Epoch(1), &[aged(1_000_000)], now);
         }
-        let (first, _) = schedule.take(now).expect("both are due");
-        assert_eq!(schedule.take(now), None);
+        let (first, _) = schedule.take(now, any).expect("both are due");
+        assert_eq!(schedule.take(now, any), None);
         schedule.ended(&first, Ended::Failed, now);
-        let (second, _) = schedule.take(now).expect("the other one");
+        let (second, _) = schedule.take(now, any).expect("the other one");
         assert_ne!(first, second);
         schedule.ended(&second, Ended::Done, now);
         assert_eq!(schedule.due(&second), None);
@@ -386,11 +427,11 @@ mod tests {
             let again = schedule.wake().expect("it is tried again");
             pauses.push((again - time).as_secs());
             time = again;
-            assert!(schedule.take(time).is_some());
+            assert!(schedule.take(time, any).is_some());
             schedule.ended(&first, Ended::Failed, time);
         }
         for (at, pause) in pauses.into_iter().enumerate() {
-            let least = 5 << at.min(6);
+            let least = 2 << at.min(7);
             assert!((least..=least + least / 4 + 1).contains(&pause), "{at}: {pause} s");
         }
     }
@@ -406,5 +447,37 @@ mod tests {
         assert_eq!(schedule.due(&pair.name), Some((now, Reason::Urgent)));
         schedule.read(&pair, Epoch(2), &[aged(0)], now + Duration::from_secs(2));
         assert!(schedule.due(&pair.name).is_some_and(|(_, why)| why == Reason::Age));
+    }
+
+    #[test]
+    fn what_only_waits_makes_room_for_another() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(7, NonZeroUsize::MIN);
+        for name in ["a", "b", "c"] {
+            schedule.read(&pair(name), Epoch(1), &[aged(1_000_000)], now);
+        }
+        let mut taken = Vec::new();
+        while let Some((name, _)) = schedule.take(now, |name| name.as_str() != "b") {
+            schedule.lingers(&name);
+            taken.push(name.to_string());
+        }
+        assert_eq!(taken, ["a", "c"], "b may not, and none is given out twice");
+        // Ending gives no second place back.
+        schedule.ended(&pair("a").name, Ended::Done, now);
+        assert!(schedule.take(now, any).is_some());
+        assert_eq!(schedule.take(now, any), None);
+    }
+
+    #[test]
+    fn what_is_forgiven_does_not_wait() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(7, AT_ONCE);
+        let pair = pair("trunk-1");
+        schedule.hurry(&pair.name, now);
+        schedule.take(now, any).expect("it is urgent");
+        schedule.ended(&pair.name, Ended::Failed, now);
+        assert_eq!(schedule.take(now, any), None);
+        schedule.forgive(&pair.name);
+        assert!(schedule.take(now, any).is_some());
     }
 }
