@@ -11,7 +11,7 @@ use gateway_control::{KeyOffer, PairStatus, PairTerms, PeerAnswer, PeerOffer, Pe
 
 use super::Ipsec;
 use super::agent::AskError;
-use super::operations::Progress;
+use super::audience::Audience;
 use super::peers::Peer;
 use super::slots::Lease;
 
@@ -22,7 +22,7 @@ pub(super) struct Drive<'a> {
     pub(super) peer: &'a Peer,
     pub(super) start: Start,
     pub(super) kind: Kind,
-    pub(super) progress: Option<&'a Progress>,
+    pub(super) audience: Audience<'a>,
     pub(super) carried: Carried,
 }
 
@@ -107,8 +107,9 @@ impl Drive<'_> {
             tokio::time::sleep_until(until.into()).await;
             return None;
         }
-        if let Some(progress) = self.progress {
-            progress.step(&self.pair.name, action.name());
+        self.audience.step(&self.pair.name, action.name());
+        if let Action::Observe(_) = action {
+            self.audience.lingers();
         }
         let patience = self.start.timing.step;
         // Its turn among the requests to peers is not counted against the step.

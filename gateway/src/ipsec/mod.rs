@@ -14,11 +14,13 @@
 //! | `respond` | rotations that a peer drives |
 //! | `by_hand`, `exchange` | keys that people bring, offers in sealed files |
 //! | `schedule` | rotations that nobody asked for |
+//! | `audience` | who is told how far a rotation is |
 //! | `define` | pairs of the configuration and of the admin API |
 //! | `routes`, `operations`, `idempotency`, `reply` | the admin API |
 //! | `log`, `tally` | what rotations came to |
 
 pub(crate) mod agent;
+mod audience;
 mod by_hand;
 mod define;
 mod drive;
@@ -37,7 +39,6 @@ pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 
@@ -117,9 +118,7 @@ impl Ipsec {
         ipsec.0.peers.replace(define::peers(config));
         if let Some(news) = news {
             let rotate = ipsec.0.rotate.subscribe();
-            let schedule =
-                Schedule { ipsec: ipsec.clone(), news, rotate, setbacks: HashMap::new() };
-            tokio::spawn(schedule.run());
+            tokio::spawn(Schedule::new(ipsec.clone(), news, rotate).run());
         }
         Ok(ipsec)
     }

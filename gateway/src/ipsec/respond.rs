@@ -19,6 +19,7 @@ use gateway_control::{
 
 use super::Ipsec;
 use super::agent::AskError;
+use super::audience::Audience;
 use super::drive::{opened, spis, standing};
 use super::peers::Peer;
 use super::reply::Refusal;
@@ -305,7 +306,7 @@ impl Ipsec {
                     self.slots().answered(&name, epoch);
                     let cause = Cause { who: "recovery".to_owned(), why: "resumed".to_owned() };
                     // What fails is told by the rotation itself, and tried again by the schedule.
-                    let _ = self.rotate(&name, Want::Calm, &cause, None).await;
+                    let _ = self.rotate(&name, Want::Calm, &cause, Audience::Nobody).await;
                     return;
                 }
                 Some(Due::Nothing) => true,

@@ -11,6 +11,7 @@ use gateway_control::{
 };
 
 use super::Ipsec;
+use super::audience::Audience;
 use super::drive::{Carried, Drive, Kind, spis, standing, start};
 use super::operations::Progress;
 use super::peers::Peer;
@@ -33,8 +34,24 @@ pub(crate) struct Cause {
 pub(crate) enum Want {
     /// Keys that are newer than now.
     NewKeys,
+    /// Keys that are newer than this epoch, and nothing where there are: what was looked at may
+    /// have changed since.
+    Newer(Epoch),
     /// An end of what was left half-way, and nothing where nothing was.
     Calm,
+}
+
+impl Want {
+    fn is_open(self, status: &PairStatus) -> bool {
+        match self {
+            Self::NewKeys => true,
+            Self::Newer(epoch) => status.active.is_none_or(|active| active <= epoch),
+            Self::Calm => {
+                let unfinished = standing(status).unfinished(status.pair.rotation);
+                unfinished.is_some() || status.epochs.is_empty()
+            }
+        }
+    }
 }
 
 /// How one attempt ended.
@@ -59,19 +76,19 @@ impl Ipsec {
         name: &PairName,
         want: Want,
         cause: &Cause,
-        progress: Option<&Progress>,
+        audience: Audience<'_>,
     ) -> Result<Option<RotationRecord>, String> {
         let (mut above, mut finished) = (Epoch(0), None);
         let known = self.log().newest_of(name).map(|record| record.to);
         for _ in 0..ATTEMPTS {
-            match self.attempt(name, want, above, cause, progress).await? {
+            match self.attempt(name, want, above, cause, audience).await? {
                 Attempt::Rotated(record) => return Ok(Some(record)),
                 Attempt::Finished(record) if want == Want::Calm => return Ok(Some(record)),
                 Attempt::Finished(record) => finished = Some(record),
                 Attempt::Again(highest) => above = highest,
                 Attempt::Calm => return Ok(finished),
                 Attempt::Peers => {
-                    if let Some(record) = self.peers_rotation(name, known, progress).await? {
+                    if let Some(record) = self.peers_rotation(name, known, audience).await? {
                         return Ok(Some(record));
                     }
                 }
@@ -86,7 +103,7 @@ impl Ipsec {
         want: Want,
         above: Epoch,
         cause: &Cause,
-        progress: Option<&Progress>,
+        audience: Audience<'_>,
     ) -> Result<Attempt, String> {
         let mut lease = match self.slots().lease(name) {
             Ok(lease) => lease,
@@ -94,8 +111,7 @@ impl Ipsec {
             Err(busy) => return Err(busy_text(&busy).to_owned()),
         };
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
-        let unfinished = standing(&status).unfinished(status.pair.rotation);
-        if want == Want::Calm && unfinished.is_none() && !status.epochs.is_empty() {
+        if !want.is_open(&status) {
             return Ok(Attempt::Calm);
         }
         let above = if self.slots().is_stuck(name) { above.max(status.highest) } else { above };
@@ -108,7 +124,7 @@ impl Ipsec {
             peer: &peer,
             start: start.clone(),
             kind,
-            progress,
+            audience,
             carried: Carried::default(),
         };
         let outcome = drive.run(&mut lease).await;
@@ -138,11 +154,10 @@ impl Ipsec {
         &self,
         name: &PairName,
         known: Option<Epoch>,
-        progress: Option<&Progress>,
+        audience: Audience<'_>,
     ) -> Result<Option<RotationRecord>, String> {
-        if let Some(progress) = progress {
-            progress.step(name, "peer rotates");
-        }
+        audience.step(name, "peer rotates");
+        audience.lingers();
         let before = Instant::now();
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
         let timing = status.pair.rotation;
@@ -261,7 +276,8 @@ impl Ipsec {
         for name in names {
             let (ipsec, cause, progress) = (self.clone(), cause.clone(), progress.clone());
             tokio::spawn(async move {
-                match ipsec.rotate(&name, want, &cause, Some(&progress)).await {
+                let audience = Audience::Operation(&progress);
+                match ipsec.rotate(&name, want, &cause, audience).await {
                     Ok(record) => progress.done(&name, record),
                     Err(error) => progress.failed(&name, &error),
                 }

@@ -1,18 +1,22 @@
 //! Rotations that nobody asked for: by age and use, after a restart, and when an SA was lost.
 //!
-//! Once a second every pair is looked at; what is wanted of it is judged from its status alone, so
-//! that nothing has to be remembered over a restart but how often it failed.
+//! Once a second every pair is looked at. What it lacks is judged from its status alone, and is
+//! urgent; when the others are due, who goes first and how many may begin at once is decided by
+//! `crypto_offload::schedule`. Nothing is remembered over a restart: the counters are the agent's.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use crypto_offload::{Limits, PairName, SaUsage};
-use gateway_control::{Event, EventKind, PairStatus, SaStatus};
-use ring::digest;
-use tokio::sync::watch;
+use crypto_offload::schedule::{self, Reason};
+use crypto_offload::{Epoch, PairName, SaUsage};
+use gateway_control::{Event, EventKind, PairStatus};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, watch};
 
 use super::Ipsec;
 use super::agent::{News, Notice};
+use super::audience::{Audience, Turn, Word};
 use super::drive::standing;
 use super::rotate::{Cause, Want};
 use super::tally::Census;
@@ -20,45 +24,103 @@ use crate::config::ipsec::Rotate;
 
 /// Looks at every pair, as long as the process lives.
 pub(super) struct Schedule {
-    pub(super) ipsec: Ipsec,
-    pub(super) news: News,
-    pub(super) rotate: watch::Receiver<Rotate>,
-    pub(super) setbacks: HashMap<PairName, Setback>,
+    ipsec: Ipsec,
+    news: News,
+    rotate: watch::Receiver<Rotate>,
+    due: schedule::Schedule,
+    /// As of the last look.
+    known: HashMap<PairName, Known>,
+    /// The epoch of which an engine has said that it is past a soft limit.
+    passed: HashMap<PairName, Epoch>,
+    told: (mpsc::UnboundedSender<Word>, mpsc::UnboundedReceiver<Word>),
 }
 
-/// Rotations that failed in a row.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setback {
-    count: u32,
-    not_before: Instant,
+/// A pair that has a peer.
+struct Known {
+    active: Option<Epoch>,
+    /// What it lacks.
+    lacks: Option<(Want, Cause)>,
 }
 
 impl Schedule {
-    pub(super) async fn run(mut self) {
-        let mut pause = BETWEEN_LOOKS;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                notice = self.news.happened.recv() => match notice {
-                    Some(Notice::Arrived) => self.ipsec.define_configured().await,
-                    Some(Notice::Event(event)) => self.heard(&event),
-                    None => return,
-                },
-            }
-            let began = Instant::now();
-            self.look().await;
-            // Ten thousand pairs must not keep the agent busy with being looked at.
-            pause = BETWEEN_LOOKS.max(began.elapsed() * LONGEST_SHARE);
+    pub(super) fn new(ipsec: Ipsec, news: News, rotate: watch::Receiver<Rotate>) -> Self {
+        Self {
+            ipsec,
+            news,
+            rotate,
+            due: schedule::Schedule::new(seed(), AT_ONCE),
+            known: HashMap::new(),
+            passed: HashMap::new(),
+            told: mpsc::unbounded_channel(),
         }
     }
 
-    fn heard(&mut self, event: &Event) {
+    pub(super) async fn run(mut self) {
+        let (mut looked, mut took, mut pause) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+        loop {
+            let next = self.wake(looked + pause);
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                notice = self.news.happened.recv() => {
+                    let Some(notice) = notice else { return };
+                    self.heard(notice).await;
+                    // However many events come: every second of looking is followed by another.
+                    pause = pause.min(took);
+                }
+                Some(word) = self.told.1.recv() => self.take_in(word),
+            }
+            while let Ok(notice) = self.news.happened.try_recv() {
+                self.heard(notice).await;
+            }
+            if Instant::now() >= looked + pause {
+                let began = Instant::now();
+                self.look().await;
+                (looked, took) = (Instant::now(), began.elapsed());
+                pause = (took * LONGEST_SHARE).clamp(BETWEEN_LOOKS, RARELY);
+            }
+            while let Ok(word) = self.told.1.try_recv() {
+                self.take_in(word);
+            }
+            self.begin_due(Instant::now());
+        }
+    }
+
+    /// The next look, or a pair that is due before.
+    fn wake(&self, look: Instant) -> Instant {
+        let now = Instant::now();
+        // What has been due and was not begun may not be now.
+        let due = self.due.wake().filter(|due| *due > now);
+        due.map_or(look, |due| due.min(look))
+    }
+
+    async fn heard(&mut self, notice: Notice) {
+        match notice {
+            Notice::Arrived => {
+                self.ipsec.define_configured().await;
+                // Whatever failed may have failed for want of an agent.
+                self.known.keys().for_each(|name| self.due.forgive(name));
+            }
+            Notice::Event(event) => self.happened(&event),
+        }
+    }
+
+    fn happened(&mut self, event: &Event) {
         self.ipsec.tally().happened(event);
-        if let EventKind::SaLost | EventKind::SaRotationDue = event.kind
-            && let Ok(name) = PairName::new(event.object.clone())
+        let (EventKind::SaLost | EventKind::SaRotationDue) = event.kind else { return };
+        let Ok(name) = PairName::new(event.object.clone()) else { return };
+        // What has changed may be what was in the way.
+        self.due.forgive(&name);
+        if event.kind == EventKind::SaRotationDue
+            && let Some(epoch) = epoch_of(event)
         {
-            // What has changed may be what was in the way.
-            self.setbacks.remove(&name);
+            self.passed.insert(name, epoch);
+        }
+    }
+
+    fn take_in(&mut self, word: Word) {
+        match word {
+            Word::Lingers(name) => self.due.lingers(&name),
+            Word::Ended(name, how) => self.due.ended(&name, how, Instant::now()),
         }
     }
 
@@ -66,95 +128,147 @@ impl Schedule {
         // The agent's absence is told by its connection.
         let Ok(pairs) = self.ipsec.agent().every_pair().await else { return };
         self.ipsec.tally().counted(Census::of(&pairs));
-        self.setbacks.retain(|name, _| pairs.iter().any(|status| status.pair.name == *name));
-        let (now, rotate) = (Instant::now(), *self.rotate.borrow());
-        for status in &pairs {
-            let name = &status.pair.name;
-            let waits = self.setbacks.get(name).is_some_and(|setback| now < setback.not_before);
-            if waits || self.ipsec.slots().is_busy(name) {
-                continue;
+        let rotate = *self.rotate.borrow();
+        self.known.clear();
+        // Those whose keys come by hand are their people's to rotate.
+        for status in pairs.iter().filter(|status| status.pair.peer.is_some()) {
+            self.look_at(status, rotate);
+        }
+        self.due.retain(|name| self.known.contains_key(name));
+        self.passed.retain(|name, passed| {
+            self.known.get(name).is_some_and(|known| known.active.is_none_or(|now| now <= *passed))
+        });
+    }
+
+    fn look_at(&mut self, status: &PairStatus, rotate: Rotate) {
+        let (name, now) = (&status.pair.name, Instant::now());
+        let mut known = Known { active: status.active, lacks: None };
+        if !self.ipsec.slots().is_busy(name) {
+            if let Some(epoch) = status.active {
+                self.due.read(&status.pair, epoch, &usage(status, epoch), now);
             }
-            if let Some((want, cause)) = judge(status, rotate) {
-                self.begin(status, want, &cause, now);
+            known.lacks = lacks(status, rotate, self.passed.get(name).copied());
+            if known.lacks.is_some() {
+                self.due.hurry(name, now);
+            }
+        }
+        self.known.insert(name.clone(), known);
+    }
+
+    fn begin_due(&mut self, now: Instant) {
+        let by_itself = *self.rotate.borrow() == Rotate::Auto;
+        loop {
+            let taken = self.due.take(now, |name| {
+                let known = self.known.get(name);
+                let wanted = known.is_some_and(|known| by_itself || known.lacks.is_some());
+                wanted && !self.ipsec.slots().is_busy(name)
+            });
+            let Some((name, reason)) = taken else { return };
+            match self.wanted(&name, reason) {
+                Some((want, cause)) => self.begin(name, want, cause),
+                // It was urgent when it was looked at before.
+                None => self.due.ended(&name, schedule::Ended::Done, now),
             }
         }
     }
 
-    /// A setback is noted at the start and forgiven by the next status that wants nothing: so a
-    /// rotation that fails at once is not begun again at once.
-    fn begin(&mut self, status: &PairStatus, want: Want, cause: &Cause, now: Instant) {
-        let name = status.pair.name.clone();
-        let count = self.setbacks.get(&name).map_or(0, |setback| setback.count);
-        let pause = FIRST_PAUSE * 2_u32.pow(count.min(MAX_DOUBLINGS));
-        self.setbacks.insert(name.clone(), Setback { count: count + 1, not_before: now + pause });
-        let (ipsec, cause) = (self.ipsec.clone(), cause.clone());
+    fn wanted(&self, name: &PairName, reason: Reason) -> Option<(Want, Cause)> {
+        let known = self.known.get(name)?;
+        if reason == Reason::Urgent || known.lacks.is_some() {
+            return known.lacks.clone();
+        }
+        Some((Want::Newer(known.active?), cause("schedule", reason.name())))
+    }
+
+    fn begin(&self, name: PairName, want: Want, cause: Cause) {
+        let (ipsec, turn) = (self.ipsec.clone(), Turn::new(name.clone(), self.told.0.clone()));
         tokio::spawn(async move {
-            if let Err(error) = ipsec.rotate(&name, want, &cause, None).await {
-                tracing::warn!(pair = %name, "{}: {}: {error}", cause.who, cause.why);
+            match ipsec.rotate(&name, want, &cause, Audience::Schedule(&turn)).await {
+                Ok(_) => turn.succeeded(),
+                Err(error) => tracing::warn!(pair = %name, "{}: {}: {error}", cause.who, cause.why),
             }
         });
     }
 }
 
-/// What is to be done about a pair that nobody is at.
-fn judge(status: &PairStatus, rotate: Rotate) -> Option<(Want, Cause)> {
-    status.pair.peer.as_ref()?;
-    let cause = |who: &str, why: &str| Cause { who: who.to_owned(), why: why.to_owned() };
+/// What a pair that nobody is at is in need of. `passed`: the epoch that an engine has said to be
+/// past a soft limit.
+fn lacks(status: &PairStatus, rotate: Rotate, passed: Option<Epoch>) -> Option<(Want, Cause)> {
     if standing(status).unfinished(status.pair.rotation).is_some() {
         return Some((Want::Calm, cause("recovery", "resumed")));
     }
     if rotate == Rotate::Off {
         return None;
     }
-    let Some(current) = status.active.and_then(|active| status.epoch(active)) else {
+    let Some((active, current)) =
+        status.active.and_then(|epoch| Some((epoch, status.epoch(epoch)?)))
+    else {
         return Some((Want::Calm, cause("schedule", "no keys yet")));
     };
+    let newer = |who, why| Some((Want::Newer(active), cause(who, why)));
     let (Some(inbound), Some(outbound)) = (&current.inbound, &current.outbound) else {
-        return Some((Want::NewKeys, cause("recovery", "lost")));
+        return newer("recovery", "lost");
     };
     if inbound.resumed || outbound.resumed {
-        return Some((Want::NewKeys, cause("recovery", "resumed")));
+        return newer("recovery", "resumed");
     }
-    let due = [inbound, outbound].into_iter().find_map(|sa| due(status, sa));
-    due.map(|why| (Want::NewKeys, cause("schedule", why)))
+    match passed == Some(active) {
+        true => newer("schedule", "soft limit"),
+        false => None,
+    }
 }
 
-/// Which soft limit an SA is past, less the pair's share of jitter.
-fn due(status: &PairStatus, sa: &SaStatus) -> Option<&'static str> {
-    let part = earlier(status);
-    let Limits { packets, bytes, seconds } = status.pair.lifetimes.soft;
-    let SaUsage { packets: used, bytes: carried, age, .. } = sa.usage;
-    let past = |limit: Option<u64>, now: f64| {
-        limit.is_some_and(|limit| now >= limit as f64 * (1.0 - part))
-    };
-    if past(seconds, age.as_secs_f64()) {
-        return Some("age");
-    }
-    if past(packets, used as f64) {
-        return Some("packets");
-    }
-    past(bytes, carried as f64).then_some("bytes")
+fn usage(status: &PairStatus, epoch: Epoch) -> Vec<SaUsage> {
+    let sas = status.epoch(epoch).map(|epoch| [&epoch.inbound, &epoch.outbound]);
+    sas.into_iter().flatten().flatten().map(|sa| sa.usage).collect()
 }
 
-/// By what part of a soft limit this epoch is rotated earlier: by chance, but the same each time
-/// it is asked, and another at the peer, so that they rarely begin together.
-fn earlier(status: &PairStatus) -> f64 {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(status.pair.name.as_str().as_bytes());
-    context.update(status.pair.local.to_string().as_bytes());
-    context.update(&status.active.map_or(0, |epoch| epoch.0).to_be_bytes());
-    let hash = context.finish();
-    let chance = u16::from_be_bytes(std::array::from_fn(|at| hash.as_ref()[at]));
-    f64::from(status.pair.rotation.jitter_percent) / 100.0 * f64::from(chance) / f64::from(u16::MAX)
+/// Which one an event of an SA is about: `epoch 7 …`.
+fn epoch_of(event: &Event) -> Option<Epoch> {
+    let rest = event.from.strip_prefix("epoch ")?;
+    rest.split(' ').next()?.parse().ok().map(Epoch)
+}
+
+fn cause(who: &str, why: &str) -> Cause {
+    Cause { who: who.to_owned(), why: why.to_owned() }
+}
+
+/// Without random numbers nothing else would work either; pairs would only rotate together more.
+fn seed() -> u64 {
+    let mut seed = [0; 8];
+    let _ = SystemRandom::new().fill(&mut seed);
+    u64::from_ne_bytes(seed)
 }
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Looking takes a tenth of the time at most.
+/// Looking takes a tenth of the time at most: ten thousand pairs must not keep the agent busy.
 const LONGEST_SHARE: u32 = 9;
 
-/// After a failure; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// But it is done: a rate of packets is as old as the last look.
+const RARELY: Duration = Duration::from_secs(5);
 
-/// 2 s to 256 s.
-const MAX_DOUBLINGS: u32 = 7;
+/// Rotations that may be at their first steps: twice as many as may ask peers at once.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_the_epoch_that_it_is_about() {
+        let event = |from: &str| Event {
+            seq: 1,
+            time: 0,
+            kind: EventKind::SaRotationDue,
+            object: "trunk-1".to_owned(),
+            from: from.to_owned(),
+            to: String::new(),
+            reason: String::new(),
+            owner: "kernel".to_owned(),
+        };
+        assert_eq!(epoch_of(&event("epoch 12 inbound SPI 0xc0000001")), Some(Epoch(12)));
+        assert_eq!(epoch_of(&event("epoch 12")), Some(Epoch(12)));
+        assert_eq!(epoch_of(&event("up")), None);
+    }
+}

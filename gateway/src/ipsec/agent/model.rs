@@ -106,9 +106,13 @@ impl Model {
     }
 
     pub(crate) fn event(&self, kind: EventKind, object: &str, reason: &str) {
+        self.event_from(kind, object, "", reason);
+    }
+
+    pub(crate) fn event_from(&self, kind: EventKind, object: &str, from: &str, reason: &str) {
         self.with(|state| {
             let seq = state.events.len() as u64 + 1;
-            let (from, to, owner) = (String::new(), String::new(), "kernel".to_owned());
+            let (from, to, owner) = (from.to_owned(), String::new(), "kernel".to_owned());
             let (object, reason) = (object.to_owned(), reason.to_owned());
             state.events.push(Event { seq, time: 0, kind, object, from, to, reason, owner });
         });

@@ -3,4 +3,5 @@
 mod admin;
 mod by_hand;
 mod rotation;
+mod schedule;
 mod site;

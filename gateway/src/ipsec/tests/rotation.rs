@@ -8,7 +8,6 @@ use gateway_control::agent::{AgentErrorCode, Request};
 use gateway_control::{EventKind, OperationState, PairSelection};
 
 use super::site::{Site, assert_settled, ends, keyed, pair_of_sites};
-use crate::config::ipsec::Rotate;
 use crate::ipsec::agent::model::{Trouble, refusal};
 
 fn set(site: &Site, epoch: u64, sealed: u64, opened: u64) {
@@ -197,34 +196,6 @@ async fn a_rotation_left_half_way_is_ended_after_a_restart_of_the_gateway() {
     b.until("ended", ended).await;
     assert_settled(&a, &b, "trunk-1", 2);
     assert_eq!(a.ipsec.log().newest(1)[0].to, Epoch(2));
-}
-
-#[tokio::test]
-async fn age_and_a_restart_of_the_agent_ask_for_new_keys_by_themselves() {
-    let (a, b) = keyed("schedule").await;
-    let mut config = a.config.clone();
-    config.ipsec.rotate = Rotate::Auto;
-    config.ipsec.peer[0].admin = a.config.ipsec.peer[0].admin.clone();
-    a.ipsec.reconfigure(&config);
-    let keys = |site: &Site, change: fn(&mut crate::ipsec::agent::model::Keys)| {
-        site.model.with(|state| {
-            let pair = state.pairs.values_mut().next().unwrap();
-            pair.epochs.values_mut().for_each(change);
-        });
-    };
-    keys(&a, |keys| keys.age = Duration::from_secs(86_000));
-    a.until("rotated", |a| a.status("trunk-1").active == Some(Epoch(2))).await;
-    let at = |site: &Site, epoch| {
-        let status = site.status("trunk-1");
-        status.active == Some(Epoch(epoch)) && status.epochs.len() == 1
-    };
-    a.until("calm", |a| at(a, 2)).await;
-    b.until("calm", |b| at(b, 2)).await;
-    keys(&a, |keys| keys.resumed = true);
-    a.until("rotated again", |a| at(a, 3)).await;
-    let log = a.ipsec.log().newest(2);
-    let said: Vec<_> = log.iter().map(|r| (r.who.as_str(), r.why.as_str())).collect();
-    assert_eq!(said, [("recovery", "resumed"), ("schedule", "age")]);
 }
 
 #[tokio::test]
