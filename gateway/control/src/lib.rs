@@ -70,7 +70,7 @@ pub mod path {
     pub const ROTATIONS: &str = "/v1/rotations";
     /// [`Operation`](crate::Operation); `?after=REVISION&wait=SECONDS` waits for a change.
     pub const OPERATION: &str = "/v1/operations/{id}";
-    /// From gateway to gateway: `{step}` is `offer`, `switch`, `retire` or `abort` (POST) or
+    /// From gateway to gateway: `{step}` is `offer`, `switch`, `retire`, `renew` or `abort` (POST) or
     /// `status` (GET, [`PairStatus`](crate::PairStatus)).
     pub const PEER: &str = "/v1/peer/sas/{name}/epochs/{epoch}/{step}";
 }

@@ -239,7 +239,7 @@ pub enum PeerAnswer {
     },
 }
 
-/// Body of POSTs to `switch`, `retire` and `abort`: nothing but the epoch in the path matters,
+/// Body of POSTs to `switch`, `retire`, `renew` and `abort`: nothing but the epoch in the path matters,
 /// and for `retire` how many packets the asker sealed under the epoch before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStep {

@@ -10,10 +10,11 @@ use crypto_offload::{Epoch, SaPair, Spi};
 use gateway_control::{KeyOffer, PairStatus, PairTerms, PeerAnswer, PeerOffer, PeerStep};
 
 use super::Ipsec;
-use super::agent::AskError;
+use super::agent::{Arrivals, AskError};
 use super::audience::Audience;
 use super::peers::Peer;
-use super::slots::Lease;
+use super::renew::refuses_first;
+use super::slots::{Lease, Order};
 
 /// A rotation under way.
 pub(super) struct Drive<'a> {
@@ -51,9 +52,11 @@ enum Step {
 }
 
 impl Drive<'_> {
-    /// Until it ends, one way or another.
-    pub(super) async fn run(&mut self, lease: &mut Lease) -> Outcome {
-        lease.making(self.start.epoch);
+    /// Until it ends, one way or another; or until keys that are newer still are called for,
+    /// because an agent was restarted since `arrivals`.
+    pub(super) async fn run(&mut self, lease: &mut Lease, arrivals: &mut Arrivals) -> Outcome {
+        let (ipsec, pair, epoch) = (self.ipsec, self.pair, self.start.epoch);
+        lease.making(epoch);
         let (start, now) = (self.start.clone(), Instant::now());
         let mut rotation = match self.kind {
             Kind::New => Rotation::new(start, now),
@@ -64,10 +67,22 @@ impl Drive<'_> {
                 Action::End(outcome) => return outcome,
                 action => action,
             };
+            // What was asked of the agent before it died may have been done by the next one: that
+            // much, and not another step.
+            if arrivals.is_new()
+                && let Some(highest) = ipsec.refused(&pair.name, epoch, arrivals).await
+            {
+                return Outcome::Stale { highest };
+            }
             let step = tokio::select! {
                 step = self.take(action) => step,
-                // Fails only if the lease is gone, and we hold it.
-                _ = lease.yielding.wait_for(|yields| *yields) => return Outcome::Yielded,
+                order = lease.ordered() => match order {
+                    Order::BeginAgain => return Outcome::Stale { highest: epoch },
+                    Order::GoOn | Order::Yield => return Outcome::Yielded,
+                },
+                highest = ipsec.until_refused(&pair.name, epoch, arrivals) => {
+                    return Outcome::Stale { highest };
+                }
             };
             let now = Instant::now();
             match step {
@@ -247,10 +262,7 @@ pub(super) fn standing(status: &PairStatus) -> Standing {
 /// had that one and more, or where our agent was restarted since and refuses its first packets.
 pub(super) fn start(status: &PairStatus, above: Epoch) -> (Start, Kind) {
     let (standing, timing) = (standing(status), status.pair.rotation);
-    let of_use = |start: &Start| {
-        let inbound = status.epoch(start.epoch).and_then(|epoch| epoch.inbound.as_ref());
-        start.epoch > above && !inbound.is_some_and(|inbound| inbound.resumed)
-    };
+    let of_use = |start: &Start| start.epoch > above && !refuses_first(status, start.epoch);
     match standing.unfinished(timing).filter(of_use) {
         Some(start) => (start, Kind::Resumed),
         None => (standing.renewed(above, timing), Kind::New),

@@ -12,6 +12,7 @@
 //! | `slots` | what is being done to each pair right now |
 //! | `drive`, `rotate` | rotations that we drive |
 //! | `respond` | rotations that a peer drives |
+//! | `renew` | what a restart of an agent means for either |
 //! | `by_hand`, `exchange` | keys that people bring, offers in sealed files |
 //! | `schedule` | rotations that nobody asked for |
 //! | `audience` | who is told how far a rotation is |
@@ -29,6 +30,7 @@ mod idempotency;
 mod log;
 mod operations;
 mod peers;
+mod renew;
 mod reply;
 mod respond;
 mod rotate;

@@ -281,6 +281,7 @@ impl Ipsec {
         epoch: Epoch,
         mut changed: tokio::sync::watch::Receiver<u64>,
     ) {
+        let mut arrivals = self.agent().arrivals();
         loop {
             changed.borrow_and_update();
             let due = self
@@ -293,6 +294,11 @@ impl Ipsec {
                     tokio::select! {
                         () = tokio::time::sleep_until(until.into()) => {}
                         gone = changed.changed() => if gone.is_err() { return },
+                        _ = self.until_refused(&name, epoch, &mut arrivals) => {
+                            if !self.ask_to_begin_again(&name, epoch).await {
+                                return self.take_over(&name, epoch).await;
+                            }
+                        }
                     }
                     continue;
                 }
@@ -302,13 +308,7 @@ impl Ipsec {
                     continue;
                 }
                 Some(Due::Discard(_)) => self.agent().discard(&name, epoch).await.is_ok(),
-                Some(Due::TakeOver(_)) => {
-                    self.slots().answered(&name, epoch);
-                    let cause = Cause { who: "recovery".to_owned(), why: "resumed".to_owned() };
-                    // What fails is told by the rotation itself, and tried again by the schedule.
-                    let _ = self.rotate(&name, Want::Calm, &cause, Audience::Nobody).await;
-                    return;
-                }
+                Some(Due::TakeOver(_)) => return self.take_over(&name, epoch).await,
                 Some(Due::Nothing) => true,
             };
             if over {
@@ -317,6 +317,14 @@ impl Ipsec {
             }
             tokio::time::sleep(BEFORE_TRYING_AGAIN).await;
         }
+    }
+
+    /// What the peer began is ours to end.
+    async fn take_over(&self, name: &PairName, epoch: Epoch) {
+        self.slots().answered(name, epoch);
+        let cause = Cause { who: "recovery".to_owned(), why: "resumed".to_owned() };
+        // What fails is told by the rotation itself, and tried again by the schedule.
+        let _ = self.rotate(name, Want::Calm, &cause, Audience::Nobody).await;
     }
 
     /// What the initiator has of an epoch that it undid.

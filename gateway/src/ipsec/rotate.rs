@@ -110,6 +110,7 @@ impl Ipsec {
             Err(Busy::Peer(_)) => return Ok(Attempt::Peers),
             Err(busy) => return Err(busy_text(&busy).to_owned()),
         };
+        let mut arrivals = self.agent().arrivals();
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
         if !want.is_open(&status) {
             return Ok(Attempt::Calm);
@@ -127,7 +128,7 @@ impl Ipsec {
             audience,
             carried: Carried::default(),
         };
-        let outcome = drive.run(&mut lease).await;
+        let outcome = drive.run(&mut lease, &mut arrivals).await;
         self.slots().ended(name, outcome);
         match outcome {
             Outcome::Rotated { epoch } => {

@@ -28,8 +28,18 @@ struct Slot {
 /// A rotation that we drive.
 struct Own {
     epoch: Option<Epoch>,
-    /// Says that the peer's rotation goes first.
-    yielding: watch::Sender<bool>,
+    orders: watch::Sender<Order>,
+}
+
+/// What a rotation of ours is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To go on.
+    GoOn,
+    /// The peer's rotation goes first.
+    Yield,
+    /// The peer's agent was restarted and refuses the first packets under the new keys.
+    BeginAgain,
 }
 
 /// A rotation that the peer drives.
@@ -63,8 +73,7 @@ pub(crate) enum Busy {
 pub(crate) struct Lease {
     slots: Slots,
     name: PairName,
-    /// True once the peer's rotation goes first.
-    pub(crate) yielding: watch::Receiver<bool>,
+    orders: watch::Receiver<Order>,
 }
 
 /// The right to put keys in place by hand.
@@ -95,9 +104,9 @@ impl Slots {
             if let Some(answering) = &slot.answering {
                 return Err(Busy::Peer(answering.changed.subscribe()));
             }
-            let (sender, yielding) = watch::channel(false);
-            slot.own = Some(Own { epoch: None, yielding: sender });
-            Ok(Lease { slots: self.clone(), name: name.clone(), yielding })
+            let (sender, orders) = watch::channel(Order::GoOn);
+            slot.own = Some(Own { epoch: None, orders: sender });
+            Ok(Lease { slots: self.clone(), name: name.clone(), orders })
         })
     }
 
@@ -125,7 +134,7 @@ impl Slots {
             let own = slot.own.as_ref().and_then(|own| own.epoch);
             let answering = verdict(own)?;
             if let Some(own) = &slot.own {
-                own.yielding.send_replace(true);
+                own.orders.send_replace(Order::Yield);
             }
             let epoch = answering.responder.epoch();
             match &mut slot.answering {
@@ -162,6 +171,19 @@ impl Slots {
         self.with(name, |slot| {
             let over = slot.answering.as_ref()?.responder.epoch() == epoch;
             if over { slot.answering.take() } else { None }
+        })
+    }
+
+    /// Has our rotation to this epoch begin again under new keys, if there is one.
+    pub(crate) fn begin_again(&self, name: &PairName, epoch: Epoch) -> Option<()> {
+        self.with(name, |slot| {
+            let own = slot.own.as_ref().filter(|own| own.epoch == Some(epoch))?;
+            own.orders.send_if_modified(|order| {
+                let goes_on = *order == Order::GoOn;
+                *order = if goes_on { Order::BeginAgain } else { *order };
+                goes_on
+            });
+            Some(())
         })
     }
 
@@ -206,6 +228,21 @@ pub(crate) enum Takeover {
 }
 
 impl Lease {
+    /// Until there is another order than to go on.
+    pub(crate) async fn ordered(&mut self) -> Order {
+        match self.orders.wait_for(|order| *order != Order::GoOn).await {
+            Ok(order) => *order,
+            // Fails only if the lease is gone, and this is it.
+            Err(_) => Order::Yield,
+        }
+    }
+
+    /// The order as it is now.
+    #[cfg(test)]
+    pub(crate) fn order(&self) -> Order {
+        *self.orders.borrow()
+    }
+
     /// The epoch that the rotation is making.
     pub(crate) fn making(&self, epoch: Epoch) {
         self.slots.with(&self.name, |slot| {
@@ -267,12 +304,12 @@ mod tests {
         lease.making(Epoch(4));
         let refused = slots.contest(&name, Err::<Answering, _>);
         assert_eq!(refused.err(), Some(Some(Epoch(4))));
-        assert!(!*lease.yielding.borrow());
+        assert_eq!(lease.order(), Order::GoOn);
         assert!(matches!(
             slots.contest(&name, |_| Ok::<_, ()>(answering(4))),
             Ok(Takeover::Began(_))
         ));
-        assert!(*lease.yielding.borrow());
+        assert_eq!(lease.order(), Order::Yield);
         drop(lease);
         assert!(matches!(slots.lease(&name), Err(Busy::Peer(_))));
         assert!(matches!(

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Notice;
 use super::connection::{Buffer, Connection};
-use super::task::{LONGEST_PAUSE, SHORTEST_PAUSE, SILENCE};
+use super::task::{Pause, SILENCE};
 use crate::events::{Events, Occurrence};
 
 /// How far we have read, in which run of the agent.
@@ -23,16 +23,17 @@ struct Position {
 
 /// Until nobody listens any more.
 pub(super) async fn follow(socket: PathBuf, events: Events, notices: mpsc::Sender<Notice>) {
-    let (mut position, mut pause) = (Position::default(), SHORTEST_PAUSE);
+    let (mut position, mut pause) = (Position::default(), Pause::default());
     while !notices.is_closed() {
         let before = position.after;
         // That it is lost is told by the other connection.
         if let Err(error) = read(&socket, &mut position, &events, &notices).await {
             tracing::debug!(%error, "the agent's events stop");
         }
-        pause =
-            if position.after == before { (pause * 2).min(LONGEST_PAUSE) } else { SHORTEST_PAUSE };
-        tokio::time::sleep(pause).await;
+        if position.after != before {
+            pause = Pause::default();
+        }
+        tokio::time::sleep(pause.next()).await;
     }
 }
 

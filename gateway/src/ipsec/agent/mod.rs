@@ -34,6 +34,14 @@ use crate::events::Events;
 pub(crate) struct Agent {
     asks: mpsc::Sender<Ask>,
     link: watch::Receiver<Link>,
+    arrivals: watch::Receiver<u64>,
+}
+
+/// Tells when the agent has been restarted, or was out of reach.
+#[derive(Clone)]
+pub(crate) struct Arrivals {
+    count: watch::Receiver<u64>,
+    seen: u64,
 }
 
 /// Whether the agent answers.
@@ -101,11 +109,13 @@ impl Agent {
         let (asks, asked) = mpsc::channel(QUEUED);
         let down = Link::Down { since: Instant::now(), reason: "not connected yet".to_owned() };
         let (link, linked) = watch::channel(down);
+        let (arrived, arrivals) = watch::channel(0);
         let (notices, happened) = mpsc::channel(QUEUED);
         let task = Task {
             socket: socket.to_owned(),
             asked,
             link,
+            arrived,
             generation: Generation::load(state),
             events: events.clone(),
             notices: notices.clone(),
@@ -113,7 +123,7 @@ impl Agent {
         };
         tokio::spawn(task.run());
         tokio::spawn(events::follow(socket.to_owned(), events.clone(), notices));
-        (Self { asks, link: linked }, News { happened })
+        (Self { asks, link: linked, arrivals }, News { happened })
     }
 
     /// An agent that is not there, for a gateway that is to have none.
@@ -121,12 +131,21 @@ impl Agent {
         let (asks, _) = mpsc::channel(1);
         let reason = "ipsec.agent is \"none\"".to_owned();
         let since = Instant::now().checked_sub(GAP).unwrap_or_else(Instant::now);
-        Self { asks, link: watch::channel(Link::Down { since, reason }).1 }
+        let (link, arrivals) =
+            (watch::channel(Link::Down { since, reason }).1, watch::channel(0).1);
+        Self { asks, link, arrivals }
     }
 
     /// Whether it answers.
     pub(crate) fn link(&self) -> Link {
         self.link.borrow().clone()
+    }
+
+    /// Those from now on.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        let count = self.arrivals.clone();
+        let seen = *count.borrow();
+        Arrivals { count, seen }
     }
 
     /// One request, sent again while the agent restarts.
@@ -170,6 +189,29 @@ impl Agent {
             Link::Down { reason, .. } => AskError::Absent(reason),
             Link::Up => AskError::Absent("it restarts again and again".to_owned()),
         }
+    }
+}
+
+impl Arrivals {
+    /// Until there is one that was not [`seen`](Self::seen) yet; tells its number. May be dropped
+    /// and asked again.
+    pub(crate) async fn next(&mut self) -> u64 {
+        let arrived = self.count.wait_for(|count| *count != self.seen).await.map(|count| *count);
+        match arrived {
+            Ok(count) => count,
+            // There is no agent, and will be none.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether there is one already.
+    pub(crate) fn is_new(&self) -> bool {
+        *self.count.borrow() != self.seen
+    }
+
+    /// What follows from it is done.
+    pub(crate) const fn seen(&mut self, count: u64) {
+        self.seen = count;
     }
 }
 

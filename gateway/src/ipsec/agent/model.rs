@@ -47,6 +47,8 @@ pub(crate) enum Trouble {
     Hang,
     /// It does what was asked and dies before it answers.
     Die,
+    /// It dies before it does what was asked, and what it had is taken over by the next.
+    Restart,
 }
 
 #[derive(Default)]
@@ -118,6 +120,14 @@ impl Model {
         });
     }
 
+    /// As after a restart of a user-space engine.
+    pub(crate) fn take_over(&self) {
+        self.with(|state| {
+            let epochs = state.pairs.values_mut().flat_map(|pair| pair.epochs.values_mut());
+            epochs.for_each(|keys| keys.resumed = true);
+        });
+    }
+
     /// Starts it (again).
     pub(crate) fn run(&self) -> Run {
         let _ = std::fs::remove_file(&self.path);
@@ -167,6 +177,7 @@ impl Model {
                     self.with(|state| state.answer(request));
                     return;
                 }
+                Some(Trouble::Restart) => return self.take_over(),
             };
             if connection.send(&Message::new(&response).unwrap()).await.is_err() {
                 return;

@@ -20,6 +20,7 @@ pub(super) struct Task {
     pub(super) socket: PathBuf,
     pub(super) asked: mpsc::Receiver<Ask>,
     pub(super) link: watch::Sender<Link>,
+    pub(super) arrived: watch::Sender<u64>,
     pub(super) generation: Generation,
     pub(super) events: Events,
     pub(super) notices: mpsc::Sender<Notice>,
@@ -30,18 +31,17 @@ pub(super) struct Task {
 impl Task {
     /// Until nobody can ask any more.
     pub(super) async fn run(mut self) {
-        let mut pause = SHORTEST_PAUSE;
+        let mut pause = Pause::default();
         while !self.asked.is_closed() {
             let ended = match self.connect().await {
                 Ok((connection, buffer)) => {
-                    pause = SHORTEST_PAUSE;
+                    pause = Pause::default();
                     self.serve(connection, buffer).await
                 }
                 Err(error) => error,
             };
             self.lost(&ended);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(pause.next()).await;
         }
     }
 
@@ -103,6 +103,7 @@ impl Task {
         }
         self.missed = false;
         self.link.send_replace(Link::Up);
+        self.arrived.send_modify(|count| *count += 1);
         // Whoever listens looks at every pair, so one unread notice is as good as two.
         let _ = self.notices.try_send(Notice::Arrived);
     }
@@ -155,8 +156,25 @@ const ON_THEIR_WAY: usize = 32;
 /// Longer than the agent takes for anything: probing every device is its slowest.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
-/// Between attempts to connect: at first short, as a restart takes a fraction of a second.
-pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// Between attempts to connect. A restart takes a fraction of a second, all of which its traffic
+/// waits for us; only an agent that is gone for longer is tried ever more seldom.
+#[derive(Default)]
+pub(super) struct Pause {
+    tried: u32,
+}
 
-/// For an agent that is gone.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+impl Pause {
+    pub(super) fn next(&mut self) -> Duration {
+        let doublings = self.tried.saturating_sub(OFTEN).min(MAX_DOUBLINGS);
+        self.tried = self.tried.saturating_add(1);
+        SHORTEST_PAUSE * 2_u32.pow(doublings)
+    }
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Attempts in the first second.
+const OFTEN: u32 = 50;
+
+/// 20 ms to 2.56 s.
+const MAX_DOUBLINGS: u32 = 7;

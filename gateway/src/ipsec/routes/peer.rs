@@ -43,6 +43,7 @@ pub(super) async fn step(
     let done = match step.as_str() {
         "switch" => ipsec.answer_switch(&name, epoch, &peer).await?,
         "retire" => ipsec.answer_retire(&name, epoch, &peer, asked).await?,
+        "renew" => ipsec.answer_renew(&name, epoch, &peer).await?,
         "abort" => ipsec.answer_abort(&name, epoch, &peer).await?,
         other => return Err(no_such_step(other)),
     };
@@ -62,6 +63,6 @@ fn caller(
 }
 
 fn no_such_step(step: &str) -> Refusal {
-    let hint = "offer, switch, retire, abort (POST) or status (GET)";
+    let hint = "offer, switch, retire, renew, abort (POST) or status (GET)";
     Refusal::new(ErrorCode::NotFound, format!("{} {step}", path::PEER), "no such step", hint)
 }

@@ -1,6 +1,7 @@
 //! Two gateways in one process: real mutual TLS between them, and a model agent each.
 
 mod admin;
+mod begun_again;
 mod by_hand;
 mod rotation;
 mod schedule;

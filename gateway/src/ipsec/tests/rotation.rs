@@ -9,6 +9,7 @@ use gateway_control::{EventKind, OperationState, PairSelection};
 
 use super::site::{Site, assert_settled, ends, keyed, pair_of_sites};
 use crate::ipsec::agent::model::{Trouble, refusal};
+use crate::ipsec::slots::Order;
 
 fn set(site: &Site, epoch: u64, sealed: u64, opened: u64) {
     site.model.with(|state| {
@@ -296,7 +297,7 @@ async fn a_rotation_of_ours_ends_when_the_peer_has_us_switch_and_not_for_a_late_
     lease.making(Epoch(3));
     b.ipsec.agent().prepare(&name, Epoch(3), None).await.unwrap();
     b.ipsec.answer_switch(&name, Epoch(1), &peer).await.unwrap();
-    assert!(!*lease.yielding.borrow(), "epoch 1 is in use");
+    assert_eq!(lease.order(), Order::GoOn, "epoch 1 is in use");
 
     b.model.with(|state| {
         let pair = state.pairs.values_mut().next().unwrap();
@@ -309,7 +310,7 @@ async fn a_rotation_of_ours_ends_when_the_peer_has_us_switch_and_not_for_a_late_
         pair.epochs.insert(Epoch(2), two);
     });
     b.ipsec.answer_switch(&name, Epoch(2), &peer).await.unwrap();
-    assert!(*lease.yielding.borrow());
+    assert_eq!(lease.order(), Order::Yield);
     assert_eq!(b.status("trunk-1").active, Some(Epoch(2)));
     drop((a, lease));
 }

@@ -107,10 +107,14 @@ impl Site {
     }
 
     pub(super) async fn rotate_all(&self, pairs: PairSelection) -> Operation {
+        let started = self.begin(pairs).await;
+        self.end_of(&started).await
+    }
+
+    pub(super) async fn begin(&self, pairs: PairSelection) -> OperationStarted {
         let request =
             RotationRequest { pairs, dry_run: false, requested_by: Some("ann".to_owned()) };
-        let started: OperationStarted = self.client.post(path::ROTATIONS, &request).await.unwrap();
-        self.end_of(&started).await
+        self.client.post(path::ROTATIONS, &request).await.unwrap()
     }
 
     pub(super) async fn end_of(&self, started: &OperationStarted) -> Operation {
