@@ -1,29 +1,33 @@
-//! Two hosts, an agent with the engine under test on each, and the pairs between them.
+//! The engines under test, each with a ground to stand on and terms that it must meet.
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use crypto_offload::{
-    Aead, Effective, PairEncapsulation, Placement, PlacementPolicy, SaPair, SequenceNumbers,
+    Aead, PairEncapsulation,
+    Placement::{InlineCrypto, KernelSoftware, UserSpace},
+    PlacementPolicy, SaPair, SequenceNumbers,
 };
 
-use crate::{
-    agent::Agent,
-    ground::{self, Terms, bring_into_use, name, pair},
-    hosts::{Hosts, Side},
-};
+use crate::{ground::Terms, hosts::Side, simulated::Device, traffic::Line, world::World};
 
 /// Which one is under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
+    /// Our own ESP.
     UserSpace,
-    Xfrm,
+    /// The kernel's, in software.
+    Kernel,
+    /// The kernel's, asked for in netdevsim: that device takes some SAs, whose packets it would
+    /// send out in clear, and refuses others, which are in software then.
+    Device,
 }
 
-/// Those that this machine has; SKIPPED with the reason where it has none.
+/// Those that are to be judged here; SKIPPED with the reason where one is not there.
 pub(crate) fn engines(claim: &str) -> Vec<Engine> {
     if std::env::var_os("POSTERN_VM").is_some() {
-        return vec![Engine::Xfrm, Engine::UserSpace];
+        let device = Device::is_known("contract").then_some(Engine::Device);
+        return [Engine::Kernel].into_iter().chain(device).collect();
     }
     let is_root = rustix::process::geteuid().is_root();
     if is_root && fs::metadata("/dev/net/tun").is_ok() {
@@ -34,81 +38,80 @@ pub(crate) fn engines(claim: &str) -> Vec<Engine> {
 }
 
 impl Engine {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::UserSpace => "user-space",
-            Self::Xfrm => "xfrm",
-        }
-    }
-
+    /// The plainest of what it does.
     pub(crate) fn terms(self) -> Terms {
-        let placement = match self {
-            Self::UserSpace => Placement::UserSpace,
-            Self::Xfrm => Placement::KernelSoftware,
-        };
-        Terms {
-            placement: PlacementPolicy::Require(placement),
+        let plain = |placement| Terms {
             aead: Aead::Aes128Gcm,
-            sequence_numbers: SequenceNumbers::Extended,
-            device: None,
-            encapsulation: None,
+            ..Terms::placed(PlacementPolicy::Require(placement))
+        };
+        match self {
+            Self::UserSpace => plain(UserSpace),
+            Self::Kernel => plain(KernelSoftware),
+            Self::Device => Terms {
+                placement: PlacementPolicy::Prefer(vec![InlineCrypto, KernelSoftware]),
+                sequence_numbers: SequenceNumbers::Short,
+                device: Some("sim0"),
+                ..plain(InlineCrypto)
+            },
         }
     }
-}
 
-/// Agents first, so that they end before their hosts do.
-pub(crate) struct World {
-    pub(crate) agents: [Agent; 2],
-    pub(crate) hosts: Hosts,
-    pub(crate) engine: Engine,
-}
+    /// As plain, of an SA whose packets can be judged: netdevsim refuses extended numbers.
+    pub(crate) fn terms_that_encrypt(self) -> Terms {
+        Terms { sequence_numbers: SequenceNumbers::Extended, ..self.terms() }
+    }
 
-impl World {
-    pub(crate) fn new(engine: Engine, pairs: usize) -> Result<Self> {
-        let hosts = ground::hosts(pairs)?;
-        for (side, at) in [(Side::Left, 1), (Side::Right, 2)] {
-            hosts.ip(side, &format!("address add 2001:db8::{at}/64 dev wire nodad"))?;
-            hosts.ip(side, &format!("address add fd0{at}::1/128 dev lo nodad"))?;
-            hosts.ip(side, &format!("-6 route add default via 2001:db8::{}", 3 - at))?;
+    /// Two hosts with an agent each.
+    pub(crate) fn world(self, pairs: usize) -> Result<World> {
+        match self {
+            Self::UserSpace => World::new("user-space", pairs),
+            Self::Kernel => World::new("xfrm", pairs),
+            Self::Device => World::with_device("contract", pairs)?.context("netdevsim is gone"),
         }
-        let left = Agent::start(&hosts, Side::Left, engine.name())?;
-        let right = Agent::start(&hosts, Side::Right, engine.name())?;
-        Ok(Self { agents: [left, right], hosts, engine })
     }
 
-    /// One with pair 0 in use.
-    pub(crate) fn with_pair(engine: Engine) -> Result<Self> {
-        let world = Self::new(engine, 2)?;
-        world.bring_up(0, &engine.terms(), |_| {})?;
-        Ok(world)
+    /// A world with pair 0 in use on these terms, and room for another.
+    pub(crate) fn world_with_pair(self, terms: &Terms) -> Result<(World, Line)> {
+        let world = self.world(2)?;
+        let encrypts = self.bring_up(&world, 0, terms, |_| {})?;
+        let line = Line::new(&world.hosts, encrypts, Side::BOTH.map(|side| side.inner(0).1))?;
+        Ok((world, line))
     }
 
-    pub(crate) fn left(&self) -> &Agent {
-        &self.agents[0]
-    }
-
-    pub(crate) fn right(&self) -> &Agent {
-        &self.agents[1]
-    }
-
-    pub(crate) fn both(&self) -> [&Agent; 2] {
-        self.agents.each_ref()
-    }
-
-    /// Defines pair `index` at both sides, `changed`, and takes epoch 1 into use.
+    /// Takes a pair into use, and sees that its SAs are where they belong.
     pub(crate) fn bring_up(
-        &self,
+        self,
+        world: &World,
         index: usize,
         terms: &Terms,
         changed: impl Fn(&mut SaPair),
-    ) -> Result<[[Effective; 2]; 2]> {
-        for (side, agent) in Side::BOTH.into_iter().zip(self.both()) {
-            let mut pair = pair(side, index, terms)?;
-            changed(&mut pair);
-            agent.define(&pair)?;
+    ) -> Result<Encrypts> {
+        let (requested, effective) = match self {
+            Self::UserSpace => (UserSpace, UserSpace),
+            Self::Kernel => (KernelSoftware, KernelSoftware),
+            Self::Device if is_for_netdevsim(terms) => (InlineCrypto, InlineCrypto),
+            Self::Device => (InlineCrypto, KernelSoftware),
+        };
+        for at in world.bring_up_changed(index, terms, changed)? {
+            ensure!((at.requested, at.effective) == (requested, effective), "{at:?}");
+            ensure!(at.reason.is_some() == (requested != effective), "{at:?}");
         }
-        bring_into_use(self.both(), &name(index)?, 1)
+        Ok(if effective == InlineCrypto { Encrypts::Nothing } else { Encrypts::All })
     }
+}
+
+/// AES-GCM and short numbers.
+fn is_for_netdevsim(terms: &Terms) -> bool {
+    terms.aead != Aead::ChaCha20Poly1305 && terms.sequence_numbers == SequenceNumbers::Short
+}
+
+/// What becomes of a pair's packets at the left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encrypts {
+    /// They can be judged.
+    All,
+    /// They are not sent.
+    Nothing,
 }
 
 pub(crate) const UDP: Option<PairEncapsulation> =

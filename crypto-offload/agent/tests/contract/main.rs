@@ -1,36 +1,26 @@
 //! What every engine owes, whichever it is: the same claims about each, by way of the agent's
 //! socket, with two agents in two network namespaces and real packets between them.
 //!
-//! It runs here for user space. It knows the kernel's ESP and netdevsim too, for machines that have
-//! them, but is not among the test VM's targets yet: `vm_xfrm`, `vm_mixed` and `vm_fallback` are.
-//! netdevsim encrypts nothing, so there packets are judged only where its SAs fell back to software.
+//! On any machine it runs for user space; in the test VM, which runs the same program, for the
+//! kernel's ESP too, in software and beside netdevsim. That device encrypts nothing: packets are
+//! judged only where its SAs fell back to software.
 #![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
-#[path = "../vm/agent.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod agent;
-#[path = "../support/client.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "shared with other targets")]
-mod client;
-#[path = "../vm/ground.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod ground;
-#[path = "../../../../gateway/tests/ipsec/hosts.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod hosts;
+mod engine;
 mod life;
-#[path = "../vm_fallback/simulated.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod simulated;
 mod traffic;
+#[path = "../two_hosts/mod.rs"]
+mod two_hosts;
 mod wire;
-mod world;
 
 use anyhow::{Context, Result};
 
-use crate::world::{Engine, engines};
+use crate::{
+    engine::engines,
+    two_hosts::{agent, ground, hosts, simulated, world},
+};
 
-/// One claim, for each engine that this machine has.
+/// One claim, for each engine that is judged here.
 macro_rules! claims {
     ($($module:ident :: $claim:ident),* $(,)?) => {
         $(#[test]
@@ -54,12 +44,3 @@ claims![
     life::an_spi_in_use_and_unknown_names_have_their_codes,
     life::removing_a_pair_leaves_nothing,
 ];
-
-#[test]
-fn a_device_takes_what_it_can_and_the_rest_falls_back_and_nothing_stays() -> Result<()> {
-    if std::env::var_os("POSTERN_VM").is_none() {
-        println!("SKIPPED contract_netdevsim: this kernel is not the test VM's");
-        return Ok(());
-    }
-    life::a_device_takes_what_it_can(Engine::Xfrm)
-}

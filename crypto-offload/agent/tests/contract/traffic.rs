@@ -1,7 +1,7 @@
 //! Traffic: every kind of tunnel, every length, and a change of keys under load.
 
 use std::{
-    net::UdpSocket,
+    net::{IpAddr, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -13,34 +13,45 @@ use gateway_control::agent::{AgentErrorCode, Request};
 
 use crate::{
     agent::prepare,
+    engine::{Encrypts, Engine, UDP},
     ground::{Terms, bring_into_use, name, pair, wait_until},
     hosts::{Hosts, Side},
     wire::Tap,
-    world::{Engine, UDP, World},
+    world::World,
 };
 
-/// A UDP socket at each end.
+/// A UDP socket at each end of a pair; nothing goes through one that does not encrypt.
 pub(crate) struct Line {
     left: UdpSocket,
     right: UdpSocket,
+    encrypts: Encrypts,
 }
 
 impl Line {
-    pub(crate) fn new(hosts: &Hosts, left: &'static str, right: &'static str) -> Result<Self> {
-        let bind = |side, address: &'static str| -> Result<UdpSocket> {
+    pub(crate) fn new(
+        hosts: &Hosts,
+        encrypts: Encrypts,
+        ends: [impl AsRef<str>; 2],
+    ) -> Result<Self> {
+        let bind = |side, address: &str| -> Result<UdpSocket> {
+            let address: IpAddr = address.parse()?;
             let bound = hosts.spawn(side, move || Ok(UdpSocket::bind((address, 0))?))?;
             let socket = bound.join().map_err(|_| anyhow::anyhow!("panic"))??;
             socket.set_read_timeout(Some(LOST))?;
             Ok(socket)
         };
-        let (left, right) = (bind(Side::Left, left)?, bind(Side::Right, right)?);
+        let (left, right) =
+            (bind(Side::Left, ends[0].as_ref())?, bind(Side::Right, ends[1].as_ref())?);
         left.connect(right.local_addr()?)?;
         right.connect(left.local_addr()?)?;
-        Ok(Self { left, right })
+        Ok(Self { left, right, encrypts })
     }
 
-    /// Payloads of these lengths, there and back, whole.
-    pub(crate) fn echo(&self, lengths: &[usize]) -> Result<()> {
+    /// Payloads of these lengths, there and back, whole; says how many went each way.
+    pub(crate) fn echo(&self, lengths: &[usize]) -> Result<u64> {
+        if self.encrypts == Encrypts::Nothing {
+            return Ok(0);
+        }
         let mut buffer = vec![0; 65_536];
         for &length in lengths {
             let payload: Vec<u8> = MARK.iter().copied().cycle().take(length).collect();
@@ -50,7 +61,7 @@ impl Line {
                 ensure!(buffer[..came] == payload, "{length} bytes are not what was sent");
             }
         }
-        Ok(())
+        Ok(lengths.len() as u64)
     }
 
     pub(crate) fn demand_nothing_came(&self) -> Result<()> {
@@ -65,55 +76,57 @@ impl Line {
 pub(crate) fn every_kind_of_tunnel_carries_every_length_encrypted_and_counts_agree(
     engine: Engine,
 ) -> Result<()> {
-    for (aead, sequence_numbers) in Aead::ALL.into_iter().zip([
-        SequenceNumbers::Extended,
-        SequenceNumbers::Short,
-        SequenceNumbers::Extended,
-    ]) {
-        for encapsulation in [UDP, None] {
-            let terms = Terms { aead, sequence_numbers, encapsulation, ..engine.terms() };
-            carries(engine, &terms, ["10.100.0.1", "10.200.0.1"], |_| {})
-                .with_context(|| format!("{terms:?}"))?;
-        }
+    let kinds = Aead::ALL.into_iter().flat_map(|aead| {
+        [(SequenceNumbers::Extended, UDP), (SequenceNumbers::Short, None)].map(
+            |(sequence_numbers, encapsulation)| Terms {
+                aead,
+                sequence_numbers,
+                encapsulation,
+                ..engine.terms()
+            },
+        )
+    });
+    let kinds: Vec<_> = kinds.collect();
+    let world = engine.world(kinds.len())?;
+    for (index, terms) in kinds.iter().enumerate() {
+        let encrypts = engine.bring_up(&world, index, terms, |_| {})?;
+        let line = Line::new(&world.hosts, encrypts, Side::BOTH.map(|side| side.inner(index).1))?;
+        carries(&world, index, &line).with_context(|| format!("{terms:?}"))?;
     }
-    let terms = Terms { aead: Aead::Aes256Gcm, ..engine.terms() };
-    carries(engine, &terms, ["fd01::1", "fd02::1"], over_ipv6).context("IPv6")
+    for (side, at) in [(Side::Left, 1), (Side::Right, 2)] {
+        world.hosts.ip(side, &format!("address add 2001:db8::{at}/64 dev wire nodad"))?;
+        world.hosts.ip(side, &format!("address add fd0{at}::1/128 dev lo nodad"))?;
+        world.hosts.ip(side, &format!("-6 route add default via 2001:db8::{}", 3 - at))?;
+    }
+    let encrypts = engine.bring_up(&world, kinds.len(), &engine.terms_that_encrypt(), over_ipv6)?;
+    let line = Line::new(&world.hosts, encrypts, ["fd01::1", "fd02::1"])?;
+    carries(&world, kinds.len(), &line).context("IPv6")
 }
 
-fn carries(
-    engine: Engine,
-    terms: &Terms,
-    inner: [&'static str; 2],
-    changed: fn(&mut SaPair),
-) -> Result<()> {
-    let world = World::new(engine, 1)?;
-    world.bring_up(0, terms, changed)?;
-    let line = Line::new(&world.hosts, inner[0], inner[1])?;
+fn carries(world: &World, index: usize, line: &Line) -> Result<()> {
     let mut tap = Tap::new(&world.hosts)?;
-    line.echo(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 100, 1300])?;
+    let count = line.echo(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 100, 1300])?;
     let packets = tap.packets();
-    let (esp, address) = match inner[0].contains(':') {
-        true => (6, 24),
-        false => (9, 16),
-    };
-    let udp_or_esp = if terms.encapsulation.is_some() { 17 } else { 50 };
+    let pair = world.left().show(&name(index)?)?.pair;
+    let (esp, address) = if pair.local.is_ipv6() { (6, 24) } else { (9, 16) };
+    let udp_or_esp = if pair.encapsulation.is_some() { 17 } else { 50 };
     let outer = packets.iter().filter(|packet| packet[esp] == udp_or_esp);
-    ensure!(outer.count() == 15, "{} packets on the wire", packets.len());
+    ensure!(outer.count() as u64 == count, "{} packets on the wire", packets.len());
     for packet in &packets {
         ensure!(!packet.windows(12).any(|part| part == &MARK[..12]), "in clear: {packet:02x?}");
         let is_inner = [10, 0xfd].contains(&packet[address]);
         ensure!(!is_inner, "an inner header in clear: {packet:02x?}");
     }
-    counts_agree(&world, 15)?;
+    counts_agree(world, index, count)?;
     // Each length near the MTU, and what is fragmented before or after it is sealed.
-    line.echo(&(1380..=1480).step_by(5).chain([3_000, 20_000]).collect::<Vec<_>>())
+    line.echo(&(1380..=1480).step_by(5).chain([3_000, 20_000]).collect::<Vec<_>>()).map(drop)
 }
 
 /// What the one side has sealed the other has opened, and nothing else.
-fn counts_agree(world: &World, count: u64) -> Result<()> {
+fn counts_agree(world: &World, index: usize, count: u64) -> Result<()> {
     for [from, to] in [world.both(), [world.right(), world.left()]] {
         let read = || -> Result<_> {
-            let (sent, came) = (from.show(&name(0)?)?, to.show(&name(0)?)?);
+            let (sent, came) = (from.show(&name(index)?)?, to.show(&name(index)?)?);
             let sent = sent.epochs[0].outbound.clone().context("outbound")?.usage;
             Ok((sent, came.epochs[0].inbound.clone().context("inbound")?.usage))
         };
@@ -130,18 +143,17 @@ fn counts_agree(world: &World, count: u64) -> Result<()> {
 }
 
 pub(crate) fn transport_mode_is_carried_or_refused_with_the_reason(engine: Engine) -> Result<()> {
-    let world = World::new(engine, 1)?;
+    let world = engine.world(1)?;
     let transport = |pair: &mut SaPair| {
         pair.mode = Mode::Transport;
         pair.local_net = pair.local.into();
         pair.remote_net = pair.remote.into();
         pair.protocol = Some(17);
     };
-    if engine == Engine::Xfrm {
-        world.bring_up(0, &engine.terms(), transport)?;
-        let line = Line::new(&world.hosts, Side::Left.outer(), Side::Right.outer())?;
-        line.echo(&[0, 1, 12, 1000, 3_000])?;
-        return Ok(());
+    if engine != Engine::UserSpace {
+        let encrypts = engine.bring_up(&world, 0, &engine.terms_that_encrypt(), transport)?;
+        let line = Line::new(&world.hosts, encrypts, Side::BOTH.map(Side::outer))?;
+        return line.echo(&[0, 1, 12, 1000, 3_000]).map(drop);
     }
     let mut pair = pair(Side::Left, 0, &engine.terms())?;
     transport(&mut pair);
@@ -155,8 +167,8 @@ pub(crate) fn transport_mode_is_carried_or_refused_with_the_reason(engine: Engin
 pub(crate) fn a_switch_under_traffic_loses_repeats_and_reorders_nothing(
     engine: Engine,
 ) -> Result<()> {
-    let world = World::with_pair(engine)?;
-    let Line { left, right } = Line::new(&world.hosts, "10.100.0.1", "10.200.0.1")?;
+    let (world, line) = engine.world_with_pair(&engine.terms_that_encrypt())?;
+    let Line { left, right, .. } = line;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let sender = scope.spawn(|| -> Result<u32> {
@@ -198,13 +210,13 @@ fn switch(world: &World, epoch: u64) -> Result<()> {
 }
 
 fn over_ipv6(pair: &mut SaPair) {
-    let at = |address: std::net::IpAddr| if address.to_string().ends_with('1') { 1 } else { 2 };
+    let at = |address: IpAddr| if address.to_string().ends_with('1') { 1 } else { 2 };
     let outer = |at: u16| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, at);
     let inner = |at: u16| std::net::Ipv6Addr::new(0xfd00 + at, 0, 0, 0, 0, 0, 0, 1);
     let (local, remote) = (at(pair.local), at(pair.remote));
     (pair.local, pair.remote) = (outer(local).into(), outer(remote).into());
-    pair.local_net = std::net::IpAddr::from(inner(local)).into();
-    pair.remote_net = std::net::IpAddr::from(inner(remote)).into();
+    pair.local_net = IpAddr::from(inner(local)).into();
+    pair.remote_net = IpAddr::from(inner(remote)).into();
 }
 
 const MARK: &[u8] = b"nobody else may read this sentence";

@@ -6,10 +6,9 @@ use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
+    engine::Engine,
     ground::{ip_says, name, wait_until},
     hosts::{Hosts, Side},
-    traffic::Line,
-    world::{Engine, World},
 };
 
 /// Sees every frame of the left host. What the kernel or a tunnel device hands up in clear passes
@@ -52,8 +51,7 @@ impl Tap {
 }
 
 pub(crate) fn replays_and_forgeries_are_dropped_and_counted(engine: Engine) -> Result<()> {
-    let world = World::with_pair(engine)?;
-    let line = Line::new(&world.hosts, "10.100.0.1", "10.200.0.1")?;
+    let (world, line) = engine.world_with_pair(&engine.terms_that_encrypt())?;
     line.echo(&[20])?;
     let mut tap = Tap::new(&world.hosts)?;
     line.echo(&[100])?;
@@ -75,7 +73,7 @@ pub(crate) fn replays_and_forgeries_are_dropped_and_counted(engine: Engine) -> R
     .with_context(|| format!("{:?}", usage()))?;
     ensure!(usage()?.packets == 2, "one was taken: {:?}", usage()?);
     line.demand_nothing_came()?;
-    line.echo(&[100])
+    line.echo(&[100]).map(drop)
 }
 
 /// Sends ESP packets from the left to the right as its peer would.

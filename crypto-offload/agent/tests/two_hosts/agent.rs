@@ -20,7 +20,7 @@ use gateway_control::{
     agent::{AGENT_VERSION, AgentError, Request, Response},
 };
 
-use crate::{
+use super::{
     client::{Client, hello},
     hosts::{Hosts, Side},
 };

@@ -13,7 +13,7 @@ use crypto_offload::{
     Aead, Effective, PairEncapsulation, PairName, PlacementPolicy, SaPair, SequenceNumbers,
 };
 
-use crate::{
+use super::{
     agent::Agent,
     hosts::{Hosts, Side},
 };
@@ -36,6 +36,19 @@ pub(crate) struct Terms {
     pub(crate) sequence_numbers: SequenceNumbers,
     pub(crate) device: Option<&'static str>,
     pub(crate) encapsulation: Option<PairEncapsulation>,
+}
+
+impl Terms {
+    /// AES-GCM with 256 bits and extended sequence numbers; no device, no UDP.
+    pub(crate) fn placed(placement: PlacementPolicy) -> Self {
+        Self {
+            placement,
+            aead: Aead::Aes256Gcm,
+            sequence_numbers: SequenceNumbers::Extended,
+            device: None,
+            encapsulation: None,
+        }
+    }
 }
 
 /// Pair `index` as `side` has it.

@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{
+use super::{
     ground::ip_says,
     hosts::{Hosts, Side},
 };
@@ -15,13 +15,11 @@ pub(crate) struct Device(());
 impl Device {
     /// `None`, said, on kernels without it.
     pub(crate) fn new(test: &str, hosts: &Hosts, side: Side) -> Result<Option<Self>> {
-        let bus = "/sys/bus/netdevsim/new_device";
-        if fs::metadata(bus).is_err() {
-            println!("SKIPPED vm_netdevsim: {test}: this kernel has no such device");
+        if !Self::is_known(test) {
             return Ok(None);
         }
         // The device belongs to the namespace of the thread that asks for it.
-        let made = hosts.spawn(side, move || Ok(fs::write(bus, format!("{ID} 1"))?))?;
+        let made = hosts.spawn(side, move || Ok(fs::write(BUS, format!("{ID} 1"))?))?;
         made.join().map_err(|_| anyhow::anyhow!("panic"))?.context("a netdevsim device")?;
         let device = Self(());
         let links = ip_says(hosts, side, "-o link")?;
@@ -32,6 +30,15 @@ impl Device {
         hosts.ip(side, &format!("link set {} name sim0", new[0]))?;
         hosts.ip(side, "link set sim0 up")?;
         Ok(Some(device))
+    }
+
+    /// Whether the kernel has such devices; says where it has none.
+    pub(crate) fn is_known(test: &str) -> bool {
+        let is_known = fs::metadata(BUS).is_ok();
+        if !is_known {
+            println!("SKIPPED vm_netdevsim: {test}: this kernel has no such device");
+        }
+        is_known
     }
 
     /// SAs in its table.
@@ -50,4 +57,5 @@ impl Drop for Device {
     }
 }
 
+const BUS: &str = "/sys/bus/netdevsim/new_device";
 const ID: u32 = 21;

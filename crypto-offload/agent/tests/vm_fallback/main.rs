@@ -6,19 +6,8 @@
 //! `make test-vm` alone (deploy/testvm/README.md).
 #![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
-#[path = "../vm/agent.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod agent;
-#[path = "../support/client.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "shared with other targets")]
-mod client;
-#[path = "../vm/ground.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod ground;
-#[path = "../../../../gateway/tests/ipsec/hosts.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod hosts;
-mod simulated;
+#[path = "../two_hosts/mod.rs"]
+mod two_hosts;
 mod without_esp;
 
 use anyhow::{Context, Result, ensure};
@@ -27,16 +16,14 @@ use crypto_offload::{
     Placement::{self, InlineCrypto, InlinePacket, KernelSoftware},
     PlacementPolicy, SequenceNumbers,
 };
-use gateway_control::{
-    EventKind,
-    agent::{AgentErrorCode, Request},
-};
+use gateway_control::{EventKind, agent::AgentErrorCode};
 
 use crate::{
-    agent::{Agent, prepare},
-    ground::{Terms, bring_into_use, echo, hosts, ip_says, name, pair, wait_until},
-    hosts::{Hosts, Side},
-    simulated::Device,
+    agent::prepare,
+    ground::{Terms, bring_into_use, echo, ip_says, name, pair, wait_until},
+    hosts::Side,
+    two_hosts::{agent, ground, hosts, world},
+    world::World,
 };
 
 #[test]
@@ -58,18 +45,18 @@ fn what_a_full_device_refuses_goes_to_the_kernel_and_carries_traffic() -> Result
     for at in world.bring_up(17, &terms)? {
         demand_fallback(&at, InlineCrypto, KernelSoftware, "ENOSPC")?;
     }
-    let event = world.left.event(EventKind::PlacementFallback, "pair-17 epoch 1")?;
+    let event = world.left().event(EventKind::PlacementFallback, "pair-17 epoch 1")?;
     ensure!(event.from == "inline-crypto" && event.to == "kernel-software", "{event:?}");
     ensure!(event.reason.contains(NO_ROOM), "{event:?}");
     ensure!(echo(&world.hosts, 17, 20)? == 20, "pair 17 loses packets");
 
-    let before = world.kernel_has()?;
+    let before = kernel_has(&world)?;
     let strict = Terms { placement: PlacementPolicy::Require(InlineCrypto), ..terms };
-    world.left.define(&pair(Side::Left, 18, &strict)?)?;
-    let refusal = world.left.refusal(&prepare(&name(18)?, 1))?;
+    world.left().define(&pair(Side::Left, 18, &strict)?)?;
+    let refusal = world.left().refusal(&prepare(&name(18)?, 1))?;
     ensure!(refusal.code == AgentErrorCode::Engine(ErrorClass::Exhausted), "{refusal:?}");
     ensure!(refusal.message.contains(NO_ROOM), "{refusal}");
-    ensure!(world.kernel_has()? == before, "something of it is left");
+    ensure!(kernel_has(&world)? == before, "something of it is left");
     Ok(())
 }
 
@@ -90,10 +77,10 @@ fn what_the_driver_cannot_do_goes_to_the_kernel_with_the_drivers_words() -> Resu
                 .with_context(|| format!("{terms:?}"))?;
             println!("{}, {:?}: {at:?}", terms.aead, terms.sequence_numbers);
         }
-        let shown = world.left.show(&name(index)?)?;
+        let shown = world.left().show(&name(index)?)?;
         let inbound = shown.epochs[0].inbound.as_ref().context("an inbound SA")?;
         ensure!(inbound.placement.reason.is_some(), "{inbound:?}");
-        world.left.event(EventKind::PlacementFallback, &format!("pair-{index} epoch 1"))?;
+        world.left().event(EventKind::PlacementFallback, &format!("pair-{index} epoch 1"))?;
         ensure!(echo(&world.hosts, index, 20)? == 20, "pair {index} loses packets");
     }
     let packet = prefer(&[InlinePacket, InlineCrypto, KernelSoftware]);
@@ -106,12 +93,12 @@ fn what_the_driver_cannot_do_goes_to_the_kernel_with_the_drivers_words() -> Resu
 
 #[test]
 fn a_device_without_offload_leaves_it_to_the_kernel_and_says_so() -> Result<()> {
-    let world = World::plain(1)?;
+    let world = World::new("xfrm", 1)?;
     let terms = Terms { device: Some("wire"), ..prefer(&[InlineCrypto, KernelSoftware]) };
     for at in world.bring_up(0, &terms)? {
         demand_fallback(&at, InlineCrypto, KernelSoftware, "esp-hw-offload of wire: off")?;
     }
-    let event = world.left.event(EventKind::PlacementFallback, "pair-0 epoch 1")?;
+    let event = world.left().event(EventKind::PlacementFallback, "pair-0 epoch 1")?;
     ensure!(event.reason.contains("wire"), "{event:?}");
     ensure!(echo(&world.hosts, 0, 20)? == 20, "it loses packets");
     Ok(())
@@ -132,13 +119,13 @@ fn what_is_required_and_not_there_is_refused_and_leaves_nothing() -> Result<()> 
         require(InlineCrypto, Terms { device: Some("nowhere"), ..plain.clone() }),
     ];
     for (index, terms) in cases.iter().enumerate() {
-        world.left.define(&pair(Side::Left, index, terms)?)?;
-        let refusal = world.left.refusal(&prepare(&name(index)?, 1))?;
+        world.left().define(&pair(Side::Left, index, terms)?)?;
+        let refusal = world.left().refusal(&prepare(&name(index)?, 1))?;
         println!("{:?} on {:?}: {refusal}", terms.placement, terms.device);
         let unsupported = AgentErrorCode::Engine(ErrorClass::Unsupported);
         ensure!(refusal.code == unsupported, "{refusal:?}");
         ensure!(refusal.hint.is_some(), "{refusal:?}");
-        let left = world.kernel_has()?;
+        let left = kernel_has(&world)?;
         ensure!(left.trim().is_empty(), "{terms:?} leaves {left}");
     }
     Ok(())
@@ -155,11 +142,11 @@ fn a_link_that_goes_down_loses_its_sas_and_no_others() -> Result<()> {
     world.bring_up(1, &software)?;
 
     world.hosts.ip(Side::Left, "link set sim0 down")?;
-    let lost = world.left.event(EventKind::SaLost, "pair-0")?;
+    let lost = world.left().event(EventKind::SaLost, "pair-0")?;
     ensure!(lost.to == "gone" && lost.reason.contains("sim0 went down"), "{lost:?}");
-    world.left.event(EventKind::PlacementFallback, "sim0")?;
+    world.left().event(EventKind::PlacementFallback, "sim0")?;
     wait_until("both SAs to be told lost", || {
-        let status = world.left.show(&name(0)?)?;
+        let status = world.left().show(&name(0)?)?;
         Ok(status.epochs.is_empty() && status.active.is_none())
     })?;
     let states = ip_says(&world.hosts, Side::Left, "xfrm state")?;
@@ -170,74 +157,24 @@ fn a_link_that_goes_down_loses_its_sas_and_no_others() -> Result<()> {
     ensure!(echo(&world.hosts, 0, 1)? == 0, "a pair without SAs carries packets");
 
     world.hosts.ip(Side::Left, "link set sim0 up")?;
-    let again = bring_into_use(world.agents(), &name(0)?, 2)?[0].clone();
+    let again = bring_into_use(world.both(), &name(0)?, 2)?[0].clone();
     ensure!(again == [whole(InlineCrypto), whole(InlineCrypto)], "{again:?}");
     Ok(())
 }
 
-/// Two hosts with an agent each; the left one has the device.
-struct World {
-    left: Agent,
-    right: Agent,
-    hosts: Hosts,
-    device: Option<Device>,
-}
-
-impl World {
-    fn plain(pairs: usize) -> Result<Self> {
-        let hosts = hosts(pairs)?;
-        let left = Agent::start(&hosts, Side::Left, "xfrm")?;
-        let right = Agent::start(&hosts, Side::Right, "xfrm")?;
-        Ok(Self { left, right, hosts, device: None })
-    }
-
-    /// `None`, said, where the kernel has no such device.
-    fn with_device(test: &str, pairs: usize) -> Result<Option<Self>> {
-        let hosts = hosts(pairs)?;
-        let Some(device) = Device::new(test, &hosts, Side::Left)? else { return Ok(None) };
-        let left = Agent::start(&hosts, Side::Left, "xfrm")?;
-        let right = Agent::start(&hosts, Side::Right, "xfrm")?;
-        Ok(Some(Self { left, right, hosts, device: Some(device) }))
-    }
-
-    fn agents(&self) -> [&Agent; 2] {
-        [&self.left, &self.right]
-    }
-
-    /// Defines pair `index` at both sides, on the right in software, and gives it keys; says where
-    /// the left one's SAs are, inbound first.
-    fn bring_up(&self, index: usize, terms: &Terms) -> Result<[Effective; 2]> {
-        self.left.define(&pair(Side::Left, index, terms)?)?;
-        let software = PlacementPolicy::Require(KernelSoftware);
-        let right = Terms { placement: software, device: None, ..terms.clone() };
-        self.right.define(&pair(Side::Right, index, &right)?)?;
-        let [left, _] = bring_into_use(self.agents(), &name(index)?, 1)?;
-        Ok(left)
-    }
-
-    /// The left kernel's SAs and policies, as it tells them itself.
-    fn kernel_has(&self) -> Result<String> {
-        let states = ip_says(&self.hosts, Side::Left, "xfrm state list nokeys")?;
-        Ok(states + &ip_says(&self.hosts, Side::Left, "xfrm policy list")?)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        for name in (0..20).filter_map(|index| name(index).ok()) {
-            let _ = self.left.ask(&Request::Undefine { name });
-        }
-    }
+/// The left kernel's SAs and policies, as it tells them itself.
+fn kernel_has(world: &World) -> Result<String> {
+    let states = ip_says(&world.hosts, Side::Left, "xfrm state list nokeys")?;
+    Ok(states + &ip_says(&world.hosts, Side::Left, "xfrm policy list")?)
 }
 
 /// What netdevsim takes, on the device that is there.
 fn prefer(placements: &[Placement]) -> Terms {
     Terms {
-        placement: PlacementPolicy::Prefer(placements.to_vec()),
         aead: Aead::Aes128Gcm,
         sequence_numbers: SequenceNumbers::Short,
         device: Some("sim0"),
-        encapsulation: None,
+        ..Terms::placed(PlacementPolicy::Prefer(placements.to_vec()))
     }
 }
 

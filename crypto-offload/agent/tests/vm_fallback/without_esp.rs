@@ -5,45 +5,35 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use crypto_offload::{
-    Aead, ErrorClass,
+    ErrorClass,
     Placement::{KernelSoftware, UserSpace},
-    PlacementPolicy, SequenceNumbers,
+    PlacementPolicy,
 };
 use gateway_control::{EventKind, agent::AgentErrorCode};
 
 use crate::{
-    agent::{Agent, prepare},
+    agent::prepare,
     demand_fallback,
-    ground::{Terms, bring_into_use, echo, hosts, name, pair, wait_until},
+    ground::{Terms, echo, name, pair, wait_until},
     hosts::Side,
+    world::World,
 };
 
 #[test]
 fn a_kernel_without_esp_is_told_and_user_space_carries_the_traffic() -> Result<()> {
     let _missing = MissingEsp::arrange()?;
-    let hosts = hosts(2)?;
-    let left = Agent::start(&hosts, Side::Left, "xfrm,user-space")?;
-    let right = Agent::start(&hosts, Side::Right, "xfrm,user-space")?;
-    let terms = Terms {
-        placement: PlacementPolicy::Prefer(vec![KernelSoftware, UserSpace]),
-        aead: Aead::Aes256Gcm,
-        sequence_numbers: SequenceNumbers::Extended,
-        device: None,
-        encapsulation: None,
-    };
-    for (agent, side) in [(&left, Side::Left), (&right, Side::Right)] {
-        agent.define(&pair(side, 0, &terms)?)?;
-    }
-    for at in bring_into_use([&left, &right], &name(0)?, 1)?.iter().flatten() {
+    let world = World::new("xfrm,user-space", 2)?;
+    let terms = Terms::placed(PlacementPolicy::Prefer(vec![KernelSoftware, UserSpace]));
+    for at in &world.bring_up(0, &terms)? {
         demand_fallback(at, KernelSoftware, UserSpace, "Requested type not found")?;
     }
-    let event = left.event(EventKind::PlacementFallback, "pair-0 epoch 1")?;
+    let event = world.left().event(EventKind::PlacementFallback, "pair-0 epoch 1")?;
     ensure!(event.to == "user-space", "{event:?}");
-    ensure!(echo(&hosts, 0, 20)? == 20, "it loses packets");
+    ensure!(echo(&world.hosts, 0, 20)? == 20, "it loses packets");
 
     let strict = Terms { placement: PlacementPolicy::Require(KernelSoftware), ..terms };
-    left.define(&pair(Side::Left, 1, &strict)?)?;
-    let refusal = left.refusal(&prepare(&name(1)?, 1))?;
+    world.left().define(&pair(Side::Left, 1, &strict)?)?;
+    let refusal = world.left().refusal(&prepare(&name(1)?, 1))?;
     println!("{refusal}");
     ensure!(refusal.code == AgentErrorCode::Engine(ErrorClass::Unsupported), "{refusal:?}");
     ensure!(refusal.message.contains("modprobe esp4"), "{refusal:?}");

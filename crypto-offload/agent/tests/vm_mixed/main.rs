@@ -6,22 +6,12 @@
 //! under one key. Run by `make test-vm` alone (deploy/testvm/README.md).
 #![allow(clippy::print_stdout, reason = "a test says what it did")]
 
-#[path = "../vm/agent.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod agent;
-#[path = "../support/client.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "shared with other targets")]
-mod client;
-#[path = "../vm/ground.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod ground;
-#[path = "../../../../gateway/tests/ipsec/hosts.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod hosts;
 mod rotation;
 #[path = "../../../../gateway/tests/ipsec/stream.rs"]
 #[allow(dead_code, reason = "each target uses its part")]
 mod stream;
+#[path = "../two_hosts/mod.rs"]
+mod two_hosts;
 #[path = "../../../../gateway/tests/ipsec/wire.rs"]
 #[allow(dead_code, reason = "each target uses its part")]
 mod wire;
@@ -30,9 +20,9 @@ use std::{collections::HashMap, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crypto_offload::{
-    Aead, PairEncapsulation,
+    PairEncapsulation,
     Placement::{KernelSoftware, UserSpace},
-    PlacementPolicy, SequenceNumbers,
+    PlacementPolicy,
 };
 use gateway_control::agent::{Request, Response};
 
@@ -42,6 +32,7 @@ use crate::{
     hosts::{Hosts, Side},
     rotation::{VERBS, Verb},
     stream::{Account, Traffic},
+    two_hosts::{agent, ground, hosts},
     wire::Wire,
 };
 
@@ -112,13 +103,8 @@ impl World {
         let right = Agent::start(&hosts, Side::Right, "xfrm")?;
         let places = [(Side::Left, &left, UserSpace), (Side::Right, &right, KernelSoftware)];
         for (side, agent, placement) in places {
-            let terms = Terms {
-                placement: PlacementPolicy::Require(placement),
-                aead: Aead::Aes256Gcm,
-                sequence_numbers: SequenceNumbers::Extended,
-                device: None,
-                encapsulation,
-            };
+            let terms =
+                Terms { encapsulation, ..Terms::placed(PlacementPolicy::Require(placement)) };
             agent.define(&pair(side, 0, &terms)?)?;
         }
         let mut world = Self { agents: [left, right], hosts, wire, epoch: 0, keys: HashMap::new() };

@@ -5,20 +5,10 @@
 //! Run by `make test-vm` alone (deploy/testvm/README.md).
 #![allow(clippy::print_stdout, reason = "a test says what it did")]
 
-#[path = "../vm/agent.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod agent;
-#[path = "../support/client.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "shared with other targets")]
-mod client;
 mod daemon;
-#[path = "../vm/ground.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod ground;
-#[path = "../../../../gateway/tests/ipsec/hosts.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
-mod hosts;
 mod manual;
+#[path = "../two_hosts/mod.rs"]
+mod two_hosts;
 
 use anyhow::{Result, ensure};
 use crypto_offload::{Aead, ErrorClass, Placement, PlacementPolicy, SequenceNumbers};
@@ -32,6 +22,7 @@ use crate::{
     daemon::Daemon,
     ground::{Terms, bring_into_use, echo, hosts, ip_says, name, pair, wait_until},
     hosts::{Hosts, Side},
+    two_hosts::{agent, ground, hosts},
 };
 
 #[test]
@@ -53,7 +44,7 @@ fn meet_manual_keys(engine: &str, placement: Placement) -> Result<()> {
     let agent = Agent::start(&hosts, Side::Left, engine)?;
     for (index, (aead, sequence_numbers)) in all.into_iter().enumerate() {
         let placement = PlacementPolicy::Require(placement);
-        let terms = Terms { aead, sequence_numbers, ..terms(placement) };
+        let terms = Terms { aead, sequence_numbers, ..Terms::placed(placement) };
         agent.define(&pair(Side::Left, index, &terms)?)?;
         let (ours, _) = agent.prepare(&name(index)?, 1)?;
         let theirs = manual::offer(index, aead)?;
@@ -87,8 +78,8 @@ fn strongswans_sas_are_listed_and_watched_and_never_touched() -> Result<()> {
     demand_foreign(&left, &theirs)?;
     for (agent, side) in [(&left, Side::Left), (&right, Side::Right)] {
         let software = PlacementPolicy::Require(Placement::KernelSoftware);
-        agent.define(&pair(side, 0, &terms(software.clone()))?)?;
-        agent.define(&pair(side, 1, &terms(software))?)?;
+        agent.define(&pair(side, 0, &Terms::placed(software.clone()))?)?;
+        agent.define(&pair(side, 1, &Terms::placed(software))?)?;
     }
     // Theirs has those selectors already.
     let policies = ip_says(&hosts, Side::Left, "xfrm policy list")?;
@@ -157,14 +148,4 @@ fn ids(hosts: &Hosts) -> Result<Vec<String>> {
     }
     ids.sort();
     Ok(ids)
-}
-
-fn terms(placement: PlacementPolicy) -> Terms {
-    Terms {
-        placement,
-        aead: Aead::Aes256Gcm,
-        sequence_numbers: SequenceNumbers::Extended,
-        device: None,
-        encapsulation: None,
-    }
 }
