@@ -12,7 +12,7 @@ endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 # QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
 VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
-TEST_PACKAGES := pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
+TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.
@@ -30,14 +30,14 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
-	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(VM_PACKAGES) $(BENCH_PACKAGES))
+	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 
 demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and latency
 	@scripts/install-packages $(DEMO_PACKAGES)
 	$(CARGO) build --release --locked -p gateway --bin gateway
 	$(CARGO) run --release --locked -p loadgen -- demo
 
-test: ## lint, every test of the workspace, real peers, two gateways; ends with what was SKIPPED
+test: ## lint, every test of the workspace, real peers, two gateways, test VMs; ends with what was SKIPPED
 	@scripts/install-packages $(TEST_PACKAGES)
 	@scripts/run-tests
 

@@ -8,13 +8,14 @@ use std::{
     net::UdpSocket,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use rustix::net::sockopt;
 use socket2::SockRef;
 
 use crate::hosts::{Hosts, Side};
@@ -25,6 +26,8 @@ pub(crate) struct Traffic {
     stop_receiving: Arc<AtomicBool>,
     senders: Vec<JoinHandle<Result<Sent>>>,
     receivers: Vec<JoinHandle<Result<Vec<Flow>>>>,
+    /// Packets that came, of all flows.
+    received: Arc<AtomicU64>,
 }
 
 /// What became of all flows.
@@ -51,12 +54,13 @@ impl Traffic {
     /// `rate` packets a second each way, spread over all pairs.
     pub(crate) fn start(hosts: &Hosts, pairs: usize, rate: f64) -> Result<Self> {
         let (stop_sending, stop_receiving) = (Arc::default(), Arc::default());
-        let mut traffic =
-            Self { stop_sending, stop_receiving, senders: Vec::new(), receivers: Vec::new() };
+        let (senders, receivers, received) = (Vec::new(), Vec::new(), Arc::default());
+        let mut traffic = Self { stop_sending, stop_receiving, senders, receivers, received };
         for side in Side::BOTH {
             let stop = Arc::clone(&traffic.stop_receiving);
+            let received = Arc::clone(&traffic.received);
             let (ready, is_ready) = std::sync::mpsc::channel();
-            let receive = move || receive(side, pairs, &stop, &ready);
+            let receive = move || receive(side, pairs, &stop, &received, &ready);
             traffic.receivers.push(hosts.spawn(side, receive)?);
             is_ready.recv().context("the receiver does not start")?;
         }
@@ -71,7 +75,7 @@ impl Traffic {
     pub(crate) fn finish(mut self, rate_per_flow: f64) -> Result<Account> {
         self.stop_sending.store(true, Ordering::Relaxed);
         let sent = join(&mut self.senders)?;
-        thread::sleep(ON_ITS_WAY);
+        self.wait_for_silence();
         self.stop_receiving.store(true, Ordering::Relaxed);
         let received = join(&mut self.receivers)?;
         let mut account = Account::default();
@@ -82,6 +86,21 @@ impl Traffic {
             }
         }
         Ok(account)
+    }
+}
+
+impl Traffic {
+    /// An emulated machine may have seconds of traffic still in its queues.
+    fn wait_for_silence(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = None;
+        while Instant::now() < deadline {
+            let received = self.received.load(Ordering::Relaxed);
+            if before.replace(received) == Some(received) {
+                return;
+            }
+            thread::sleep(SILENCE);
+        }
     }
 }
 
@@ -141,11 +160,12 @@ fn receive(
     side: Side,
     pairs: usize,
     stop: &AtomicBool,
+    received: &AtomicU64,
     ready: &std::sync::mpsc::Sender<()>,
 ) -> Result<Vec<Flow>> {
     let sockets = (0..pairs).map(|index| {
         let socket = UdpSocket::bind((side.inner(index).1.as_str(), PORT))?;
-        SockRef::from(&socket).set_recv_buffer_size(BUFFER)?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
@@ -157,6 +177,7 @@ fn receive(
         for (socket, flow) in sockets.iter().zip(&mut flows) {
             while let Ok(len) = socket.recv(&mut buffer) {
                 flow.mark(&buffer[..len]);
+                received.fetch_add(1, Ordering::Relaxed);
             }
         }
         thread::sleep(Duration::from_millis(2));
@@ -189,4 +210,6 @@ fn payload(number: u64) -> [u8; 160] {
 const PORT: u16 = 7000;
 const BUFFER: usize = 4 << 20;
 const BURST: Duration = Duration::from_millis(50);
-const ON_ITS_WAY: Duration = Duration::from_millis(500);
+/// As long as this nothing came: then nothing is on its way.
+const SILENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(30);
