@@ -166,9 +166,12 @@ impl Rotation {
             Stage::InstallOutbound => Stage::Switch,
             Stage::Switch => {
                 self.switched = Some(now);
-                if by_hand { Stage::Observe } else { Stage::AskSwitch }
+                if by_hand {
+                    return self.observe(now);
+                }
+                Stage::AskSwitch
             }
-            Stage::AskSwitch => Stage::Observe,
+            Stage::AskSwitch => return self.observe(now),
             Stage::Observe => Stage::RetireOutbound { at: 0 },
             Stage::RetireOutbound { at } => Stage::RetireOutbound { at: at + 1 },
             Stage::AskRetire => {
@@ -270,6 +273,12 @@ impl Rotation {
         olds
     }
 
+    /// Both sides have switched, if the peer can be asked.
+    fn observe(&mut self, now: Instant) {
+        self.enter(Stage::Observe, now);
+        self.not_before = Some(now + IN_FLIGHT);
+    }
+
     fn enter(&mut self, stage: Stage, now: Instant) {
         self.stage = stage;
         self.deadline = now + self.start.timing.step;
@@ -301,6 +310,9 @@ impl Rotation {
     }
 }
 
+/// Packets that met a policy before it was switched still go out through the old SA, and a kernel
+/// drops those whose SA is removed under them (XfrmOutStateInvalid).
+const IN_FLIGHT: Duration = Duration::from_millis(100);
 /// How often to look for the first packet under the new keys.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Before an action is repeated for the first time; doubled each time.
@@ -421,6 +433,9 @@ mod tests {
             rotation.poll(now);
             rotation.done(now);
         }
+        // What is in flight has gone out before anything can be retired.
+        assert_eq!(rotation.poll(now), Action::Wait(now + IN_FLIGHT));
+        let now = now + IN_FLIGHT;
         assert_eq!(rotation.poll(now), Action::Observe(Epoch(2)));
         rotation.observed(0, now);
         assert!(matches!(rotation.poll(now), Action::Wait(_)));

@@ -10,7 +10,8 @@
 //! 3. [`InstallOutbound`](Action::InstallOutbound), unused
 //! 4. [`Switch`](Action::Switch): what we send goes under the new key
 //! 5. [`AskSwitch`](Action::AskSwitch): what the peer sends does
-//! 6. [`Observe`](Action::Observe): a packet came under the new key, or the pair is idle
+//! 6. [`Observe`](Action::Observe), once what was in flight is out: a packet came under the new key,
+//!    or the pair is idle
 //! 7. [`RetireOutbound`](Action::RetireOutbound), and [`AskRetire`](Action::AskRetire)
 //! 8. after the overlap, [`RetireInbound`](Action::RetireInbound)
 //!

@@ -3,7 +3,7 @@
 //!
 //! The device is netdevsim's: it takes SAs for crypto offload as a NIC's driver does, up to 33 of
 //! one cipher, and encrypts nothing. So traffic is judged only where SAs are elsewhere. Run by
-//! `make test-vm` alone (deploy/testvm/README.md).
+//! `make test-vm` (deploy/testvm/README.md).
 #![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
 #[path = "../two_hosts/mod.rs"]

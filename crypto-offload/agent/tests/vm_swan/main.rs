@@ -2,7 +2,7 @@
 //! engine and for our user-space one; and strongSwan's SAs in our own kernel, which we list and
 //! watch and never touch.
 //!
-//! Run by `make test-vm` alone (deploy/testvm/README.md).
+//! Run by `make test-vm` (deploy/testvm/README.md).
 #![allow(clippy::print_stdout, reason = "a test says what it did")]
 
 mod daemon;

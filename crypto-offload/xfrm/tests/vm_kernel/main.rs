@@ -1,7 +1,7 @@
 //! What the test VM's kernel must have before any other test there means something: ESP, an AEAD
 //! that an SA can use, XFRM's counters, and on 6.12 a device that takes crypto offload. It asks
 //! with iproute2 and ethtool, not with our engine, so that a fault of the engine cannot hide here.
-//! Run by `make test-vm` alone (deploy/testvm/README.md); the kernel is the VM's own.
+//! Run by `make test-vm` (deploy/testvm/README.md); the kernel is the VM's own.
 #![allow(clippy::expect_used, reason = "a test's panic is its failure")]
 
 use std::fs;
