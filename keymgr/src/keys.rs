@@ -105,6 +105,9 @@ fn open_private(path: &Path) -> Result<File, KeyFileError> {
     let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Readable { path: path.to_owned(), mode });
@@ -236,5 +239,7 @@ mod tests {
         let said = read(&path).expect_err("refused").to_string();
         fs::remove_file(&path).expect("removes");
         assert!(said.contains("mode 0640") && said.contains("chmod 600"), "{said}");
+        let said = read(&std::env::temp_dir()).expect_err("refused").to_string();
+        assert!(said.ends_with("is a directory"), "{said}");
     }
 }

@@ -78,6 +78,11 @@ impl Failure {
         Self { code: 4, message: message.into() }
     }
 
+    /// The same, and what stands now.
+    fn and(self, stands: &str) -> Self {
+        Self { message: format!("{}; {stands}", self.message), ..self }
+    }
+
     /// Rotations failed and were undone.
     fn undone(message: impl Into<String>) -> Self {
         Self { code: 5, message: message.into() }

@@ -145,7 +145,7 @@ impl From<anyhow::Error> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let code = if matches!(error, StateError::InUse(_)) { IN_USE } else { NO_PLACE };
-        Self { code, error: error.into() }
+        Self { code, error: alone(&error) }
     }
 }
 
@@ -160,8 +160,13 @@ impl From<StartError> for Failure {
 
 impl From<offload_agent::ServeError> for Failure {
     fn from(error: offload_agent::ServeError) -> Self {
-        Self { code: NO_PLACE, error: error.into() }
+        Self { code: NO_PLACE, error: alone(&error) }
     }
+}
+
+/// Its message has its source's in it: told once.
+fn alone(error: &impl std::error::Error) -> anyhow::Error {
+    anyhow::Error::msg(error.to_string())
 }
 
 pub(crate) struct Command(Verb);

@@ -210,4 +210,5 @@ fn what_cannot_be_is_said_with_a_code_of_its_own() {
     let (status, said) = code(&["run", "--state-dir", "/proc/nowhere"]);
     assert_eq!(status, Some(73));
     assert!(said.contains("/proc/nowhere"), "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "told once: {said}");
 }

@@ -208,7 +208,7 @@ pub struct AgentHello {
 
 /// Why the agent did not do it. Nothing of what was asked is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}{}", mended_by(hint.as_deref()))]
 pub struct AgentError {
     /// What kind.
     pub code: AgentErrorCode,
@@ -219,6 +219,11 @@ pub struct AgentError {
     pub place: String,
     /// The setting or command that mends it.
     pub hint: Option<String>,
+}
+
+/// Whoever shows an error alone shows what mends it, too.
+fn mended_by(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
 /// Kinds of [`AgentError`].
@@ -243,4 +248,21 @@ pub enum AgentErrorCode {
     Invalid,
     /// The agent speaks another version.
     VersionMismatch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_is_shown_alone_says_what_mends_it() {
+        let error = AgentError {
+            code: AgentErrorCode::Conflict,
+            message: "it is in use".to_owned(),
+            place: "spi".to_owned(),
+            hint: Some("choose another SPI".to_owned()),
+        };
+        assert_eq!(error.to_string(), "it is in use; choose another SPI");
+        assert_eq!(AgentError { hint: None, ..error }.to_string(), "it is in use");
+    }
 }

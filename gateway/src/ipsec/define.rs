@@ -108,6 +108,8 @@ impl Ipsec {
                 if offer.aead != pair.aead {
                     let said =
                         format!("{field} is for {}, the pair uses {}", offer.aead, pair.aead);
+                    let hint =
+                        format!("define the pair with {} (--aead), or make other keys", offer.aead);
                     return Err(Refusal::new(ErrorCode::Invalid, name.as_str(), said, hint));
                 }
                 offer.keying().map_err(|error| {

@@ -23,8 +23,18 @@ pub(super) async fn add(gateway: &Gateway, add: &Add) -> Result<(), Failure> {
     let keys = add.keys.as_deref().map(keys::read).transpose();
     let keys = keys.map_err(|error| Failure::usage(format!("--keys: {error}")))?;
     let name = pair.name.clone();
+    let has_peer = pair.peer.is_some();
     match gateway.post(path::SAS, &AddSa { pair, keys }).await? {
-        Added::Started { operation } => rotate::follow(gateway, &operation).await,
+        Added::Started { operation } => {
+            let followed = rotate::follow(gateway, &operation).await;
+            followed.map_err(|failure| match has_peer {
+                // With keys by hand it is forgotten, as the operation says.
+                true => failure.and(&format!(
+                    "{name} is defined and the gateway goes on trying; keymgr sa remove {name} ends that"
+                )),
+                false => failure,
+            })
+        }
         Added::Defined(status) if gateway.json() => crate::print_json(&status),
         Added::Defined(_) => {
             println!("added {name}, without keys: keymgr sa export {name} --to PUBLIC-KEY");
