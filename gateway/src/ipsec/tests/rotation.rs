@@ -28,7 +28,7 @@ async fn both_sides_move_to_the_new_keys_and_the_loss_is_counted() {
     let done = a.rotate("trunk-1").await;
     let record = done.pairs[0].record.clone().unwrap();
     assert_eq!((record.from, record.to, record.lost), (Some(Epoch(1)), Epoch(2), Some(1)));
-    assert_eq!((record.who.as_str(), record.why.as_str()), ("operator ann", "asked"));
+    assert_eq!((record.who.as_str(), record.why.as_str()), ("operator ops.example (ann)", "asked"));
     assert_ne!(record.old_spis, Some(record.new_spis));
     b.until("logged", |b| b.ipsec.log().newest(9).len() == 2).await;
     assert_settled(&a, &b, "trunk-1", 2);
