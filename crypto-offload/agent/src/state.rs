@@ -144,6 +144,20 @@ pub enum StateError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// Whoever may put files there may put a state and a key of his own there.
+    #[error(
+        "state: others may write in {} (user {owner}'s, mode {mode:04o}): it must be root's or our \
+         own, and nobody else's to write in; chmod 700 it, or give another directory",
+        directory.display()
+    )]
+    Exposed {
+        /// Which.
+        directory: PathBuf,
+        /// Whose.
+        owner: u32,
+        /// Permission bits.
+        mode: u32,
+    },
     /// The key that seals the state.
     #[error("state key {}: {reason}", path.display())]
     Key {
@@ -321,7 +335,18 @@ fn create_private(directory: &Path) -> Result<(), StateError> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(StateError::io("create", directory))
+        .map_err(StateError::io("create", directory))?;
+    let data = fs::metadata(directory).map_err(StateError::io("look at", directory))?;
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&data.uid());
+    let open = data.mode() & 0o022 != 0;
+    if ours && !open {
+        return Ok(());
+    }
+    Err(StateError::Exposed {
+        directory: directory.to_owned(),
+        owner: data.uid(),
+        mode: data.mode() & 0o7777,
+    })
 }
 
 /// On a disk, the key that seals the state would lie beside the state.

@@ -13,7 +13,7 @@ use gateway_control::{
     PairStatus,
     agent::{AGENT_VERSION, AgentHello, Request, Response},
 };
-use offload_agent::{Pairs, StartError, StateError};
+use offload_agent::{KeySource, Pairs, Places, StartError, State, StateError};
 use support::agent::{World, expect_ok, keys, life, name, pair, show};
 
 fn hello(pairs: &mut Pairs, seen: Option<u64>) -> AgentHello {
@@ -106,6 +106,37 @@ fn a_state_rolled_back_within_one_start_is_not_believed() {
     drop(pairs);
     fs::write(&log, old).expect("rolled back");
     expect_distrusted(&world, &mut world.start(), "rolled back");
+}
+
+#[test]
+fn a_directory_that_others_may_write_in_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    for exposed in ["state", "run"] {
+        let world = World::new();
+        let directory = world.directory.0.join(exposed);
+        fs::create_dir_all(&directory).expect("a directory");
+        for mode in [0o777, 0o770, 0o1777] {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).expect("ours");
+            let error = world.try_start().err().expect("refused").to_string();
+            assert!(error.contains(exposed) && error.contains("others may write"), "{error}");
+        }
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).expect("ours");
+        drop(world.start());
+    }
+}
+
+#[test]
+fn a_key_that_others_may_use_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let key = world.directory.0.join("key");
+    fs::write(&key, [7; 32]).expect("writes");
+    let places = || Places { key: KeySource::File(key.clone()), ..world.places() };
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("ours");
+    let error = State::open(&places()).err().expect("refused").to_string();
+    assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("ours");
+    assert!(State::open(&places()).is_ok());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -63,6 +64,15 @@ pub(super) fn load(
 
 fn read(path: &Path) -> Result<StateKey, StateError> {
     let file = std::fs::File::open(path).map_err(StateError::io("open", path))?;
+    // Of the open file, so that nobody swaps it between the two looks.
+    let mode = file.metadata().map_err(StateError::io("look at", path))?.permissions().mode();
+    if mode & 0o077 != 0 && !is_credential(path) {
+        let reason = format!(
+            "others can use it (mode {:04o}): chmod 600 it, and think of a new one",
+            mode & 0o7777
+        );
+        return Err(StateError::Key { path: path.to_owned(), reason });
+    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST));
     let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(StateError::io("read", path))?;
@@ -71,6 +81,12 @@ fn read(path: &Path) -> Result<StateKey, StateError> {
         return Err(StateError::Key { path: path.to_owned(), reason });
     }
     Ok(StateKey::new(&bytes))
+}
+
+/// What the service manager hands over is ours alone whatever its mode says (systemd.exec(5)).
+fn is_credential(path: &Path) -> bool {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    directory.filter(|directory| directory.is_absolute()).as_deref() == path.parent()
 }
 
 fn create(path: &Path) -> Result<StateKey, StateError> {
