@@ -69,6 +69,22 @@ pub trait IpsecEngine: Send {
     /// When it could not be removed, so that it may still be there.
     fn remove(&mut self, id: SaId) -> Result<(), EngineError>;
 
+    /// Whether its policies look at every packet of the namespace. If not, they see what is routed
+    /// into a device of its own, and nothing that comes in by another.
+    fn sees_all_traffic(&self) -> bool {
+        true
+    }
+
+    /// Whether the packets that it opens get past `policy` of an engine that sees all traffic:
+    /// those of the kernel's own SAs do.
+    ///
+    /// # Errors
+    /// Why they do not.
+    fn gets_past(&self, policy: &PolicySpec) -> Result<(), String> {
+        let _ = policy;
+        Ok(())
+    }
+
     /// Sets a policy, or changes it in one step. From then on traffic that fits it goes through
     /// its SAs, or nowhere.
     ///

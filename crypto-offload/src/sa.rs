@@ -164,8 +164,9 @@ pub struct PolicySpec {
     pub destination: IpAddr,
     /// Of its SAs.
     pub reqid: Reqid,
-    /// The one SA to use; outbound only. Inbound, any SA of `reqid` will do, so that old and new
-    /// overlap.
+    /// Outbound, the one SA to use; `None` while there is none: then what fits is dropped. Inbound,
+    /// any SA of `reqid` will do, so that old and new overlap: `None`, and what came by none of
+    /// them is dropped, also while there are none.
     pub spi: Option<Spi>,
     /// The device, for packet offload.
     pub device: Option<String>,

@@ -13,31 +13,55 @@ use crypto_offload::{
 use gateway_control::{PlanRefusal, PlanReport, PlanStep};
 
 /// Engines, best first.
-pub struct Engines(Vec<Box<dyn IpsecEngine>>);
+pub struct Engines {
+    ranked: Vec<Box<dyn IpsecEngine>>,
+    /// For policies alone, or why there is none.
+    guard: Result<Box<dyn IpsecEngine>, String>,
+}
 
 impl Engines {
     /// Best first; each has a name of its own.
     pub fn new(engines: Vec<Box<dyn IpsecEngine>>) -> Self {
-        Self(engines)
+        let reason = "none of this agent's engines sees all traffic";
+        Self { ranked: engines, guard: Err(reason.to_owned()) }
+    }
+
+    /// With one that only guards, where none of the others sees all traffic; or the reason why
+    /// nothing on this machine does.
+    #[must_use]
+    pub fn guarded_by(self, guard: Result<Box<dyn IpsecEngine>, String>) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// The engine whose policies see all traffic.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn guard(&self) -> Result<&dyn IpsecEngine, &str> {
+        match self.iter().find(|engine| engine.sees_all_traffic()) {
+            Some(engine) => Ok(engine),
+            None => self.guard.as_ref().map(AsRef::as_ref).map_err(String::as_str),
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|engine| engine.name().to_owned()).collect()
+        self.ranked.iter().map(|engine| engine.name().to_owned()).collect()
     }
 
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = &dyn IpsecEngine> {
-        self.0.iter().map(AsRef::as_ref)
+        self.ranked.iter().map(AsRef::as_ref)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn IpsecEngine>> {
-        self.0.iter_mut()
+        self.ranked.iter_mut()
     }
 
     /// # Errors
     /// When an earlier start had an engine that this one has not.
     pub(crate) fn named(&mut self, name: &str) -> Result<&mut dyn IpsecEngine, EngineError> {
-        match self.0.iter_mut().find(|engine| engine.name() == name) {
+        let all = self.ranked.iter_mut().chain(self.guard.as_mut().ok());
+        match all.into_iter().find(|engine| engine.name() == name) {
             Some(engine) => Ok(engine.as_mut()),
             None => Err(EngineError {
                 class: ErrorClass::Gone,

@@ -32,7 +32,20 @@ pub(crate) fn open(
         let error = anyhow::anyhow!("no engine can be used: {}", refusals.join("; "));
         return Err(Failure::unavailable(error));
     }
-    Ok(Engines::new(engines))
+    let sees_all = engines.iter().any(|engine| engine.sees_all_traffic());
+    let engines = Engines::new(engines);
+    Ok(if sees_all { engines } else { engines.guarded_by(guard()) })
+}
+
+/// The kernel's policies refuse clear text also where it does no ESP, or is not to do any.
+fn guard() -> Result<Box<dyn IpsecEngine>, String> {
+    match XfrmEngine::open() {
+        Ok(engine) => Ok(Box::new(engine)),
+        Err(error) => {
+            tracing::warn!(%error, "clear text cannot be refused as it comes in");
+            Err(error.to_string())
+        }
+    }
 }
 
 fn one(

@@ -21,6 +21,7 @@
 //! the user-space engine sets `disable_policy` on its device for that.
 
 mod define;
+mod guard;
 mod install;
 mod place;
 mod restart;

@@ -247,7 +247,7 @@ fn what_no_record_names_is_removed_and_what_is_not_ours_stays() {
 #[test]
 fn user_space_sas_go_on_above_every_number_that_may_have_been_used() {
     let world = World::new();
-    let fault = Fault::new(&Operation::CHANGES, ErrorClass::Unsupported);
+    let fault = Fault::new(&[Operation::Install], ErrorClass::Unsupported);
     world.faults.set(vec![Fault { times: u32::MAX, ..fault }]);
     one_pair(&world);
     let mut last = 0;

@@ -146,6 +146,14 @@ impl<E: IpsecEngine> IpsecEngine for Faulty<E> {
         self.call(Operation::Remove, |inner| inner.remove(id))
     }
 
+    fn sees_all_traffic(&self) -> bool {
+        self.inner.sees_all_traffic()
+    }
+
+    fn gets_past(&self, policy: &PolicySpec) -> Result<(), String> {
+        self.inner.gets_past(policy)
+    }
+
     fn set_policy(&mut self, policy: &PolicySpec, placement: Placement) -> Result<(), EngineError> {
         self.call(Operation::SetPolicy, |inner| inner.set_policy(policy, placement))
     }

@@ -32,6 +32,7 @@ struct Shared {
     events: Vec<EngineEvent>,
     room: Option<usize>,
     comes_out_as: Option<Placement>,
+    stopped: Option<String>,
 }
 
 /// What a memory holds of an SA.
@@ -76,6 +77,11 @@ impl Model {
     /// From now on SAs come out there, whatever is asked for; `None`: as asked for.
     pub fn come_out_as(&self, placement: Option<Placement>) {
         self.shared().comes_out_as = placement;
+    }
+
+    /// From now on what it opens does not get past another engine's policies, for this reason.
+    pub fn be_stopped(&self, reason: &str) {
+        self.shared().stopped = Some(reason.to_owned());
     }
 
     /// What it has of SAs, by their ids.
@@ -193,6 +199,15 @@ impl IpsecEngine for Model {
         shared.reserved.remove(&id);
         shared.sas.remove(&id);
         Ok(())
+    }
+
+    /// As the kernel's do, and one in user space does not.
+    fn sees_all_traffic(&self) -> bool {
+        self.capabilities.entries.iter().any(|entry| entry.placement != Placement::UserSpace)
+    }
+
+    fn gets_past(&self, _policy: &PolicySpec) -> Result<(), String> {
+        self.shared().stopped.clone().map_or(Ok(()), Err)
     }
 
     fn set_policy(&mut self, policy: &PolicySpec, _at: Placement) -> Result<(), EngineError> {

@@ -87,6 +87,14 @@ impl<E: IpsecEngine> IpsecEngine for Recording<E> {
         self.record(Operation::Remove, id.to_string(), |inner| inner.remove(id))
     }
 
+    fn sees_all_traffic(&self) -> bool {
+        self.inner.sees_all_traffic()
+    }
+
+    fn gets_past(&self, policy: &PolicySpec) -> Result<(), String> {
+        self.inner.gets_past(policy)
+    }
+
     fn set_policy(&mut self, policy: &PolicySpec, placement: Placement) -> Result<(), EngineError> {
         let object = policy.selector.to_string();
         self.record(Operation::SetPolicy, object, |inner| inner.set_policy(policy, placement))

@@ -63,13 +63,18 @@ impl XfrmEngine {
         }
     }
 
-    /// Only packet offload has policies in the device, and no driver takes those for forwarding.
+    /// Only packet offload has policies in the device, no driver takes those for forwarding, and
+    /// one that blocks has to look at what other devices send, too.
     fn policy_device(
         &mut self,
         policy: &PolicySpec,
         placement: Placement,
     ) -> Result<Option<u32>, EngineError> {
-        if placement != Placement::InlinePacket || policy.direction == PolicyDirection::Forward {
+        let blocks = policy.direction == PolicyDirection::Out && policy.spi.is_none();
+        if placement != Placement::InlinePacket
+            || policy.direction == PolicyDirection::Forward
+            || blocks
+        {
             return Ok(None);
         }
         let Some(device) = &policy.device else {

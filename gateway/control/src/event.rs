@@ -50,6 +50,9 @@ pub enum EventKind {
     /// An SA of another program's came, went or was changed.
     #[serde(rename = "sa.foreign")]
     SaForeign,
+    /// Clear text that fits a pair's selectors may pass, or is refused again.
+    #[serde(rename = "sa.unguarded")]
+    SaUnguarded,
     /// The offload agent does not answer.
     #[serde(rename = "agent.lost")]
     AgentLost,
@@ -94,6 +97,7 @@ impl EventKind {
             Self::SaRotationDue => "sa.rotation_due",
             Self::SaLost => "sa.lost",
             Self::SaForeign => "sa.foreign",
+            Self::SaUnguarded => "sa.unguarded",
             Self::AgentLost => "agent.lost",
             Self::AgentRestored => "agent.restored",
             Self::StateDistrusted => "state.distrusted",

@@ -14,6 +14,10 @@ pub struct PairStatus {
     pub active: Option<Epoch>,
     /// The highest epoch that ever was, also of those that were undone: the next one is above it.
     pub highest: Epoch,
+    /// Why clear text that fits the pair's selectors may pass; `None`: it is dropped both ways,
+    /// whether the pair has keys or not.
+    #[serde(default)]
+    pub unguarded: Option<String>,
 }
 
 impl PairStatus {

@@ -111,7 +111,7 @@ fn lines_of(status: &PairStatus) -> Vec<[String; 10]> {
     if lines.is_empty() {
         let mut line: [String; 10] = std::array::from_fn(|_| "-".to_owned());
         line[0] = status.pair.name.to_string();
-        line[9] = "no keys yet".to_owned();
+        line[9] = without_keys(status);
         lines.push(line);
     }
     lines
@@ -135,6 +135,15 @@ fn line(status: &PairStatus, epoch: String, direction: Direction, sa: &SaStatus)
         to_soft.unwrap_or_else(|| "-".to_owned()),
         reason.unwrap_or_else(|| "as requested".to_owned()),
     ]
+}
+
+/// What becomes of the traffic of a pair without keys.
+fn without_keys(status: &PairStatus) -> String {
+    let keys = if status.highest.0 == 0 { "no keys yet" } else { "no keys" };
+    match &status.unguarded {
+        None => format!("blocked: {keys}"),
+        Some(reason) => format!("{keys}, and clear text may pass: {reason}"),
+    }
 }
 
 /// `inline-crypto → kernel-software`, or one word where it went where it should.

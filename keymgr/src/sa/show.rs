@@ -59,6 +59,8 @@ fn print_pair(status: &PairStatus) {
     let allowed: Vec<_> = pair.placement.allowed().iter().map(ToString::to_string).collect();
     lines.add_row(["placement", &allowed.join(", then ")]);
     lines.add_row(["device", &pair.device.clone().unwrap_or_else(any)]);
+    let clear = status.unguarded.as_ref().map(|reason| format!("may pass: {reason}"));
+    lines.add_row(["clear text", &clear.unwrap_or_else(|| "blocked both ways".to_owned())]);
     print(&lines);
 }
 

@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use crypto_offload::{Epoch, PairName, Placement, Reqid, SaPair};
+use crypto_offload::{Epoch, PairName, Reqid, SaPair};
 use gateway_control::agent::{AgentErrorCode, Response};
 use ring::rand::SecureRandom;
 
@@ -26,13 +26,58 @@ impl Pairs {
         pair.check()?;
         self.check_overlap(&pair)?;
         let name = pair.name.clone();
-        let record = match self.pairs.get(&name) {
-            Some(known) if known.terms == pair => return self.show(&name),
-            Some(known) => changed(known, pair)?,
-            None => PairRecord::new(pair, self.free_reqid()?),
-        };
-        self.commit(record, Vec::new(), Durability::Power)?;
+        match self.pairs.get(&name).cloned() {
+            Some(known) if known.terms == pair => {}
+            Some(known) => {
+                let changed = changed(&known, pair)?;
+                self.change(&known, &changed)?;
+            }
+            None => {
+                let record = PairRecord::new(pair, self.free_reqid()?);
+                self.begin(record)?;
+            }
+        }
         self.show(&name)
+    }
+
+    /// The record first: a guard that no record names would stay for ever.
+    fn begin(&mut self, record: PairRecord) -> Result<(), Refusal> {
+        let record = self.guarded(record);
+        self.commit(record.clone(), Vec::new(), Durability::Power)?;
+        if let Err(error) = self.set_policies(&record) {
+            if let Err(Refusal(undo)) = self.remove_policies(&record) {
+                tracing::error!(pair = %record.terms.name, error = %undo, "cannot undo a guard");
+            }
+            self.forget(&record.terms.name)?;
+            return Err(error);
+        }
+        self.tell_unguarded(None, &record);
+        Ok(())
+    }
+
+    /// A selector that changes is guarded anew before its old guard goes.
+    fn change(&mut self, known: &PairRecord, changed: &PairRecord) -> Result<(), Refusal> {
+        let changed = self.guarded(changed.clone());
+        self.commit(changed.clone(), Vec::new(), Durability::Power)?;
+        if is_live(known) {
+            return Ok(());
+        }
+        if let Err(error) = self.set_policies(&changed) {
+            self.remove_policies_but(&changed, known);
+            self.restore_policies(known);
+            self.commit(known.clone(), Vec::new(), Durability::Power)?;
+            return Err(error);
+        }
+        self.remove_policies_but(known, &changed);
+        self.tell_unguarded(Some(known), &changed);
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &PairName) -> Result<(), Refusal> {
+        self.store().append(&[Entry::Forget(name.clone())], &[], Durability::Power)?;
+        self.pairs.remove(name);
+        self.avoid.remove(name);
+        Ok(())
     }
 
     pub(super) fn undefine(&mut self, name: &PairName) -> Result<Response, Refusal> {
@@ -40,9 +85,7 @@ impl Pairs {
             return Ok(Response::Done);
         }
         self.empty(name)?;
-        self.store().append(&[Entry::Forget(name.clone())], &[], Durability::Power)?;
-        self.pairs.remove(name);
-        self.avoid.remove(name);
+        self.forget(name)?;
         Ok(Response::Done)
     }
 
@@ -119,49 +162,6 @@ impl Pairs {
         }
         Err(Refusal::new(AgentErrorCode::Invalid, "reqid", "found none that is free"))
     }
-
-    /// What policies in an engine are asked for: as the newest SAs there came out, or would.
-    pub(super) fn policy_placement(&self, record: &PairRecord, engine: &str) -> Placement {
-        let newest = record.epochs.values().rev().find(|keys| keys.engine == engine);
-        let steps = || self.engines.plan(&record.terms).steps.into_iter();
-        newest
-            .map(|keys| keys.placement)
-            .or_else(|| Some(steps().find(|step| step.engine == engine)?.placement))
-            .unwrap_or(Placement::KernelSoftware)
-    }
-
-    fn remove_policies(&mut self, record: &PairRecord) -> Result<(), Refusal> {
-        if let Some((engine, spi)) = &record.outbound_policy {
-            let policy = spec::outbound_policy(record, *spi);
-            self.engines.named(engine)?.remove_policy(policy.direction, &policy.selector)?;
-        }
-        for engine in &record.inbound_policies {
-            for policy in spec::inbound_policies(record) {
-                self.engines.named(engine)?.remove_policy(policy.direction, &policy.selector)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sets every policy that a record has; setting one again changes nothing.
-    pub(super) fn restore_policies(&mut self, record: &PairRecord) {
-        let mut wanted = Vec::new();
-        for engine in &record.inbound_policies {
-            let policies = spec::inbound_policies(record);
-            wanted.extend(policies.into_iter().map(|policy| (engine, policy)));
-        }
-        if let Some((engine, spi)) = &record.outbound_policy {
-            wanted.push((engine, spec::outbound_policy(record, *spi)));
-        }
-        for (name, policy) in wanted {
-            let placement = self.policy_placement(record, name);
-            let set = self.engines.named(name);
-            let set = set.and_then(|engine| engine.set_policy(&policy, placement));
-            if let Err(error) = set {
-                tracing::error!(pair = %record.terms.name, %error, "cannot restore a policy");
-            }
-        }
-    }
 }
 
 impl PairRecord {
@@ -182,9 +182,7 @@ impl PairRecord {
 /// A known pair with other terms. What names its policies and SAs to the engine stays while they
 /// are there; the rest is for the next keys.
 fn changed(known: &PairRecord, terms: SaPair) -> Result<PairRecord, Refusal> {
-    let live = sas(known).next().is_some()
-        || known.outbound_policy.is_some()
-        || !known.inbound_policies.is_empty();
+    let live = is_live(known);
     let fixed = [
         ("local", known.terms.local != terms.local),
         ("remote", known.terms.remote != terms.remote),
@@ -198,7 +196,18 @@ fn changed(known: &PairRecord, terms: SaPair) -> Result<PairRecord, Refusal> {
         return Err(Refusal::new(AgentErrorCode::Conflict, field, message)
             .hint(format!("`keymgr sa remove {}` first", terms.name)));
     }
-    Ok(PairRecord { terms, ..known.clone() })
+    let mut changed = PairRecord { terms, ..known.clone() };
+    if !live {
+        changed.outbound_policy = None;
+        changed.inbound_policies.clear();
+    }
+    Ok(changed)
+}
+
+/// Whether it has more than guards.
+fn is_live(record: &PairRecord) -> bool {
+    let names_sa = record.outbound_policy.as_ref().is_some_and(|(_, spi)| spi.is_some());
+    names_sa || sas(record).next().is_some()
 }
 
 /// Where our reqids come from: strongSwan and others count theirs from 1.

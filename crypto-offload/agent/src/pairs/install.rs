@@ -134,7 +134,7 @@ impl Pairs {
             Ok(placed) => placed,
             Err(unplaced) => return Err(self.give_back(before, &sa, unplaced)),
         };
-        let with_policies = self.ensure_inbound_policies(&mut record, &placed);
+        let with_policies = self.ensure_inbound_policies(before, &mut record, &placed);
         let committed = with_policies.and_then(|()| {
             record.highest = record.highest.max(epoch);
             if let Some(keys) = record.epochs.get_mut(&epoch) {
@@ -148,6 +148,7 @@ impl Pairs {
             self.undo_install(before, &placed.engine, &sa);
             return Err(error);
         }
+        self.settle_guard(before);
         self.tell_fallback(before, epoch, &sa, &placed.effective);
         Ok(())
     }
@@ -243,20 +244,27 @@ impl Pairs {
         self.note_unopened(unopened.then(|| sa.keying.fingerprint()));
     }
 
-    /// Sets the inbound policies in the engine of the new SA, where they are not there yet.
+    /// Sets the inbound policies in the engine of the new SA, where they are not there yet. Those
+    /// that guarded the pair do for all SAs but those of packet offload, which has policies in the
+    /// device.
     fn ensure_inbound_policies(
         &mut self,
+        before: &PairRecord,
         record: &mut PairRecord,
         placed: &Placed,
     ) -> Result<(), Refusal> {
-        if record.has_inbound_policies(&placed.engine) {
+        let has = record.has_inbound_policies(&placed.engine);
+        let placement = placed.effective.effective;
+        let is_same = || self.policy_placement(before, &placed.engine) == placement;
+        if has && (placement != Placement::InlinePacket || is_same()) {
             return Ok(());
         }
         for policy in spec::inbound_policies(record) {
-            let engine = self.engines.named(&placed.engine)?;
-            engine.set_policy(&policy, placed.effective.effective)?;
+            self.engines.named(&placed.engine)?.set_policy(&policy, placement)?;
         }
-        record.inbound_policies.push(placed.engine.clone());
+        if !has {
+            record.inbound_policies.push(placed.engine.clone());
+        }
         Ok(())
     }
 

@@ -213,7 +213,15 @@ impl Pairs {
     fn restore_all_policies(&mut self) {
         let records: Vec<PairRecord> = self.pairs.values().cloned().collect();
         for record in records {
-            self.restore_policies(&record);
+            // Of an agent that set none, or that removed them at its end.
+            let guarded = self.guarded(record.clone());
+            if guarded != record
+                && let Err(error) = self.commit(guarded.clone(), Vec::new(), Durability::Process)
+            {
+                tracing::error!(%error, "cannot write what guards a pair");
+            }
+            self.restore_policies(&guarded);
+            self.tell_unguarded(None, &guarded);
         }
     }
 }

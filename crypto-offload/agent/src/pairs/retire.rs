@@ -121,14 +121,19 @@ impl Pairs {
             }
         }
         self.drop_idle_policies(&before.terms.name);
+        self.settle_guard(before);
         Ok(())
     }
 
-    /// An engine that has no more SA of a pair, while another has, gives up its inbound policies:
-    /// the kernel's would refuse what the other engine opens.
+    /// An engine that has no more SA of a pair, while another has, gives up its inbound policies,
+    /// unless it guards the pair.
     fn drop_idle_policies(&mut self, name: &PairName) {
         let Some(record) = self.pairs.get(name).cloned() else { return };
-        let serves = |engine: &String| record.epochs.values().any(|keys| keys.engine == *engine);
+        let guard = self.engines.guard().map(|engine| engine.name());
+        let serves = |engine: &String| {
+            let has_sas = record.epochs.values().any(|keys| keys.engine == *engine);
+            has_sas || guard == Ok(engine.as_str())
+        };
         if !record.inbound_policies.iter().any(serves) {
             return;
         }

@@ -76,8 +76,8 @@ pub(super) fn inbound_policies(record: &PairRecord) -> Vec<PolicySpec> {
     directions.iter().map(policy).collect()
 }
 
-/// The outbound policy through one SA.
-pub(super) fn outbound_policy(record: &PairRecord, spi: Spi) -> PolicySpec {
+/// The outbound policy, through one SA or none.
+pub(super) fn outbound_policy(record: &PairRecord, spi: Option<Spi>) -> PolicySpec {
     let pair = &record.terms;
     PolicySpec {
         direction: PolicyDirection::Out,
@@ -86,7 +86,7 @@ pub(super) fn outbound_policy(record: &PairRecord, spi: Spi) -> PolicySpec {
         source: pair.local,
         destination: pair.remote,
         reqid: record.reqid,
-        spi: Some(spi),
+        spi,
         device: pair.device.clone(),
     }
 }

@@ -16,7 +16,10 @@ impl Pairs {
     pub(super) fn show(&mut self, name: &PairName) -> Result<Response, Refusal> {
         self.pair(name)?;
         let status = self.status(name);
-        let status = status.map_or_else(|| self.pair(name).map(bare), Ok)?;
+        let status = match status {
+            Some(status) => status,
+            None => self.bare(self.pair(name)?),
+        };
         Ok(Response::Pair(Box::new(status)))
     }
 
@@ -92,7 +95,17 @@ impl Pairs {
             .filter(|epoch| epoch.inbound.is_some() || epoch.outbound.is_some())
             .collect();
         let active = self.pairs.get(name)?.active;
-        Some(PairStatus { epochs, active, ..bare(&record) })
+        Some(PairStatus { epochs, active, ..self.bare(&record) })
+    }
+
+    fn bare(&self, record: &PairRecord) -> PairStatus {
+        PairStatus {
+            pair: record.terms.clone(),
+            epochs: Vec::new(),
+            active: record.active,
+            highest: record.highest,
+            unguarded: self.unguarded(record),
+        }
     }
 
     fn sa_status(
@@ -129,15 +142,6 @@ fn shown(record: &PairRecord, keys: &EpochRecord, sa: &SaRecord, usage: SaUsage)
         usage,
         seconds_to_soft: to_soft.map(|time| time.as_secs_f64()),
         resumed: sa.resumed,
-    }
-}
-
-fn bare(record: &PairRecord) -> PairStatus {
-    PairStatus {
-        pair: record.terms.clone(),
-        epochs: Vec::new(),
-        active: record.active,
-        highest: record.highest,
     }
 }
 

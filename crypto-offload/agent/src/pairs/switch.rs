@@ -20,7 +20,7 @@ impl Pairs {
             return Err(unknown(&before, epoch));
         };
         let engine = keys.engine.clone();
-        let wanted = Some((engine.clone(), spi));
+        let wanted = Some((engine.clone(), Some(spi)));
         if before.active == Some(epoch) && before.outbound_policy == wanted {
             return Ok(Response::Done);
         }

@@ -124,6 +124,7 @@ impl Pairs {
     pub(super) fn lose(&mut self, id: SaId, reason: &str, owner: &'static str) {
         let Some(whose) = self.index.get(&id).cloned() else { return };
         let Some(mut record) = self.pairs.get(&whose.name).cloned() else { return };
+        let before = record.clone();
         record.take_sa(whose.epoch, whose.direction);
         if whose.direction == Direction::Outbound && record.active == Some(whose.epoch) {
             record.active = None;
@@ -132,6 +133,7 @@ impl Pairs {
             tracing::error!(%id, %error, "cannot write that an SA is gone");
             return;
         }
+        self.settle_guard(&before);
         self.events.push(News {
             kind: EventKind::SaLost,
             object: whose.name.to_string(),

@@ -45,10 +45,11 @@ pub(crate) struct PairRecord {
     pub(crate) highest: Epoch,
     /// What outbound traffic uses.
     pub(crate) active: Option<Epoch>,
-    /// The engine and the SPI of the outbound policy. It stays when its SA is lost, so that
-    /// traffic which was once protected never goes out in clear.
-    pub(crate) outbound_policy: Option<(String, Spi)>,
-    /// The engines that have inbound policies.
+    /// The engine and the SPI of the outbound policy; without an SPI it drops all that fits. It
+    /// comes with the pair and stays when its SA is lost, so that nothing goes out in clear; `None`
+    /// only while that is being changed.
+    pub(crate) outbound_policy: Option<(String, Option<Spi>)>,
+    /// The engines that have inbound policies: that which guards the pair, and those of its SAs.
     pub(crate) inbound_policies: Vec<String>,
     /// Oldest first.
     pub(crate) epochs: BTreeMap<Epoch, EpochRecord>,

@@ -308,6 +308,23 @@ impl IpsecEngine for UserSpaceEngine {
         self.release(socket)
     }
 
+    fn sees_all_traffic(&self) -> bool {
+        false
+    }
+
+    fn gets_past(&self, policy: &PolicySpec) -> Result<(), String> {
+        // IPv4 asks the device that a packet came in by, and so does IPv6 for what it hands on;
+        // for what is its own, IPv6 asks the device that has the address.
+        if policy.direction == PolicyDirection::In && policy.selector.destination.addr().is_ipv6() {
+            let reason = "the kernel exempts no device's packets to IPv6 addresses of its own";
+            return Err(reason.to_owned());
+        }
+        match self.running.as_ref().and_then(|running| running.judged.clone()) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
     fn set_policy(&mut self, policy: &PolicySpec, placement: Placement) -> Result<(), EngineError> {
         let refuse = |reason: &str, hint| {
             let object = policy.selector;

@@ -33,6 +33,8 @@ pub(super) struct Running {
     pub(super) link: Link,
     pub(super) sockets: Sockets,
     pub(super) routes: Routes,
+    /// Why the kernel's policies look at what comes out of the device, where they do.
+    pub(super) judged: Option<String>,
     commands: Sender<Request>,
     alarm: Alarm,
     /// `None` only while this is dropped: the keeper ends when nobody can tell it anything.
@@ -67,7 +69,7 @@ impl Running {
                 refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
             })?;
         }
-        leave_to_us(&settings.device);
+        let judged = leave_to_us(&settings.device);
         let (commands, requests) = mpsc::channel();
         let (notices, noticed) = mpsc::sync_channel(NOTICES);
         let start =
@@ -100,6 +102,7 @@ impl Running {
             link,
             sockets: Sockets::default(),
             routes: Routes::default(),
+            judged,
             commands,
             alarm,
             notices: Some(notices),
@@ -160,14 +163,22 @@ fn open_tun(name: &InterfaceName) -> Result<Tun, TunError> {
 }
 
 /// What comes out of the device was judged here; were the kernel to judge it too, by XFRM policies
-/// of the same selectors, it would miss the SA in the kernel and drop it.
-fn leave_to_us(device: &str) {
+/// of the same selectors, it would miss the SA in the kernel and drop it. The answer is why it does.
+fn leave_to_us(device: &str) -> Option<String> {
+    let mut refused = None;
     for family in ["ipv4", "ipv6"] {
         let path = format!("/proc/sys/net/{family}/conf/{device}/disable_policy");
-        if let Err(error) = fs::write(&path, "1") {
-            tracing::warn!(%path, %error, "XFRM policies, if there are any, look at our packets too");
+        match fs::write(&path, "1") {
+            Ok(()) => {}
+            // Without IPv6 in the kernel nothing of it comes out.
+            Err(error) if family == "ipv6" && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(%path, %error, "XFRM policies, if there are any, look at our packets");
+                refused = Some(format!("{path}: {error}"));
+            }
         }
     }
+    refused
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -72,6 +72,8 @@ pub(crate) const XFRMA_REPLAY_ESN_MAX: u32 = 4096;
 pub(crate) const XFRM_POLICY_IN: u8 = 0;
 pub(crate) const XFRM_POLICY_OUT: u8 = 1;
 pub(crate) const XFRM_POLICY_FWD: u8 = 2;
+pub(crate) const XFRM_POLICY_ALLOW: u8 = 0;
+pub(crate) const XFRM_POLICY_BLOCK: u8 = 1;
 
 pub(crate) const UDP_ENCAP_ESPINUDP: u16 = 2;
 

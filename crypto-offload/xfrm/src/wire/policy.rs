@@ -7,8 +7,8 @@ use super::{
     netlink::{Fields, attribute},
     numbers::{
         IPPROTO_ESP, NLM_F_ACK, XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, XFRM_MSG_NEWPOLICY,
-        XFRM_MSG_UPDPOLICY, XFRM_OFFLOAD_PACKET, XFRM_POLICY_FWD, XFRM_POLICY_IN, XFRM_POLICY_OUT,
-        XFRMA_OFFLOAD_DEV, XFRMA_TMPL,
+        XFRM_MSG_UPDPOLICY, XFRM_OFFLOAD_PACKET, XFRM_POLICY_ALLOW, XFRM_POLICY_BLOCK,
+        XFRM_POLICY_FWD, XFRM_POLICY_IN, XFRM_POLICY_OUT, XFRMA_OFFLOAD_DEV, XFRMA_TMPL,
     },
     request::{Request, family},
     sa::{LIFETIME_CONFIG_LEN, LIFETIME_CURRENT_LEN, lifetimes, mode_number},
@@ -40,8 +40,9 @@ pub(crate) fn set(policy: &PolicySpec, how: Set, device: Option<u32>) -> Request
     selector::encode(&mut request, &policy.selector);
     lifetimes(&mut request, &Lifetimes { soft: Limits::default(), hard: Limits::default() });
     request.zeros(LIFETIME_CURRENT_LEN).u32(PRIORITY).u32(0);
-    // allow, no flags, shared by any
-    request.u8(direction_number(policy.direction)).u8(0).u8(0).u8(0).zeros(4);
+    // no flags, shared by any
+    request.u8(direction_number(policy.direction)).u8(action(policy)).u8(0).u8(0).zeros(4);
+    // Where the policy blocks, the template only says whose it is.
     request.attribute(XFRMA_TMPL, |request| template(request, policy));
     if let Some(index) = device {
         request.attribute(XFRMA_OFFLOAD_DEV, |request| {
@@ -99,6 +100,16 @@ fn template(request: &mut Request, policy: &PolicySpec) {
     request.u16(family(policy.destination)).zeros(2).address(policy.source);
     request.u32(policy.reqid.0.get()).u8(mode_number(policy.mode)).zeros(3);
     request.u32(u32::MAX).u32(u32::MAX).u32(u32::MAX);
+}
+
+/// Without an SA that is named, outbound traffic is dropped and counted (`XfrmOutPolBlock`), and
+/// local senders hear of it (EPERM). A template alone would do the former with an acquire to every
+/// IKE daemon and a larval SA for each try, and only where `xfrm_larval_drop` is set.
+const fn action(policy: &PolicySpec) -> u8 {
+    match (policy.direction, policy.spi) {
+        (PolicyDirection::Out, None) => XFRM_POLICY_BLOCK,
+        _ => XFRM_POLICY_ALLOW,
+    }
 }
 
 const fn direction_number(direction: PolicyDirection) -> u8 {
@@ -166,6 +177,20 @@ mod tests {
         golden.extend(words(&[7]));
         golden.extend([4, 0, 0, 0]);
         assert_eq!(*bytes, golden);
+    }
+
+    #[test]
+    fn outbound_traffic_without_an_sa_is_blocked_and_inbound_needs_one() {
+        const ACTION: usize = 16 + 56 + 64 + 32 + 4 + 4 + 1;
+        let action = |policy: PolicySpec| set(&policy, Set::New, None).finish(2, 0)[ACTION];
+        assert_eq!(action(policy()), XFRM_POLICY_ALLOW);
+        let blocked = PolicySpec { spi: None, ..policy() };
+        assert_eq!(action(blocked.clone()), XFRM_POLICY_BLOCK);
+        for direction in [PolicyDirection::In, PolicyDirection::Forward] {
+            assert_eq!(action(PolicySpec { direction, ..blocked.clone() }), XFRM_POLICY_ALLOW);
+        }
+        let found = Policy::decode(&set(&blocked, Set::New, None).finish(2, 0)[16..]);
+        assert_eq!(found, Some(Policy { priority: PRIORITY, reqid: Some(77) }));
     }
 
     #[test]

@@ -235,6 +235,28 @@ fn a_policy_moves_to_another_spi_in_one_step_and_goes() {
 }
 
 #[test]
+fn without_an_sa_the_outbound_policy_blocks_and_is_still_its_pairs() {
+    let test = "without_an_sa_the_outbound_policy_blocks_and_is_still_its_pairs";
+    let Some(mut engine) = engine(test) else { return };
+    // Packet offload has its policies in the device; one that blocks is for all devices.
+    engine.set_policy(&policy(7, None), Placement::InlinePacket).expect("set");
+    let show = || {
+        let shown = Command::new("ip").args(["xfrm", "policy"]).output().expect("iproute2");
+        String::from_utf8(shown.stdout).expect("text")
+    };
+    assert!(show().contains("dir out action block priority 20559"), "{}", show());
+    let refused = engine.set_policy(&policy(8, None), Placement::KernelSoftware);
+    assert!(refused.expect_err("another pair's").reason.contains("of reqid 7"));
+    for spi in [Some(0xc000_0001), None] {
+        engine.set_policy(&policy(7, spi), Placement::KernelSoftware).expect("in one step");
+        assert_eq!(show().contains("action block"), spi.is_none(), "{}", show());
+        assert_eq!(show().matches("dir out").count(), 1);
+    }
+    engine.remove_policy(PolicyDirection::Out, &selector()).expect("removed");
+    assert_eq!(show(), "");
+}
+
+#[test]
 fn a_policy_of_another_owner_is_a_conflict_and_stays() {
     let Some(mut engine) = engine("a_policy_of_another_owner_is_a_conflict") else { return };
     let software = Placement::KernelSoftware;

@@ -370,6 +370,7 @@ impl Pair {
             epochs: epochs.collect(),
             active: self.active,
             highest: self.highest,
+            unguarded: None,
         }
     }
 }

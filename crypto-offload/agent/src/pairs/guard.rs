@@ -1,0 +1,177 @@
+//! A pair's policies, and what guards its traffic while it has no keys.
+//!
+//! From `define` to `undefine` a pair has an outbound policy, which drops what fits until it names
+//! an SA, and inbound ones, which demand what only an SA of the pair can give. They are those of
+//! the engine that sees all traffic, whichever has the pair's SAs, and stay in the kernel while no
+//! agent runs. Where nothing sees all traffic, outbound packets are led to the first engine and
+//! dropped there, and inbound clear text cannot be refused: then the status and an event say so.
+//!
+//! An engine whose opened packets the guard would take for clear text is let through: the inbound
+//! policy in its way goes while it has SAs of the pair, and that is told, too.
+
+use crypto_offload::{Placement, PolicySpec};
+use gateway_control::EventKind;
+
+use super::{Pairs, spec};
+use crate::{events::News, refusal::Refusal, state::PairRecord};
+
+impl Pairs {
+    /// The record with guards where it has no policies.
+    pub(super) fn guarded(&self, mut record: PairRecord) -> PairRecord {
+        let guard = self.engines.guard().map(|engine| engine.name().to_owned());
+        if let Ok(name) = &guard
+            && !record.inbound_policies.contains(name)
+        {
+            record.inbound_policies.push(name.clone());
+        }
+        if record.outbound_policy.is_none() {
+            let first = || self.engines.iter().next().map(|engine| engine.name().to_owned());
+            record.outbound_policy = guard.ok().or_else(first).map(|engine| (engine, None));
+        }
+        record
+    }
+
+    /// Why clear text of a pair may pass; `None` when none does.
+    pub(super) fn unguarded(&self, record: &PairRecord) -> Option<String> {
+        let mut reasons = Vec::new();
+        if record.outbound_policy.is_none() {
+            reasons.push("outbound: the policies were flushed".to_owned());
+        }
+        match self.engines.guard() {
+            Ok(guard) if record.inbound_policies.iter().any(|name| name == guard.name()) => {
+                for policy in spec::inbound_policies(record) {
+                    let why = self.in_the_way(record, guard.name(), &policy);
+                    reasons.extend(why.map(|why| format!("inbound: {why}")));
+                }
+            }
+            Ok(_) => reasons.push("inbound: the policies were flushed".to_owned()),
+            Err(reason) => reasons.push(format!("inbound: {reason}")),
+        }
+        reasons.dedup();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Tells when clear text begins to pass, and when it passes no more.
+    pub(super) fn tell_unguarded(&self, before: Option<&PairRecord>, after: &PairRecord) {
+        let was = before.and_then(|record| self.unguarded(record));
+        let is = self.unguarded(after);
+        if was == is {
+            return;
+        }
+        let word = |reason: &Option<String>| match reason {
+            Some(_) => "may pass",
+            None => "is dropped",
+        };
+        self.events.push(News {
+            kind: EventKind::SaUnguarded,
+            object: after.terms.name.to_string(),
+            from: before.map_or("", |_| word(&was)).to_owned(),
+            to: word(&is).to_owned(),
+            reason: is.unwrap_or_else(|| "clear text is refused both ways".to_owned()),
+            owner: "kernel",
+        });
+    }
+
+    /// After SAs came or went: lets an engine's packets through, or ends that.
+    pub(super) fn settle_guard(&mut self, before: &PairRecord) {
+        let Some(record) = self.pairs.get(&before.terms.name).cloned() else { return };
+        for name in &record.inbound_policies {
+            for policy in spec::inbound_policies(&record) {
+                let was = self.in_the_way(before, name, &policy).is_some();
+                let is = self.in_the_way(&record, name, &policy).is_some();
+                let Ok(engine) = self.engines.named(name) else { continue };
+                let settled = match (was, is) {
+                    (false, true) => engine.remove_policy(policy.direction, &policy.selector),
+                    (true, false) => engine.set_policy(&policy, Placement::KernelSoftware),
+                    _ => Ok(()),
+                };
+                if let Err(error) = settled {
+                    tracing::error!(pair = %record.terms.name, %error, "cannot settle a policy");
+                }
+            }
+        }
+        self.tell_unguarded(Some(before), &record);
+    }
+
+    /// Why an inbound policy of the engine `name` would drop what another engine of the pair opens.
+    fn in_the_way(&self, record: &PairRecord, name: &str, policy: &PolicySpec) -> Option<String> {
+        let at_work = |engine: &&str| record.epochs.values().any(|keys| keys.engine == **engine);
+        let others = self.engines.iter().filter(|engine| engine.name() != name);
+        others
+            .filter(|engine| at_work(&engine.name()))
+            .find_map(|engine| engine.gets_past(policy).err())
+    }
+
+    /// Every policy that a record has, with its engine's name.
+    fn policies(&self, record: &PairRecord) -> Vec<(String, PolicySpec)> {
+        let mut all = Vec::new();
+        for engine in &record.inbound_policies {
+            for policy in spec::inbound_policies(record) {
+                if self.in_the_way(record, engine, &policy).is_none() {
+                    all.push((engine.clone(), policy));
+                }
+            }
+        }
+        if let Some((engine, spi)) = &record.outbound_policy {
+            all.push((engine.clone(), spec::outbound_policy(record, *spi)));
+        }
+        all
+    }
+
+    /// Sets every policy that a record has; setting one again changes nothing.
+    pub(super) fn set_policies(&mut self, record: &PairRecord) -> Result<(), Refusal> {
+        for (name, policy) in self.policies(record) {
+            let placement = self.policy_placement(record, &name);
+            self.engines.named(&name)?.set_policy(&policy, placement)?;
+        }
+        Ok(())
+    }
+
+    /// Sets them as far as that can be.
+    pub(super) fn restore_policies(&mut self, record: &PairRecord) {
+        for (name, policy) in self.policies(record) {
+            let placement = self.policy_placement(record, &name);
+            let set = self.engines.named(&name);
+            let set = set.and_then(|engine| engine.set_policy(&policy, placement));
+            if let Err(error) = set {
+                tracing::error!(pair = %record.terms.name, %error, "cannot restore a policy");
+            }
+        }
+    }
+
+    pub(super) fn remove_policies(&mut self, record: &PairRecord) -> Result<(), Refusal> {
+        for (name, policy) in self.policies(record).into_iter().rev() {
+            self.engines.named(&name)?.remove_policy(policy.direction, &policy.selector)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the policies of one record that are not another's, as far as that can be.
+    pub(super) fn remove_policies_but(&mut self, record: &PairRecord, kept: &PairRecord) {
+        let identity =
+            |(name, policy): (String, PolicySpec)| (name, policy.direction, policy.selector);
+        let kept: Vec<_> = self.policies(kept).into_iter().map(identity).collect();
+        for (name, direction, selector) in self.policies(record).into_iter().map(identity) {
+            if kept.contains(&(name.clone(), direction, selector)) {
+                continue;
+            }
+            let removed = self.engines.named(&name);
+            let removed = removed.and_then(|engine| engine.remove_policy(direction, &selector));
+            if let Err(error) = removed {
+                tracing::error!(pair = %record.terms.name, %error, "cannot remove a policy");
+            }
+        }
+    }
+
+    /// What policies in an engine are asked for: as the newest SAs there came out. What guards
+    /// without any needs no device.
+    pub(super) fn policy_placement(&self, record: &PairRecord, name: &str) -> Placement {
+        let newest = record.epochs.values().rev().find(|keys| keys.engine == name);
+        let sees_all = self.engines.guard().is_ok_and(|guard| guard.name() == name);
+        match newest {
+            Some(keys) => keys.placement,
+            None if sees_all => Placement::KernelSoftware,
+            None => Placement::UserSpace,
+        }
+    }
+}
