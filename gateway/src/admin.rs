@@ -321,7 +321,7 @@ pub(crate) fn refuse(error: ApiError) -> Response {
         }
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::Conflict | ErrorCode::TermsDiffer => StatusCode::CONFLICT,
-        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unavailable | ErrorCode::AgentAbsent => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(error)).into_response()
 }

@@ -50,4 +50,6 @@ pub enum ErrorCode {
     Engine,
     /// The gateway could not answer in time.
     Unavailable,
+    /// Its offload agent does not answer, and has not for longer than a restart takes.
+    AgentAbsent,
 }

@@ -106,7 +106,8 @@ pub enum OperationState {
 pub struct PairProgress {
     /// The pair.
     pub name: PairName,
-    /// `waiting`, then the steps' names, then `done` or `failed`.
+    /// `waiting`, also `waiting for the rotation of epoch 7 to end`; then the steps' names, then
+    /// `done` or `failed`.
     pub step: String,
     /// Whether it has ended, and how.
     pub state: OperationState,

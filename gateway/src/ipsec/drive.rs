@@ -37,6 +37,8 @@ pub(super) struct Carried {
     opened: Option<u64>,
     sealed: Option<u64>,
     looks: u32,
+    /// Whether the peer may know of this epoch.
+    heard: bool,
     /// The step that failed, and why.
     pub(super) trouble: Option<String>,
     /// Why that could not be undone.
@@ -49,6 +51,8 @@ enum Step {
     Observed(u64),
     Objected(Objection),
     Failed(Failure, String),
+    /// There is nothing that the peer could undo.
+    Needless,
 }
 
 impl Drive<'_> {
@@ -62,6 +66,7 @@ impl Drive<'_> {
             Kind::New => Rotation::new(start, now),
             Kind::Resumed => Rotation::resume(start, now),
         };
+        self.carried.heard = self.kind == Kind::Resumed;
         loop {
             let action = match rotation.poll(Instant::now()) {
                 Action::End(outcome) => return outcome,
@@ -90,6 +95,7 @@ impl Drive<'_> {
                 Some(Step::Done) => rotation.done(now),
                 Some(Step::Observed(opened)) => rotation.observed(opened, now),
                 Some(Step::Objected(objection)) => rotation.objected(objection, now),
+                Some(Step::Needless) => rotation.failed(Failure::Final, now),
                 Some(Step::Failed(failure, reason)) => {
                     self.note(action, reason, rotation.is_undoing());
                     rotation.failed(failure, now);
@@ -182,6 +188,7 @@ impl Drive<'_> {
                 }
                 Err(error) => refused(&error),
             },
+            Action::AskAbort(_) if !self.carried.heard => Step::Needless,
             Action::AskAbort(_) => self.ask("abort").await,
             Action::Discard(epoch) => done(agent.discard(name, epoch).await),
             Action::Wait(_) | Action::End(_) => Step::Done,
@@ -199,7 +206,11 @@ impl Drive<'_> {
             offer: ours.dangerous_duplicate(),
         };
         let patience = self.start.timing.step;
+        let before = std::mem::replace(&mut self.carried.heard, true);
         let answer = self.peer.offer(&self.pair.name, self.start.epoch, &offer, patience).await;
+        if let Err(error) = &answer {
+            self.carried.heard = before || error.was_heard();
+        }
         match answer {
             Ok(PeerAnswer::Accepted { offer }) => {
                 self.carried.theirs = Some(offer);

@@ -35,7 +35,18 @@ pub(crate) enum PeerError {
 }
 
 impl PeerError {
-    /// Whether asking again may help.
+    /// Whether the peer may have got the request.
+    pub(crate) const fn was_heard(&self) -> bool {
+        use ClientError::{Connect, Files, Stranger, Url};
+        !matches!(
+            self,
+            Self::Unasked(_)
+                | Self::Client(Connect { .. } | Stranger { .. } | Url { .. } | Files { .. })
+        )
+    }
+
+    /// Whether asking again may help. A peer whose agent is away has waited for it already, for
+    /// longer than a restart takes: that is no passing trouble, and `is_passing` has it so.
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::Client(error) if error.is_passing() => Failure::Transient,

@@ -34,7 +34,7 @@ impl From<AskError> for Refusal {
         match error {
             AskError::Refused(error) => Self::from(error),
             AskError::Absent(reason) => Self::new(
-                ErrorCode::Unavailable,
+                ErrorCode::AgentAbsent,
                 "offload-agent",
                 format!("the offload agent does not answer: {reason}"),
                 "start offload-agent, and name its socket in ipsec.agent",

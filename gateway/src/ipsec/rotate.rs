@@ -16,7 +16,7 @@ use super::drive::{Carried, Drive, Kind, spis, standing, start};
 use super::operations::Progress;
 use super::peers::Peer;
 use super::reply::Refusal;
-use super::slots::{Busy, Lease};
+use super::slots::{Busy, Lease, UnderWay};
 use super::tally::Ended;
 use crate::events::Occurrence;
 
@@ -52,6 +52,15 @@ impl Want {
             }
         }
     }
+}
+
+/// Whose turn it is.
+enum Turn {
+    Ours(Lease),
+    /// The peer is making new keys.
+    Peers,
+    /// Somebody else here is.
+    Anothers,
 }
 
 /// How one attempt ended.
@@ -105,10 +114,10 @@ impl Ipsec {
         cause: &Cause,
         audience: Audience<'_>,
     ) -> Result<Attempt, String> {
-        let mut lease = match self.slots().lease(name) {
-            Ok(lease) => lease,
-            Err(Busy::Peer(_)) => return Ok(Attempt::Peers),
-            Err(busy) => return Err(busy_text(&busy).to_owned()),
+        let mut lease = match self.turn(name, want, audience).await? {
+            Turn::Ours(lease) => lease,
+            Turn::Peers => return Ok(Attempt::Peers),
+            Turn::Anothers => return Ok(Attempt::Calm),
         };
         let mut arrivals = self.agent().arrivals();
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
@@ -150,6 +159,49 @@ impl Ipsec {
         }
     }
 
+    /// Whose turn it is to rotate the pair. Where somebody wants keys that are newer than those of
+    /// a rotation under way, he waits for its end; one may, as two would get the same.
+    async fn turn(
+        &self,
+        name: &PairName,
+        want: Want,
+        audience: Audience<'_>,
+    ) -> Result<Turn, String> {
+        let mut place = None;
+        loop {
+            let under_way = match self.slots().lease(name) {
+                Ok(lease) => return Ok(Turn::Ours(lease)),
+                Err(Busy::Own(under_way)) if want == Want::NewKeys => under_way,
+                Err(Busy::Own(_)) => return Ok(Turn::Anothers),
+                Err(Busy::Peer(under_way)) => {
+                    let makes_newer =
+                        want != Want::NewKeys || !self.is_in_use(name, &under_way).await;
+                    if makes_newer {
+                        return Ok(Turn::Peers);
+                    }
+                    under_way
+                }
+                Err(busy @ Busy::ByHand) => return Err(busy_text(&busy).to_owned()),
+            };
+            if place.is_none() {
+                place = self.slots().queue(name);
+            }
+            if place.is_none() {
+                return Err("a rotation waits already for the one that is under way".to_owned());
+            }
+            let epoch =
+                under_way.epoch.map_or_else(String::new, |epoch| format!(" of epoch {epoch}"));
+            audience.step(name, &format!("waiting for the rotation{epoch} to end"));
+            under_way.end().await;
+        }
+    }
+
+    /// Whether what the peer's rotation makes was in use here before it was asked about.
+    async fn is_in_use(&self, name: &PairName, under_way: &UnderWay) -> bool {
+        let status = self.agent().show(name).await;
+        status.is_ok_and(|status| status.active.is_some() && status.active == under_way.epoch)
+    }
+
     /// Waits for a rotation that the peer drives; `None` where it came to nothing.
     async fn peers_rotation(
         &self,
@@ -171,10 +223,8 @@ impl Ipsec {
                 return Ok(news);
             }
             match self.slots().lease(name) {
-                Err(Busy::Peer(mut changed)) => {
-                    // Its end closes the channel.
-                    let over = async { while changed.changed().await.is_ok() {} };
-                    let _ = tokio::time::timeout(patience, over).await;
+                Err(Busy::Peer(under_way)) => {
+                    let _ = tokio::time::timeout(patience, under_way.end()).await;
                 }
                 _ => tokio::time::sleep(LOOK_EVERY).await,
             }
@@ -364,7 +414,7 @@ fn stands(carried: &Carried, start: &Start, outcome: Outcome) -> String {
 
 pub(super) fn busy_text(busy: &Busy) -> &'static str {
     match busy {
-        Busy::Own => "it is being rotated now",
+        Busy::Own(_) => "it is being rotated now",
         Busy::Peer(_) => "its peer is rotating it now",
         Busy::ByHand => "its keys are being put in place by hand now",
     }

@@ -23,6 +23,8 @@ struct Slot {
     answering: Option<Answering>,
     /// Keys that people bring are being put in place.
     by_hand: bool,
+    /// A rotation waits for the one that is under way.
+    queued: bool,
 }
 
 /// A rotation that we drive.
@@ -62,11 +64,31 @@ pub(crate) struct Answering {
 #[derive(Debug)]
 pub(crate) enum Busy {
     /// We drive one already.
-    Own,
-    /// The peer does; this ends when it is over.
-    Peer(watch::Receiver<u64>),
+    Own(UnderWay),
+    /// The peer does.
+    Peer(UnderWay),
     /// Keys are being put in place by hand.
     ByHand,
+}
+
+/// A rotation that another has to wait for.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    /// What it makes, as far as it has got.
+    pub(crate) epoch: Option<Epoch>,
+    over: Over,
+}
+
+#[derive(Debug)]
+enum Over {
+    Own(watch::Receiver<Order>),
+    Peers(watch::Receiver<u64>),
+}
+
+/// A place behind the rotation that is under way, of which there is one; given back when dropped.
+pub(crate) struct Place {
+    slots: Slots,
+    name: PairName,
 }
 
 /// The right to drive a pair's rotation, given back when dropped.
@@ -95,14 +117,16 @@ impl Slots {
     /// Begins a rotation of ours.
     pub(crate) fn lease(&self, name: &PairName) -> Result<Lease, Busy> {
         self.with(name, |slot| {
-            if slot.own.is_some() {
-                return Err(Busy::Own);
+            if let Some(own) = &slot.own {
+                return Err(Busy::Own(own.under_way()));
             }
             if slot.by_hand {
                 return Err(Busy::ByHand);
             }
             if let Some(answering) = &slot.answering {
-                return Err(Busy::Peer(answering.changed.subscribe()));
+                let over = Over::Peers(answering.changed.subscribe());
+                let epoch = Some(answering.responder.epoch());
+                return Err(Busy::Peer(UnderWay { epoch, over }));
             }
             let (sender, orders) = watch::channel(Order::GoOn);
             slot.own = Some(Own { epoch: None, orders: sender });
@@ -113,14 +137,20 @@ impl Slots {
     /// Begins to put keys in place by hand.
     pub(crate) fn lease_by_hand(&self, name: &PairName) -> Result<HandLease, Busy> {
         self.with(name, |slot| {
-            if slot.own.is_some() {
-                return Err(Busy::Own);
+            if let Some(own) = &slot.own {
+                return Err(Busy::Own(own.under_way()));
             }
             if std::mem::replace(&mut slot.by_hand, true) {
                 return Err(Busy::ByHand);
             }
             Ok(HandLease { slots: self.clone(), name: name.clone() })
         })
+    }
+
+    /// The place behind the rotation that is under way, unless another waits there.
+    pub(crate) fn queue(&self, name: &PairName) -> Option<Place> {
+        let free = self.with(name, |slot| !std::mem::replace(&mut slot.queued, true));
+        free.then(|| Place { slots: self.clone(), name: name.clone() })
     }
 
     /// Judges a peer's offer by `verdict`, which is given the epoch of our own rotation. Where it
@@ -212,7 +242,7 @@ impl Slots {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(name.clone()).or_default();
         let result = act(slot);
-        if !slot.is_busy() && slot.halfway == 0 {
+        if !slot.is_busy() && !slot.queued && slot.halfway == 0 {
             slots.remove(name);
         }
         result
@@ -225,6 +255,23 @@ pub(crate) enum Takeover {
     Repeated,
     /// It is new.
     Began(watch::Receiver<u64>),
+}
+
+impl Own {
+    fn under_way(&self) -> UnderWay {
+        UnderWay { epoch: self.epoch, over: Over::Own(self.orders.subscribe()) }
+    }
+}
+
+impl UnderWay {
+    /// Until it is over.
+    pub(crate) async fn end(self) {
+        // Its end closes the channel.
+        match self.over {
+            Over::Own(mut orders) => while orders.changed().await.is_ok() {},
+            Over::Peers(mut changes) => while changes.changed().await.is_ok() {},
+        }
+    }
 }
 
 impl Lease {
@@ -259,6 +306,12 @@ impl Drop for Lease {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.slots.with(&self.name, |slot| slot.queued = false);
+    }
+}
+
 impl Drop for HandLease {
     fn drop(&mut self) {
         self.slots.with(&self.name, |slot| slot.by_hand = false);
@@ -287,8 +340,8 @@ mod tests {
     fn one_rotation_of_ours_at_a_time_and_its_place_is_given_back() {
         let (slots, name) = (Slots::default(), PairName::new("trunk-1").unwrap());
         let lease = slots.lease(&name).ok().unwrap();
-        assert!(matches!(slots.lease(&name), Err(Busy::Own)));
-        assert!(matches!(slots.lease_by_hand(&name), Err(Busy::Own)));
+        assert!(matches!(slots.lease(&name), Err(Busy::Own(_))));
+        assert!(matches!(slots.lease_by_hand(&name), Err(Busy::Own(_))));
         drop(lease);
         assert!(!slots.is_busy(&name));
         let hand = slots.lease_by_hand(&name).ok().unwrap();

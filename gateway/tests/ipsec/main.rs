@@ -11,6 +11,7 @@
 
 mod certificates;
 mod hosts;
+mod pressure;
 mod proxy;
 mod site;
 mod stream;
@@ -30,8 +31,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     certificates::Authority,
     hosts::{Hosts, Side},
+    pressure::Pressure,
     proxy::{Held, Moment},
-    site::{Programs, Site, Terms, within},
+    site::{Programs, Site, Terms},
     stream::{Account, Traffic},
     wire::Wire,
 };
@@ -47,6 +49,24 @@ fn fifty_rotations_of_all_pairs_lose_and_repeat_nothing() {
             Ok(())
         })?;
         println!("{account:?}, {ROTATIONS} rotations of {PAIRS} pairs");
+        network.demand_flawless(&account)
+    });
+}
+
+#[test]
+fn a_rotation_asked_for_before_the_last_one_ended_waits_for_that() {
+    demand("queued", || {
+        let mut network = Network::new(&terms())?;
+        let account = network.under_traffic(|network| {
+            for side in [Side::Left, Side::Right, Side::Right, Side::Left] {
+                // Two at once at one side, and the other side follows at once.
+                let rotate = || network.site(side).keymgr_command(&["sa", "rotate", "--all"]);
+                let (mut first, mut second) = (rotate().spawn()?, rotate().spawn()?);
+                ensure!(first.wait()?.success() && second.wait()?.success(), "{side:?}");
+            }
+            network.demand_settled()
+        })?;
+        ensure!(network.epochs()?.iter().all(|epoch| *epoch >= 9), "{:?}", network.epochs());
         network.demand_flawless(&account)
     });
 }
@@ -149,7 +169,8 @@ fn strike_everywhere(
     network.demand_unique_nonces()
 }
 
-/// Nothing may be lost where no gap is allowed.
+/// Nothing may be lost where no gap is allowed. A gap that is too long is the machine's where
+/// others kept it busy all the while, and gets two more chances; elsewhere it gets none.
 fn strike_in_time(
     network: &mut Network,
     observed: Side,
@@ -158,12 +179,20 @@ fn strike_in_time(
     gap: Duration,
     strike: &impl Fn(&mut Network) -> Result<()>,
 ) -> Result<()> {
-    let account =
-        network.under_traffic(|network| strike_once(network, observed, verb, moment, strike))?;
-    println!("{observed:?}, {verb}, {moment:?}: {account:?}");
-    match gap {
-        Duration::ZERO => network.demand_flawless(&account),
-        gap => network.demand_gap(&account, gap),
+    let mut chances = if gap == Duration::ZERO { 1 } else { 3 };
+    loop {
+        let pressure = Pressure::now();
+        let account = network
+            .under_traffic(|network| strike_once(network, observed, verb, moment, strike))?;
+        println!("{observed:?}, {verb}, {moment:?}: {account:?}");
+        let judged = match gap {
+            Duration::ZERO => network.demand_flawless(&account),
+            gap => network.demand_gap(&account, gap),
+        };
+        chances -= 1;
+        if judged.is_ok() || chances == 0 || !pressure.is_high_since() {
+            return judged;
+        }
     }
 }
 
@@ -182,8 +211,8 @@ fn strike_once(
     network.demand_settled()
 }
 
-/// Starts a rotation, and holds it at that moment. One that is refused, because the last one is
-/// not quite over at the other side, is asked for again.
+/// Starts a rotation, and holds it at that moment. Where the other side has begun one of its own,
+/// as after a restart, the step may not come here: it is asked for again.
 fn hold(
     network: &Network,
     observed: Side,
@@ -264,9 +293,7 @@ impl Network {
     }
 
     fn rotate_all(&mut self, side: Side) -> Result<()> {
-        // The last one may not be quite over at this side, which says so.
-        let rotated = within(PATIENCE, || self.site(side).ask(&["sa", "rotate", "--all"]).ok());
-        rotated.context("the rotation is refused")?;
+        self.site(side).ask(&["sa", "rotate", "--all"])?;
         self.demand_settled()
     }
 

@@ -139,7 +139,7 @@ async fn without_its_agent_a_gateway_says_where_it_looked() {
     let (mut a, _b) = pair_of_sites("absent").await;
     a.run = None;
     let refusal = refused(a.client.get::<PairList>(path::SAS).await);
-    assert_eq!(refusal.code, ErrorCode::Unavailable);
+    assert_eq!(refusal.code, ErrorCode::AgentAbsent);
     assert!(refusal.message.contains(&a.model.path().display().to_string()), "{refusal:?}");
     assert!(refusal.hint.contains("ipsec.agent"), "{refusal:?}");
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod begun_again;
 mod by_hand;
+mod queue;
 mod rotation;
 mod schedule;
 mod site;
