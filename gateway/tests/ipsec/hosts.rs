@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    io::Write,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread::{self, JoinHandle},
@@ -67,19 +68,18 @@ impl Hosts {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let hosts = Self { id: format!("{}-{count}", std::process::id()) };
-        for side in Side::BOTH {
-            ip(&format!("netns add {}", hosts.namespace(side)))?;
-        }
-        let right = hosts.namespace(Side::Right);
+        let [left, right] = Side::BOTH.map(|side| hosts.namespace(side));
+        ip_all(&[], &format!("netns add {left}\nnetns add {right}\n"))?;
         hosts.ip(Side::Left, &format!("link add wire type veth peer name wire netns {right}"))?;
         for side in Side::BOTH {
-            hosts.ip(side, &format!("address add {}/24 dev wire", side.outer()))?;
             // One packet at a time on the wire, so that it can be counted there.
-            hosts.ip(side, "link set wire gso_max_segs 1 up")?;
-            hosts.ip(side, "link set lo up")?;
+            let wire = "link set wire gso_max_segs 1 up";
+            let mut lines = format!("address add {}/24 dev wire\n{wire}\n", side.outer());
+            lines += "link set lo up\n";
             for index in 0..pairs {
-                hosts.ip(side, &format!("address add {}/32 dev lo", side.inner(index).1))?;
+                lines += &format!("address add {}/32 dev lo\n", side.inner(index).1);
             }
+            ip_all(&["-n", &hosts.namespace(side)], &lines)?;
         }
         Ok(hosts)
     }
@@ -123,5 +123,14 @@ impl Drop for Hosts {
 fn ip(arguments: &str) -> Result<()> {
     let status = Command::new("ip").args(arguments.split(' ')).status()?;
     ensure!(status.success(), "ip {arguments} failed");
+    Ok(())
+}
+
+/// Runs `ip` once for all of the lines.
+fn ip_all(options: &[&str], lines: &str) -> Result<()> {
+    let mut ip =
+        Command::new("ip").args(options).args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+    ip.stdin.take().context("no pipe")?.write_all(lines.as_bytes())?;
+    ensure!(ip.wait()?.success(), "ip {options:?} failed: {lines}");
     Ok(())
 }

@@ -6,9 +6,10 @@
 
 use std::{
     fs::File,
+    io::Write,
     net::IpAddr,
     os::fd::AsFd,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
 };
@@ -35,12 +36,10 @@ impl Ground {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (left, right) = (format!("left{number}"), format!("right{number}"));
-        for name in [&left, &right] {
-            ip(&format!("netns add {name}"));
-        }
-        ip(&format!("-n {left} link add cable type veth peer name cable netns {right}"));
-        address(&left, 1, 2);
-        address(&right, 2, 1);
+        ip_all(&[], &format!("netns add {left}\nnetns add {right}\n"));
+        let cable = format!("link add cable type veth peer name cable netns {right}\n");
+        ip_all(&["-n", &left], &(cable + &addresses(1, 2)));
+        ip_all(&["-n", &right], &addresses(2, 1));
         Self { left: End::open(left), right: End::open(right) }
     }
 }
@@ -83,11 +82,19 @@ impl End {
 
 /// Runs iproute2.
 pub(crate) fn ip(arguments: &str) -> String {
-    // Busybox's own comes first on some paths, and knows no xfrm.
-    let output = Command::new("/sbin/ip").args(arguments.split_whitespace()).output();
+    let output = Command::new(IP).args(arguments.split_whitespace()).output();
     let output = output.expect("iproute2");
     assert!(output.status.success(), "ip {arguments}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs iproute2 once for many lines: an emulated CPU takes a tenth of a second to start it.
+fn ip_all(options: &[&str], lines: &str) {
+    let mut ip = Command::new(IP);
+    let mut ip = ip.args(options).args(["-batch", "-"]).stdin(Stdio::piped()).spawn();
+    let ip = ip.as_mut().expect("iproute2");
+    ip.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("it reads");
+    assert!(ip.wait().expect("it ends").success(), "ip {options:?}: {lines}");
 }
 
 /// An outer address.
@@ -113,19 +120,21 @@ pub(crate) enum Family {
     V6,
 }
 
-fn address(name: &str, own: u8, other: u8) {
+/// Lines for iproute2: what host `own` has, and how it reaches host `other`.
+fn addresses(own: u8, other: u8) -> String {
+    let mut lines = String::new();
     for family in [Family::V4, Family::V6] {
         let (length, host) = if family == Family::V4 { (24, 32) } else { (64, 128) };
-        let (own_outer, own_inner) = (outer(family, own), inner(family, own));
-        ip(&format!("-n {name} address add {own_outer}/{length} dev cable {}", nodad(family)));
-        ip(&format!("-n {name} address add {own_inner}/{host} dev lo {}", nodad(family)));
+        let (at, inside, nodad) = (outer(family, own), inner(family, own), nodad(family));
+        lines += &format!("address add {at}/{length} dev cable {nodad}\n");
+        lines += &format!("address add {inside}/{host} dev lo {nodad}\n");
     }
-    ip(&format!("-n {name} link set lo up"));
-    ip(&format!("-n {name} link set cable up"));
+    lines += "link set lo up\nlink set cable up\n";
     for family in [Family::V4, Family::V6] {
         let (to, from) = (inner(family, other), inner(family, own));
-        ip(&format!("-n {name} route add {to} dev cable src {from}"));
+        lines += &format!("route add {to} dev cable src {from}\n");
     }
+    lines
 }
 
 /// Without it an IPv6 address is of no use for a second.
@@ -146,3 +155,6 @@ fn inside<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
+
+/// Busybox's own comes first on some paths, and knows no xfrm.
+const IP: &str = "/sbin/ip";
