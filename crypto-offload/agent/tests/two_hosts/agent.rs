@@ -228,5 +228,5 @@ fn greet(directory: &Path) -> Result<Client> {
     }
 }
 
-/// An emulated CPU takes a second to start a process.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// An emulated CPU takes a second to start a process, and beside builds it stands still for longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

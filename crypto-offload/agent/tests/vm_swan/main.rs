@@ -56,8 +56,7 @@ fn meet_manual_keys(engine: &str, placement: Placement) -> Result<()> {
         let status = agent.show(&name(index)?)?;
         let sas = [&status.epochs[0].inbound, &status.epochs[0].outbound];
         for sa in sas.into_iter().flatten() {
-            // The one that ends the echo goes one way.
-            ensure!(sa.usage.packets >= 20, "{sa:?}");
+            ensure!(sa.usage.packets == 20, "{sa:?}");
             ensure!(sa.usage.replayed + sa.usage.late + sa.usage.forged == 0, "{sa:?}");
         }
     }
