@@ -195,3 +195,22 @@ fn what_is_shorter_than_any_packet_is_refused_at_every_length() {
     }
     assert_eq!(opened(&mut open, &packet).expect("whole").0, b"");
 }
+
+#[test]
+fn what_is_below_the_floor_of_a_resumed_sa_is_late_whether_numbers_are_extended_or_short() {
+    for numbers in [SequenceNumbers::Extended, SequenceNumbers::Short] {
+        let sa = sa(Aead::Aes128Gcm, numbers);
+        let (mut seal, resumed) = (Seal::new(&sa), SaSpec { resume_after: 512, ..sa });
+        let mut open = Open::new(&resumed);
+        for number in 1..=512 {
+            let refused = opened(&mut open, &send(&mut seal)).expect_err("below the floor");
+            let within = number > 512 - u64::from(resumed.replay_window);
+            let expected = if within { DropReason::Replayed } else { DropReason::Late };
+            assert_eq!(refused, expected, "number {number}, {numbers:?}");
+        }
+        let mut forged = send(&mut seal);
+        opened(&mut open, &forged).expect("above the floor");
+        forged[7] += 1;
+        assert_eq!(opened(&mut open, &forged).expect_err("another number"), DropReason::Forged);
+    }
+}
