@@ -268,6 +268,29 @@ fn user_space_sas_go_on_above_every_number_that_may_have_been_used() {
 }
 
 #[test]
+fn a_resumed_sas_counter_is_not_taken_for_the_whole_of_it() {
+    let world = World::new();
+    let fault = Fault::new(&[Operation::Install], ErrorClass::Unsupported);
+    world.faults.set(vec![Fault { times: u32::MAX, ..fault }]);
+    one_pair(&world);
+    let mut pairs = world.start();
+    run(&mut pairs, keys(1, 2));
+    let retire = Request::RetireInbound { name: name(1), epoch: Epoch(1) };
+    let counted = |response| match response {
+        Response::Retired { packets } => packets,
+        other => panic!("not retired: {other:?}"),
+    };
+    // Survived in its engine, with its counter.
+    assert_eq!(counted(pairs.answer(retire)), Some(0));
+    drop(pairs);
+    world.user_space.forget();
+    let mut pairs = world.start();
+    run(&mut pairs, keys(1, 3));
+    let retire = Request::RetireOutbound { name: name(1), epoch: Epoch(2) };
+    assert_eq!(counted(pairs.answer(retire)), None);
+}
+
+#[test]
 fn a_forgotten_pair_stays_forgotten() {
     let world = World::new();
     one_pair(&world);

@@ -72,7 +72,8 @@ impl Pairs {
         }
     }
 
-    /// The counter of an SA that is about to go.
+    /// The counter of an SA that is about to go; `None` where it says only a part, as the counters
+    /// of a resumed one begin with the process that resumed it.
     fn last_packets(
         &mut self,
         record: &PairRecord,
@@ -85,7 +86,7 @@ impl Pairs {
         }
         let id = spec::sa_id(&record.terms, direction, sa.spi);
         match self.engines.named(record.engine_of(epoch)).and_then(|engine| engine.usage(id)) {
-            Ok(usage) => Ok(Some(usage.packets)),
+            Ok(usage) => Ok(Some(usage.packets).filter(|_| !sa.resumed)),
             Err(error) if error.class == ErrorClass::Gone => Ok(None),
             Err(error) => Err(error.into()),
         }
