@@ -132,7 +132,7 @@ fn judge(pair: &SaPair, placement: Placement, known: &Capabilities) -> Judgement
     let missing = needs(pair).into_iter().find_map(|need| {
         let entry = answering(known, placement, device, need)?;
         let no = entry.answer == Answer::No;
-        no.then(|| format!("{}: {}", named(need), entry.evidence))
+        no.then(|| format!("{}{}", named(need), entry.evidence))
     });
     let refusal = missing.or_else(|| rules::refusal(pair, placement, about));
     match refusal {
@@ -183,9 +183,10 @@ fn answering<'a>(
     known.of(placement, device).rfind(says)
 }
 
+/// What stands before the evidence; that there is nothing at all needs no further words.
 fn named(feature: Feature) -> String {
-    match feature {
-        Feature::Engine => "not there".to_owned(),
+    let name = match feature {
+        Feature::Engine => return String::new(),
         Feature::Aead(aead) => aead.to_string(),
         Feature::Mode(mode) => format!("{mode:?} mode").to_lowercase(),
         Feature::Ipv6 => "IPv6".to_owned(),
@@ -193,7 +194,8 @@ fn named(feature: Feature) -> String {
         Feature::Esn => "64-bit sequence numbers".to_owned(),
         Feature::ReplayWindow(packets) => format!("replay window of {packets}"),
         Feature::CountedLimits => "limits of packets and bytes".to_owned(),
-    }
+    };
+    name + ": "
 }
 
 #[cfg(test)]
