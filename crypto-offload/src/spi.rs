@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, num::NonZeroU32};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// A security parameters index (RFC 4303 section 2.1), chosen by the receiver of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +20,15 @@ impl Spi {
         match NonZeroU32::new(value) {
             Some(spi) if value >= 256 => Ok(Self(spi)),
             _ => Err(ReservedSpi(value)),
+        }
+    }
+
+    /// As somebody else uses it: reserved numbers too, which no standard gives to SAs and no kernel
+    /// refuses. `None` for 0, which is none.
+    pub const fn observed(value: u32) -> Option<Self> {
+        match NonZeroU32::new(value) {
+            Some(spi) => Some(Self(spi)),
+            None => None,
         }
     }
 
@@ -60,8 +69,15 @@ pub struct ReservedSpi(pub u32);
 pub struct SaId {
     /// The outer destination address.
     pub destination: IpAddr,
-    /// Chosen by whoever has that address.
+    /// Chosen by whoever has that address. Read as [observed](Spi::observed): an SA may be
+    /// anybody's.
+    #[serde(deserialize_with = "observed")]
     pub spi: Spi,
+}
+
+fn observed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Spi, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    Spi::observed(value).ok_or_else(|| D::Error::custom("SPI 0 is no SA's"))
 }
 
 impl fmt::Display for SaId {
@@ -106,6 +122,16 @@ impl fmt::Display for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_sa_of_somebody_else_may_have_a_reserved_number() {
+        let json = r#"{"destination":"192.0.2.1","spi":16}"#;
+        let id: SaId = serde_json::from_str(json).expect("somebody's");
+        assert_eq!(Some(id.spi), Spi::observed(16));
+        assert_eq!(serde_json::to_string(&id).expect("serializes"), json);
+        assert!(serde_json::from_str::<SaId>(&json.replace("16", "0")).is_err());
+        assert!(serde_json::from_str::<Spi>("16").is_err());
+    }
 
     #[test]
     fn reserved_numbers_are_no_spis() {

@@ -190,8 +190,8 @@ impl IpsecEngine for XfrmEngine {
     }
 }
 
-/// `None` for SAs that are not ESP, or whose SPI is reserved: those that the kernel makes for
-/// traffic that waits for an SA have 0.
+/// `None` for SAs that are not ESP, or have no SPI: those that the kernel makes for traffic that
+/// waits for an SA have 0.
 fn installed(state: State, devices: &[Link], now: Duration) -> Option<InstalledSa> {
     let named = |index| devices.iter().find(|device| device.index == index);
     let usage = usage(&state, now);

@@ -32,9 +32,9 @@ impl Identity {
         Some(Self { destination: address(family, destination)?, spi, protocol })
     }
 
-    /// As an ESP SA with an SPI that RFC 4303 allows.
+    /// As an ESP SA; its SPI may be one that RFC 4303 reserves.
     pub(crate) fn esp(self) -> Option<SaId> {
-        let spi = Spi::new(self.spi).ok()?;
+        let spi = Spi::observed(self.spi)?;
         (self.protocol == IPPROTO_ESP).then_some(SaId { destination: self.destination, spi })
     }
 }
@@ -227,6 +227,17 @@ mod tests {
         bytes[key..key + 20].fill(0);
         let state = State::decode(&bytes).expect("an SA");
         assert_eq!(state.algorithm, Algorithm::Known(Aead::Aes128Gcm, None));
+    }
+
+    #[test]
+    fn an_sa_under_a_reserved_spi_is_named_all_the_same_and_one_without_is_none() {
+        let mut bytes = payload(&example::outbound(), None);
+        let spi = SELECTOR_LEN + 16;
+        for (value, expected) in [(16, Spi::observed(16)), (0, None)] {
+            bytes[spi..spi + 4].copy_from_slice(&u32::to_be_bytes(value));
+            let id = State::decode(&bytes).expect("an SA").identity.esp();
+            assert_eq!(id.map(|id| id.spi), expected);
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) async fn foreign(
 fn sa_id(text: &str) -> Result<SaId, Refusal> {
     let read = || {
         let (destination, spi) = text.split_once(',')?;
-        let spi = Spi::new(spi.parse().ok()?).ok()?;
+        let spi = Spi::observed(spi.parse().ok()?)?;
         Some(SaId { destination: destination.parse().ok()?, spi })
     };
     read().ok_or_else(|| {
