@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use crypto_offload::rotation::{
-    Action, Ask, Contest, Due, OfferVerdict, Presence, Responder, answer, answer_offer, settle,
-    weigh_offer,
+    Action, Ask, Contest, Due, Failure, OfferVerdict, Presence, Responder, answer, answer_offer,
+    settle, weigh_offer,
 };
 use crypto_offload::{Epoch, PairName};
 use gateway_control::agent::AgentErrorCode;
@@ -274,7 +274,9 @@ impl Ipsec {
         });
     }
 
-    /// Does what is due without being asked, until nothing is.
+    /// Does what is due without being asked, until nothing is. What the agent refuses for good, or
+    /// for long, is left to the schedule, which finds it in the pair's status: the pair's place is
+    /// for a rotation that makes progress.
     async fn see_to(
         self,
         name: PairName,
@@ -282,12 +284,13 @@ impl Ipsec {
         mut changed: tokio::sync::watch::Receiver<u64>,
     ) {
         let mut arrivals = self.agent().arrivals();
+        let mut pause = BEFORE_TRYING_AGAIN;
         loop {
             changed.borrow_and_update();
             let due = self
                 .slots()
                 .answering(&name, epoch, |answering| answering.responder.poll(Instant::now()));
-            let over = match due {
+            let done = match due {
                 // Another rotation has taken this one's place.
                 None => return,
                 Some(Due::Wait(until)) => {
@@ -307,15 +310,23 @@ impl Ipsec {
                     self.ask_status(&name, epoch).await;
                     continue;
                 }
-                Some(Due::Discard(_)) => self.agent().discard(&name, epoch).await.is_ok(),
+                Some(Due::Discard(_)) => self.agent().discard(&name, epoch).await,
                 Some(Due::TakeOver(_)) => return self.take_over(&name, epoch).await,
-                Some(Due::Nothing) => true,
+                Some(Due::Nothing) => Ok(()),
             };
-            if over {
-                self.slots().answered(&name, epoch);
-                return;
+            match done {
+                Err(error) if error.failure() == Failure::Transient && pause < GIVEN_UP => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => {
+                    if let Err(error) = done {
+                        tracing::warn!(pair = %name, %epoch, "left for later: {error}");
+                    }
+                    self.slots().answered(&name, epoch);
+                    return;
+                }
             }
-            tokio::time::sleep(BEFORE_TRYING_AGAIN).await;
         }
     }
 
@@ -346,8 +357,8 @@ impl Ipsec {
     }
 
     /// The old inbound SAs go: the rotation is over on this side too.
-    async fn finish(&self, name: &PairName, epoch: Epoch) -> bool {
-        let Ok(status) = self.agent().show(name).await else { return false };
+    async fn finish(&self, name: &PairName, epoch: Epoch) -> Result<(), AskError> {
+        let status = self.agent().show(name).await?;
         let noted = self.slots().answering(name, epoch, |answering| {
             (
                 answering.peer.clone(),
@@ -357,19 +368,17 @@ impl Ipsec {
                 answering.began,
             )
         });
-        let Some((peer, from, old_spis, peer_sealed, began)) = noted else { return true };
+        let Some((peer, from, old_spis, peer_sealed, began)) = noted else { return Ok(()) };
         let mut opened = None;
         for old in older(&status, epoch) {
-            let Ok(packets) = self.agent().retire_inbound(name, old).await else { return false };
+            let packets = self.agent().retire_inbound(name, old).await?;
             if Some(old) == from {
                 opened = packets;
             }
             // What an aborted rotation left of it.
-            if self.agent().discard(name, old).await.is_err() {
-                return false;
-            }
+            self.agent().discard(name, old).await?;
         }
-        let Some(new_spis) = spis(&status, epoch) else { return true };
+        let Some(new_spis) = spis(&status, epoch) else { return Ok(()) };
         let lost = match from {
             Some(_) => {
                 peer_sealed.zip(opened).map(|(sealed, opened)| sealed.saturating_sub(opened))
@@ -388,7 +397,7 @@ impl Ipsec {
             seconds: began.elapsed().as_secs_f64(),
             lost,
         });
-        true
+        Ok(())
     }
 }
 
@@ -446,4 +455,8 @@ fn differences(ours: &PairTerms, theirs: &PairTerms) -> Vec<String> {
 
 const STATUS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Doubled each time.
 const BEFORE_TRYING_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// After 15.5 s: an agent that restarts takes one.
+const GIVEN_UP: std::time::Duration = std::time::Duration::from_secs(16);

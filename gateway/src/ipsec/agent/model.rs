@@ -390,7 +390,8 @@ impl Keys {
     }
 }
 
-fn fresh_offer(spi: u32, aead: Aead) -> KeyOffer {
+/// With a key by chance.
+pub(crate) fn fresh_offer(spi: u32, aead: Aead) -> KeyOffer {
     let mut bytes = vec![0; aead.key_len() + Aead::SALT_LEN];
     SystemRandom::new().fill(&mut bytes).unwrap();
     let keying = KeyingMaterial::new(aead, SecretKey::copy_from(&bytes)).unwrap();

@@ -1,14 +1,18 @@
 //! Rotations between two gateways, and what becomes of them when something fails.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 use std::time::Duration;
 
 use crypto_offload::rotation::Outcome;
 use crypto_offload::{Epoch, PairName};
 use gateway_control::agent::{AgentErrorCode, Request};
-use gateway_control::{EventKind, OperationState, PairSelection};
+use gateway_control::{EventKind, OperationState, PairSelection, PairTerms, PeerOffer, PeerStep};
 
 use super::site::{Site, assert_settled, ends, keyed, pair_of_sites};
-use crate::ipsec::agent::model::{Trouble, refusal};
+use crate::ipsec::agent::model::{Trouble, fresh_offer, refusal};
 use crate::ipsec::slots::Order;
 
 fn set(site: &Site, epoch: u64, sealed: u64, opened: u64) {
@@ -123,6 +127,50 @@ async fn an_agents_refusal_at_any_step_is_undone_at_both_sides_and_told() {
         let again = a.rotate("trunk-1").await;
         assert_eq!(again.state, OperationState::Done, "{kind}: {again:?}");
     }
+}
+
+#[tokio::test]
+async fn what_an_agent_will_not_discard_frees_the_pair_and_is_ended_by_the_schedule() {
+    let (a, b) = keyed("discard").await;
+    let refused = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&refused);
+    b.model.fail(move |request| {
+        let hit = matches!(request, Request::Discard { .. });
+        count.fetch_add(hit.into(), Relaxed);
+        hit.then(|| Trouble::Refuse(refusal(AgentErrorCode::InUse, "in use")))
+    });
+    // A rotation that the peer undoes, and has nothing of.
+    let (name, patience) = (PairName::new("trunk-1").unwrap(), Duration::from_secs(10));
+    let status = a.status("trunk-1");
+    let offer = PeerOffer {
+        gateway: a.ipsec.gateway_id().to_owned(),
+        terms: PairTerms::of(&status.pair),
+        from: status.active,
+        offer: fresh_offer(0xc900_0001, status.pair.aead),
+    };
+    let peer = a.ipsec.peers().named("b").unwrap();
+    peer.offer(&name, Epoch(2), &offer, patience).await.unwrap();
+    peer.step(&name, Epoch(2), "abort", PeerStep::default(), patience).await.unwrap();
+    b.until("refused", |_| refused.load(Relaxed) > 0).await;
+    let settled = |site: &Site| {
+        let status = site.status("trunk-1");
+        status.epochs.len() == 1 && status.active >= Some(Epoch(2))
+    };
+    b.until("settled", settled).await;
+    a.until("settled", settled).await;
+    assert!(refused.load(Relaxed) < 5, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_pair_that_was_forgotten_during_a_peers_rotation_is_free() {
+    let (a, b) = keyed("forgotten").await;
+    b.model.fail(|request| {
+        let hit = matches!(request, Request::RetireInbound { .. });
+        hit.then(|| Trouble::Refuse(refusal(AgentErrorCode::UnknownPair, "forgotten")))
+    });
+    assert_eq!(a.rotate("trunk-1").await.state, OperationState::Done);
+    let name = PairName::new("trunk-1").unwrap();
+    b.until("free", |b| !b.ipsec.slots().is_busy(&name)).await;
 }
 
 #[tokio::test]
