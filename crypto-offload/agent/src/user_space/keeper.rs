@@ -22,6 +22,7 @@ use rustix::net::sockopt;
 
 use super::{
     account::Account,
+    engine::Settings,
     event_queue::EventQueue,
     reservation::{AHEAD, Reservation, Reservations, block},
 };
@@ -47,22 +48,22 @@ pub(super) struct Notices(pub(super) SyncSender<Notice>);
 
 /// See the module's documentation.
 pub(super) struct Keeper {
-    pub(super) notices: Receiver<Notice>,
-    pub(super) reservations: Arc<dyn Reservations>,
-    pub(super) events: Arc<EventQueue>,
-    pub(super) link: Link,
-    pub(super) device: String,
+    notices: Receiver<Notice>,
+    reservations: Arc<dyn Reservations>,
+    events: Arc<EventQueue>,
+    link: Link,
+    device: String,
     /// The device's MTU is never set higher.
-    pub(super) longest: usize,
-    pub(super) accounts: HashMap<SaId, Kept>,
-    pub(super) deadlines: BinaryHeap<Reverse<(Instant, SaId, Limit)>>,
-    pub(super) wanting: Vec<SaId>,
-    pub(super) mtu: Option<usize>,
-    pub(super) paths_due: Instant,
+    longest: usize,
+    accounts: HashMap<SaId, Kept>,
+    deadlines: BinaryHeap<Reverse<(Instant, SaId, Limit)>>,
+    wanting: Vec<SaId>,
+    mtu: Option<usize>,
+    paths_due: Instant,
 }
 
 /// An SA as the keeper has it.
-pub(super) struct Kept {
+struct Kept {
     account: Arc<Account>,
     /// Which number it had come to when, for its rate.
     mark: (Instant, u64),
@@ -72,7 +73,7 @@ pub(super) struct Kept {
 
 /// A limit of time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Limit {
+enum Limit {
     Soft,
     Hard,
 }
@@ -85,6 +86,28 @@ impl Notices {
 }
 
 impl Keeper {
+    pub(super) fn new(
+        notices: Receiver<Notice>,
+        reservations: Arc<dyn Reservations>,
+        events: Arc<EventQueue>,
+        link: Link,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            notices,
+            reservations,
+            events,
+            link,
+            device: settings.device.clone(),
+            longest: usize::from(settings.longest_packet),
+            accounts: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            wanting: Vec::new(),
+            mtu: None,
+            paths_due: Instant::now(),
+        }
+    }
+
     /// Runs until nobody is left to tell it anything.
     pub(super) fn run(mut self) {
         loop {

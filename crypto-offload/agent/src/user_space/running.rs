@@ -1,7 +1,6 @@
 //! The device with its threads: made for the first SA, gone when this is dropped.
 
 use std::{
-    collections::{BinaryHeap, HashMap},
     fs, io,
     sync::{
         Arc,
@@ -50,54 +49,19 @@ impl Running {
         statistics: Arc<Statistics>,
         events: Arc<EventQueue>,
     ) -> Result<Self, EngineError> {
-        let name: InterfaceName = settings.device.parse().map_err(|error| {
-            refusal(ErrorClass::Fatal, "make", "TUN device", error, Some("name another"))
-        })?;
-        let tun = open_tun(&name).map_err(|error| tun_refused(&error))?;
-        if let Some(reason) = &tun.offload().reason {
-            tracing::info!(%reason, "the TUN device has not every offload");
-        }
-        let open_link = || {
-            Link::open(&name).map_err(|error| {
-                refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
-            })
-        };
-        let (mut link, keepers_link) = (open_link()?, open_link()?);
+        let Device { tun, link, keepers_link, judged } = Device::make(settings)?;
         let longest = usize::from(settings.longest_packet);
-        for set in [|link: &mut Link| link.set_mtu(1280), |link: &mut Link| link.set_up()] {
-            set(&mut link).map_err(|error| {
-                refusal(ErrorClass::Fatal, "configure", &settings.device, error, None)
-            })?;
-        }
-        let judged = leave_to_us(&settings.device);
         let (commands, requests) = mpsc::channel();
         let (notices, noticed) = mpsc::sync_channel(NOTICES);
-        let start =
-            |error: io::Error| refusal(ErrorClass::Fatal, "start", "user-space ESP", error, None);
-        let mut wait = WaitSet::new().map_err(start)?;
-        wait.add(data_path::TUN, &tun).map_err(start)?;
+        let mut wait = WaitSet::new().map_err(cannot_start)?;
+        wait.add(data_path::TUN, &tun).map_err(cannot_start)?;
         let alarm = wait.alarm();
         let to_keeper = Notices(notices.clone());
-        let keeper = Keeper {
-            notices: noticed,
-            reservations,
-            events,
-            link: keepers_link,
-            device: settings.device.clone(),
-            longest,
-            accounts: HashMap::new(),
-            deadlines: BinaryHeap::new(),
-            wanting: Vec::new(),
-            mtu: None,
-            paths_due: Instant::now(),
+        let keeper = Keeper::new(noticed, reservations, events, keepers_link, settings);
+        let data = move || {
+            DataPath::new(tun, wait, requests, to_keeper, statistics, longest).run();
         };
-        let threads = vec![
-            spawn("esp-data", move || {
-                DataPath::new(tun, wait, requests, to_keeper, statistics, longest).run();
-            })
-            .map_err(start)?,
-            spawn("esp-keeper", || keeper.run()).map_err(start)?,
-        ];
+        let threads = vec![spawn("esp-data", data)?, spawn("esp-keeper", || keeper.run())?];
         Ok(Self {
             link,
             sockets: Sockets::default(),
@@ -149,6 +113,36 @@ impl Drop for Running {
     }
 }
 
+/// The device, up, with a hand on its settings for each thread that needs one.
+struct Device {
+    tun: Tun,
+    link: Link,
+    keepers_link: Link,
+    /// Why the kernel judges our packets, too, if it does.
+    judged: Option<String>,
+}
+
+impl Device {
+    fn make(settings: &Settings) -> Result<Self, EngineError> {
+        let name: InterfaceName = settings.device.parse().map_err(|error| {
+            refusal(ErrorClass::Fatal, "make", "TUN device", error, Some("name another"))
+        })?;
+        let tun = open_tun(&name).map_err(|error| tun_refused(&error))?;
+        if let Some(reason) = &tun.offload().reason {
+            tracing::info!(%reason, "the TUN device has not every offload");
+        }
+        let configured =
+            |error| refusal(ErrorClass::Fatal, "configure", &settings.device, error, None);
+        let mut link = Link::open(&name).map_err(configured)?;
+        let keepers_link = Link::open(&name).map_err(configured)?;
+        // The least that IPv6 takes, until the keeper knows the paths.
+        link.set_mtu(1280).map_err(configured)?;
+        link.set_up().map_err(configured)?;
+        let judged = leave_to_us(&settings.device);
+        Ok(Self { tun, link, keepers_link, judged })
+    }
+}
+
 /// The device of an agent that was killed goes a little later than its process.
 fn open_tun(name: &InterfaceName) -> Result<Tun, TunError> {
     let deadline = Instant::now() + SUCCESSION;
@@ -181,8 +175,12 @@ fn leave_to_us(device: &str) -> Option<String> {
     refused
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(cannot_start)
+}
+
+fn cannot_start(error: io::Error) -> EngineError {
+    refusal(ErrorClass::Fatal, "start", "user-space ESP", error, None)
 }
 
 fn tun_refused(error: &TunError) -> EngineError {
