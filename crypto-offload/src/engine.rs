@@ -108,6 +108,15 @@ pub trait IpsecEngine: Send {
     /// When the engine cannot be asked.
     fn list(&mut self) -> Result<Vec<InstalledSa>, EngineError>;
 
+    /// Every policy that packets meet where this engine works, ours or not. None where only our
+    /// own are.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    fn policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        Ok(Vec::new())
+    }
+
     /// One SA's counters.
     ///
     /// # Errors
@@ -178,6 +187,30 @@ pub struct InstalledSa {
     pub algorithm: String,
     /// Its counters.
     pub usage: SaUsage,
+}
+
+/// A policy as an engine lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledPolicy {
+    /// Where it looks.
+    pub direction: PolicyDirection,
+    /// Which packets. Where an engine can say less or more, all that it may be about.
+    pub selector: Selector,
+    /// Of the SAs that it wants; `None`: it wants none, and lets pass or blocks.
+    pub reqid: Option<u32>,
+    /// Which one a packet meets that fits this and one of ours.
+    pub precedence: Precedence,
+    /// What else the engine knows of it, for people: `priority 375423`.
+    pub detail: String,
+}
+
+/// Of a policy, against ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// It is looked at first, or perhaps.
+    OverOurs,
+    /// Ours is.
+    UnderOurs,
 }
 
 /// How much an SA has been used.

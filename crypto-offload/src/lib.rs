@@ -38,7 +38,8 @@ mod spi;
 pub use algorithm::{Aead, KeyFingerprint, KeyingMaterial, WrongKeyLength};
 pub use capability::{Answer, Capabilities, Capability, Evidence, Feature};
 pub use engine::{
-    EngineError, EngineEvent, ErrorClass, InstalledSa, IpsecEngine, SaUsage, TlsEngine,
+    EngineError, EngineEvent, ErrorClass, InstalledPolicy, InstalledSa, IpsecEngine, Precedence,
+    SaUsage, TlsEngine,
 };
 pub use ledger::{KeyLedger, KeyReused};
 pub use lifetime::{BadLifetime, Lifetimes, Limits};

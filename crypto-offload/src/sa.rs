@@ -148,6 +148,17 @@ pub enum PolicyDirection {
     Forward,
 }
 
+impl PolicyDirection {
+    /// The kernel's name, as `ip xfrm policy` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+            Self::Forward => "fwd",
+        }
+    }
+}
+
 /// Traffic that must go through ESP, and through which SA. Setting it again replaces it in one
 /// step: with another `spi`, that is how outbound traffic moves to a new SA and back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

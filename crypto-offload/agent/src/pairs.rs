@@ -21,6 +21,7 @@
 //! the user-space engine sets `disable_policy` on its device for that.
 
 mod define;
+mod foreign;
 mod guard;
 mod install;
 mod place;
@@ -66,6 +67,8 @@ pub struct Pairs {
     ledger: KeyLedger,
     /// Engines that took a pair's inbound SA but not its outbound one.
     avoid: HashMap<PairName, place::Avoided>,
+    /// What engines listed of other programs' policies a moment ago.
+    foreign: foreign::Policies,
     random: SystemRandom,
     distrusted: Option<String>,
 }

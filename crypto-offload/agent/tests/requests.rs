@@ -4,7 +4,7 @@
 mod support;
 
 use crypto_offload::{
-    Epoch, ErrorClass, SaUsage,
+    Epoch, ErrorClass, InstalledPolicy, PolicyDirection, Precedence, SaUsage, Selector,
     middleware::{Fault, Model, Operation},
 };
 use gateway_control::{
@@ -286,4 +286,63 @@ fn an_engine_without_esp_is_passed_over_and_the_fallback_is_told() {
     let events = world.events.recent();
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events.iter().all(|event| event.kind.name() == "placement.fallback"));
+}
+
+/// Another program's, that overlaps `trunk-1` and is not the same.
+fn foreign(
+    direction: PolicyDirection,
+    reqid: Option<u32>,
+    precedence: Precedence,
+) -> InstalledPolicy {
+    let outbound = Selector {
+        source: "10.0.0.0/8".parse().expect("a prefix"),
+        destination: "10.0.1.192/28".parse().expect("a prefix"),
+        protocol: Some(17),
+        source_port: None,
+        destination_port: None,
+    };
+    let selector = match direction {
+        PolicyDirection::Out => outbound,
+        _ => outbound.reversed(),
+    };
+    let detail = "priority 375423, reqid 1".to_owned();
+    InstalledPolicy { direction, selector, reqid, precedence, detail }
+}
+
+#[test]
+fn another_programs_policy_that_overlaps_is_a_conflict_that_names_it_and_how_to_see_it() {
+    use PolicyDirection::{Forward, In, Out};
+    use Precedence::{OverOurs, UnderOurs};
+    for (direction, reqid, precedence) in [
+        (Out, Some(1), UnderOurs),
+        (In, Some(1), UnderOurs),
+        (Forward, Some(1), OverOurs),
+        (Out, None, OverOurs),
+    ] {
+        let world = World::new();
+        let mut pairs = world.start();
+        world.xfrm.put_policy(foreign(direction, reqid, precedence));
+        let define = || Request::Define { pair: Box::new(pair(1)) };
+        let error = refused(pairs.answer(define()));
+        assert_eq!(error.code, AgentErrorCode::Conflict);
+        for words in [direction.name(), "10.0.1.192/28", "priority 375423"] {
+            assert!(error.message.contains(words), "{error}");
+        }
+        assert!(error.hint.expect("a hint").contains("ip xfrm policy"));
+        let gone = pairs.answer(Request::Show { name: name(1) });
+        assert_eq!(refused(gone).code, AgentErrorCode::UnknownPair);
+    }
+}
+
+#[test]
+fn policies_that_protect_nothing_and_come_after_ours_are_let_be_and_so_are_known_pairs() {
+    let world = World::new();
+    world.xfrm.put_policy(foreign(PolicyDirection::Out, None, Precedence::UnderOurs));
+    let mut pairs = world.start();
+    life(1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
+    world.xfrm.put_policy(foreign(PolicyDirection::Out, Some(1), Precedence::UnderOurs));
+    let mut renewed = pair(1);
+    renewed.lifetimes.soft.packets = Some(1000);
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(renewed) }));
+    expect_ok(pairs.answer(Request::Define { pair: Box::new(pair(2)) }));
 }

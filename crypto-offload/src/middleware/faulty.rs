@@ -8,9 +8,9 @@ use std::{
 
 use super::Operation;
 use crate::{
-    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
-    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
-    UdpEncapsulation,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledPolicy,
+    InstalledSa, IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage,
+    Selector, UdpEncapsulation,
 };
 
 /// An engine that fails when it is told to.
@@ -168,6 +168,10 @@ impl<E: IpsecEngine> IpsecEngine for Faulty<E> {
 
     fn list(&mut self) -> Result<Vec<InstalledSa>, EngineError> {
         self.call(Operation::List, E::list)
+    }
+
+    fn policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        self.call(Operation::Policies, E::policies)
     }
 
     fn usage(&mut self, id: SaId) -> Result<SaUsage, EngineError> {

@@ -31,6 +31,8 @@ pub enum Operation {
     RemovePolicy,
     /// `list`
     List,
+    /// `policies`
+    Policies,
     /// `usage`
     Usage,
     /// `events`

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Answer, Capabilities, Capability, Direction, Effective, EngineError, EngineEvent, ErrorClass,
-    Evidence, Feature, InstalledSa, IpsecEngine, KeyFingerprint, Placement, PolicyDirection,
-    PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
+    Evidence, Feature, InstalledPolicy, InstalledSa, IpsecEngine, KeyFingerprint, Placement,
+    PolicyDirection, PolicySpec, Precedence, Reqid, SaId, SaSpec, SaUsage, Selector,
 };
 
 /// An engine over a memory. Clones share it: one may be given away and the other looked at, and
@@ -29,6 +29,7 @@ struct Shared {
     sas: BTreeMap<SaId, ModelSa>,
     reserved: BTreeSet<SaId>,
     policies: Vec<PolicySpec>,
+    foreign: Vec<InstalledPolicy>,
     events: Vec<EngineEvent>,
     room: Option<usize>,
     comes_out_as: Option<Placement>,
@@ -97,6 +98,11 @@ impl Model {
     /// SPIs that are reserved and not in use.
     pub fn reserved(&self) -> Vec<SaId> {
         self.shared().reserved.iter().copied().collect()
+    }
+
+    /// Somebody else sets a policy.
+    pub fn put_policy(&self, policy: InstalledPolicy) {
+        self.shared().foreign.push(policy);
     }
 
     /// Somebody else puts an SA there.
@@ -234,6 +240,18 @@ impl IpsecEngine for Model {
 
     fn list(&mut self) -> Result<Vec<InstalledSa>, EngineError> {
         Ok(self.shared().sas.values().map(|sa| sa.installed.clone()).collect())
+    }
+
+    fn policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        let shared = self.shared();
+        let ours = shared.policies.iter().map(|policy| InstalledPolicy {
+            direction: policy.direction,
+            selector: policy.selector,
+            reqid: Some(policy.reqid.0.get()),
+            precedence: Precedence::OverOurs,
+            detail: String::new(),
+        });
+        Ok(ours.chain(shared.foreign.iter().cloned()).collect())
     }
 
     fn usage(&mut self, id: SaId) -> Result<SaUsage, EngineError> {

@@ -4,9 +4,9 @@ use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
 
 use super::Operation;
 use crate::{
-    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
-    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
-    UdpEncapsulation,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledPolicy,
+    InstalledSa, IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage,
+    Selector, UdpEncapsulation,
 };
 
 /// An engine whose calls are told.
@@ -113,6 +113,10 @@ impl<E: IpsecEngine> IpsecEngine for Recording<E> {
 
     fn list(&mut self) -> Result<Vec<InstalledSa>, EngineError> {
         self.record(Operation::List, String::new(), E::list)
+    }
+
+    fn policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        self.record(Operation::Policies, String::new(), E::policies)
     }
 
     fn usage(&mut self, id: SaId) -> Result<SaUsage, EngineError> {

@@ -13,9 +13,9 @@ use std::{
 };
 
 use crypto_offload::{
-    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledSa,
-    IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage, Selector,
-    UdpEncapsulation,
+    Capabilities, Direction, Effective, EngineError, EngineEvent, ErrorClass, InstalledPolicy,
+    InstalledSa, IpsecEngine, Placement, PolicyDirection, PolicySpec, Reqid, SaId, SaSpec, SaUsage,
+    Selector, UdpEncapsulation,
 };
 
 use crate::{
@@ -160,6 +160,10 @@ impl IpsecEngine for XfrmEngine {
         let devices = if inline { self.devices().map_err(failed)? } else { Vec::new() };
         let now = since_1970();
         Ok(states.into_iter().filter_map(|state| installed(state, &devices, now)).collect())
+    }
+
+    fn policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        self.all_policies()
     }
 
     fn usage(&mut self, id: SaId) -> Result<SaUsage, EngineError> {

@@ -1,16 +1,19 @@
-//! Setting and removing policies, of which only our own are touched.
+//! Setting, removing and listing policies, of which only our own are touched.
 //!
 //! The kernel has one policy per selector and direction and no word of who made it, so that ours
 //! carry a priority of their own, and their pair's reqid.
 
-use crypto_offload::{EngineError, ErrorClass, Placement, PolicyDirection, PolicySpec, Selector};
+use crypto_offload::{
+    EngineError, ErrorClass, InstalledPolicy, Placement, PolicyDirection, PolicySpec, Precedence,
+    Selector,
+};
 
 use crate::{
     engine::XfrmEngine,
     failure::Operation,
     wire::{
         netlink::Refusal,
-        policy::{self, PRIORITY, Policy, Set},
+        policy::{self, Action, PRIORITY, Policy, Set},
     },
 };
 
@@ -51,6 +54,13 @@ impl XfrmEngine {
         }
     }
 
+    /// All but those that sockets set for themselves.
+    pub(crate) fn all_policies(&mut self) -> Result<Vec<InstalledPolicy>, EngineError> {
+        let failed = |refusal| Operation::List.refused("policies", &refusal);
+        let found = self.sas.dump(policy::all, Policy::decode).map_err(failed)?;
+        Ok(found.into_iter().filter_map(installed).collect())
+    }
+
     fn policy(
         &mut self,
         direction: PolicyDirection,
@@ -86,6 +96,24 @@ impl XfrmEngine {
     }
 }
 
+/// At the same priority the older one is met first, and nobody knows whose that is.
+fn installed(found: Policy) -> Option<InstalledPolicy> {
+    let (direction, selector) = found.place?;
+    let what = match (found.reqid, found.action) {
+        (Some(reqid), _) => format!("reqid {reqid}"),
+        (None, Action::Allow) => "lets pass".to_owned(),
+        (None, Action::Block) => "blocks".to_owned(),
+    };
+    let over = found.priority <= PRIORITY;
+    Some(InstalledPolicy {
+        direction,
+        selector,
+        reqid: found.reqid,
+        precedence: if over { Precedence::OverOurs } else { Precedence::UnderOurs },
+        detail: format!("priority {}, {what}", found.priority),
+    })
+}
+
 fn is_ours(found: Policy, reqid: u32) -> bool {
     found.priority == PRIORITY && found.reqid == Some(reqid)
 }
@@ -104,10 +132,6 @@ fn conflict(operation: Operation, object: &str, found: Policy) -> EngineError {
 }
 
 fn named(direction: PolicyDirection, selector: &Selector) -> String {
-    let direction = match direction {
-        PolicyDirection::Out => "out",
-        PolicyDirection::In => "in",
-        PolicyDirection::Forward => "fwd",
-    };
+    let direction = direction.name();
     format!("{direction} {selector}")
 }

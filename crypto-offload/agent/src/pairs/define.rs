@@ -25,6 +25,7 @@ impl Pairs {
     pub(super) fn define(&mut self, pair: SaPair) -> Result<Response, Refusal> {
         pair.check()?;
         self.check_overlap(&pair)?;
+        self.check_foreign_policies(&pair)?;
         let name = pair.name.clone();
         match self.pairs.get(&name).cloned() {
             Some(known) if known.terms == pair => {}

@@ -19,7 +19,7 @@ use crypto_offload::{
 use gateway_control::EventKind;
 use ring::rand::SystemRandom;
 
-use super::{Pairs, define::OUR_REQIDS, sas, spec, watch::by_id};
+use super::{Pairs, define::OUR_REQIDS, foreign::Policies, sas, spec, watch::by_id};
 use crate::{
     engines::Engines,
     events::{EventLog, News},
@@ -57,6 +57,7 @@ impl Pairs {
             index: HashMap::new(),
             ledger: KeyLedger::default(),
             avoid: HashMap::new(),
+            foreign: Policies::default(),
             random: SystemRandom::new(),
             distrusted: None,
         };

@@ -155,6 +155,10 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_ne_bytes)
     }
 
+    pub(crate) fn be16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     pub(crate) fn be32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }

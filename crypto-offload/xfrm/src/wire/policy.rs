@@ -6,9 +6,10 @@ use crypto_offload::{Lifetimes, Limits, PolicyDirection, PolicySpec, Selector};
 use super::{
     netlink::{Fields, attribute},
     numbers::{
-        IPPROTO_ESP, NLM_F_ACK, XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, XFRM_MSG_NEWPOLICY,
-        XFRM_MSG_UPDPOLICY, XFRM_OFFLOAD_PACKET, XFRM_POLICY_ALLOW, XFRM_POLICY_BLOCK,
-        XFRM_POLICY_FWD, XFRM_POLICY_IN, XFRM_POLICY_OUT, XFRMA_OFFLOAD_DEV, XFRMA_TMPL,
+        IPPROTO_ESP, NLM_F_ACK, NLM_F_DUMP, XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY,
+        XFRM_MSG_NEWPOLICY, XFRM_MSG_UPDPOLICY, XFRM_OFFLOAD_PACKET, XFRM_POLICY_ALLOW,
+        XFRM_POLICY_BLOCK, XFRM_POLICY_FWD, XFRM_POLICY_IN, XFRM_POLICY_OUT, XFRMA_OFFLOAD_DEV,
+        XFRMA_TMPL,
     },
     request::{Request, family},
     sa::{LIFETIME_CONFIG_LEN, LIFETIME_CURRENT_LEN, lifetimes, mode_number},
@@ -62,27 +63,47 @@ pub(crate) fn remove(direction: PolicyDirection, selector: &Selector) -> Request
     named(XFRM_MSG_DELPOLICY, direction, selector)
 }
 
+/// Asks for every policy.
+pub(crate) fn all() -> Request {
+    Request::new(XFRM_MSG_GETPOLICY, NLM_F_DUMP)
+}
+
 /// A policy that the kernel has, as far as it tells whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
+    /// `None`: a socket's own.
+    pub(crate) place: Option<(PolicyDirection, Selector)>,
+    /// Whether packets that fit go on at all.
+    pub(crate) action: Action,
     pub(crate) priority: u32,
     /// Of its first template; `None` for a policy without any.
     pub(crate) reqid: Option<u32>,
+}
+
+/// What becomes of a packet that a policy without SAs is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Allow,
+    Block,
 }
 
 impl Policy {
     /// From XFRM_MSG_NEWPOLICY.
     pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
         let mut fields = Fields(payload);
-        fields.take(SELECTOR_LEN + LIFETIME_CONFIG_LEN + LIFETIME_CURRENT_LEN)?;
-        let priority = fields.u32()?;
-        fields.take(12)?; // index, direction, action, flags, share, padding
+        let selector = fields.take(SELECTOR_LEN)?;
+        fields.take(LIFETIME_CONFIG_LEN + LIFETIME_CURRENT_LEN)?;
+        let (priority, _index) = (fields.u32()?, fields.u32()?);
+        let (direction, action) = (fields.u8()?, fields.u8()?);
+        fields.take(6)?; // flags, share, padding
         let reqid = attribute(fields.0, XFRMA_TMPL).and_then(|template| {
             let mut fields = Fields(template);
             fields.take(REQID_AT)?;
             fields.u32()
         });
-        Some(Self { priority, reqid })
+        let action = if action == XFRM_POLICY_BLOCK { Action::Block } else { Action::Allow };
+        let place = direction_of(direction).zip(selector::decode(selector));
+        Some(Self { place, action, priority, reqid })
     }
 }
 
@@ -109,6 +130,16 @@ const fn action(policy: &PolicySpec) -> u8 {
     match (policy.direction, policy.spi) {
         (PolicyDirection::Out, None) => XFRM_POLICY_BLOCK,
         _ => XFRM_POLICY_ALLOW,
+    }
+}
+
+/// `None` for those of sockets.
+const fn direction_of(number: u8) -> Option<PolicyDirection> {
+    match number {
+        XFRM_POLICY_IN => Some(PolicyDirection::In),
+        XFRM_POLICY_OUT => Some(PolicyDirection::Out),
+        XFRM_POLICY_FWD => Some(PolicyDirection::Forward),
+        _ => None,
     }
 }
 
@@ -190,7 +221,8 @@ mod tests {
             assert_eq!(action(PolicySpec { direction, ..blocked.clone() }), XFRM_POLICY_ALLOW);
         }
         let found = Policy::decode(&set(&blocked, Set::New, None).finish(2, 0)[16..]);
-        assert_eq!(found, Some(Policy { priority: PRIORITY, reqid: Some(77) }));
+        let owner = found.map(|found| (found.action, found.priority, found.reqid));
+        assert_eq!(owner, Some((Action::Block, PRIORITY, Some(77))));
     }
 
     #[test]
@@ -204,10 +236,18 @@ mod tests {
     #[test]
     fn a_policy_is_read_back_with_its_owner() {
         let bytes = set(&policy(), Set::New, None).finish(2, 0);
-        let found = Policy::decode(&bytes[16..]);
-        assert_eq!(found, Some(Policy { priority: PRIORITY, reqid: Some(77) }));
+        let ours = Policy {
+            place: Some((PolicyDirection::Out, policy().selector)),
+            action: Action::Allow,
+            priority: PRIORITY,
+            reqid: Some(77),
+        };
+        assert_eq!(Policy::decode(&bytes[16..]), Some(ours));
         let without_template = Policy::decode(&bytes[16..16 + 168]);
-        assert_eq!(without_template, Some(Policy { priority: PRIORITY, reqid: None }));
+        assert_eq!(without_template, Some(Policy { reqid: None, ..ours }));
+        let mut sockets = bytes[16..].to_vec();
+        sockets[160] = 4;
+        assert_eq!(Policy::decode(&sockets), Some(Policy { place: None, ..ours }));
         assert_eq!(Policy::decode(&bytes[16..16 + 167]), None);
     }
 }

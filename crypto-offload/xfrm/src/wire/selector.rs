@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crypto_offload::Selector;
+use ipnet::IpNet;
 
 use super::{
+    netlink::Fields,
     numbers::{AF_INET, AF_INET6},
     request::{Request, family},
 };
@@ -27,6 +29,26 @@ pub(crate) fn encode(request: &mut Request, selector: &Selector) {
         .zeros(3)
         .u32(0)
         .u32(0);
+}
+
+/// Reads a selector. One port in ours is a range of them in the kernel's: a range is any here, and
+/// a device or user is any too, so that what is read fits all that the kernel's does. Without a
+/// family it is `None`: then it is a socket's own.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Selector> {
+    let mut fields = Fields(bytes);
+    let (destination, source) = (fields.address()?, fields.address()?);
+    let ports = [fields.be16()?, fields.be16()?, fields.be16()?, fields.be16()?];
+    let family = fields.u16()?;
+    let (destination_len, source_len) = (fields.u8()?, fields.u8()?);
+    let protocol = fields.u8()?;
+    let port = |value: u16, mask: u16| (mask == u16::MAX).then_some(value);
+    Some(Selector {
+        source: IpNet::new(address(family, source)?, source_len).ok()?.trunc(),
+        destination: IpNet::new(address(family, destination)?, destination_len).ok()?.trunc(),
+        protocol: (protocol != 0).then_some(protocol),
+        source_port: port(ports[2], ports[3]),
+        destination_port: port(ports[0], ports[1]),
+    })
 }
 
 /// Tells what `xfrm_address_t` holds.
@@ -66,5 +88,23 @@ mod tests {
         golden.extend([32, 16, 17, 0, 0, 0]);
         golden.extend([0; 8]);
         assert_eq!(bytes, golden);
+    }
+
+    #[test]
+    fn a_selector_is_read_as_it_was_written_and_a_range_of_ports_as_any() {
+        let selector = Selector {
+            source: "2001:db8:1::/48".parse().expect("a prefix"),
+            destination: "2001:db8:2::7/128".parse().expect("a prefix"),
+            protocol: Some(6),
+            source_port: Some(5061),
+            destination_port: None,
+        };
+        let mut bytes = bytes_of(&selector);
+        assert_eq!(decode(&bytes), Some(selector));
+        bytes[39] = 0;
+        assert_eq!(decode(&bytes), Some(Selector { source_port: None, ..selector }));
+        bytes[40..42].fill(0);
+        assert_eq!(decode(&bytes), None, "no family");
+        assert_eq!(decode(&bytes[..44]), None);
     }
 }
