@@ -11,14 +11,14 @@ mod manual;
 mod two_hosts;
 
 use anyhow::{Result, ensure};
-use crypto_offload::{Aead, ErrorClass, Placement, PlacementPolicy, SequenceNumbers};
+use crypto_offload::{Aead, Placement, PlacementPolicy, SequenceNumbers};
 use gateway_control::{
     EventKind,
     agent::{AgentErrorCode, Request},
 };
 
 use crate::{
-    agent::{Agent, prepare},
+    agent::Agent,
     daemon::Daemon,
     ground::{Terms, bring_into_use, echo, hosts, ip_says, name, pair, wait_until},
     hosts::{Hosts, Side},
@@ -75,21 +75,21 @@ fn strongswans_sas_are_listed_and_watched_and_never_touched() -> Result<()> {
     let mut left = Agent::start(&hosts, Side::Left, "xfrm")?;
     let right = Agent::start(&hosts, Side::Right, "xfrm")?;
     demand_foreign(&left, &theirs)?;
-    for (agent, side) in [(&left, Side::Left), (&right, Side::Right)] {
-        let software = PlacementPolicy::Require(Placement::KernelSoftware);
-        agent.define(&pair(side, 0, &Terms::placed(software.clone()))?)?;
-        agent.define(&pair(side, 1, &Terms::placed(software))?)?;
-    }
+    let terms = Terms::placed(PlacementPolicy::Require(Placement::KernelSoftware));
     // Theirs has those selectors already.
     let policies = ip_says(&hosts, Side::Left, "xfrm policy list")?;
-    let refusal = left.refusal(&prepare(&name(0)?, 1))?;
+    let wanted = Request::Define { pair: Box::new(pair(Side::Left, 0, &terms)?) };
+    let refusal = left.refusal(&wanted)?;
     println!("{refusal}; {:?}", refusal.hint);
-    ensure!(refusal.code == AgentErrorCode::Engine(ErrorClass::Conflict), "{refusal:?}");
-    ensure!(refusal.message.contains("another program has it"), "{refusal}");
+    ensure!(refusal.code == AgentErrorCode::Conflict, "{refusal:?}");
+    ensure!(refusal.message.contains("another program's policy"), "{refusal}");
     ensure!(refusal.message.contains("10.200.0.0/24"), "{refusal}");
     ensure!(ids(&hosts)? == theirs, "something of it is left");
     ensure!(ip_says(&hosts, Side::Left, "xfrm policy list")? == policies, "policies changed");
 
+    for (agent, side) in [(&left, Side::Left), (&right, Side::Right)] {
+        agent.define(&pair(side, 1, &terms)?)?;
+    }
     // Whatever becomes of ours, theirs stays.
     bring_into_use([&left, &right], &name(1)?, 1)?;
     ensure!(echo(&hosts, 1, 5)? == 5, "our pair carries nothing");
@@ -97,7 +97,6 @@ fn strongswans_sas_are_listed_and_watched_and_never_touched() -> Result<()> {
     left.kill()?;
     demand_foreign(&left, &theirs)?;
     left.ask(&Request::Undefine { name: name(1)? })?;
-    left.ask(&Request::Undefine { name: name(0)? })?;
     ensure!(ids(&hosts)? == theirs, "removing our pairs took more");
     // It flushes what is ours when it ends.
     left.stop();
