@@ -24,6 +24,7 @@ mod define;
 mod foreign;
 mod guard;
 mod install;
+mod keys;
 mod place;
 mod restart;
 mod resume;

@@ -2,18 +2,21 @@
 //! peer's.
 
 use crypto_offload::{
-    Aead, Direction, Effective, Epoch, ErrorClass, KeyFingerprint, KeyingMaterial, PairName,
-    Placement, SaSpec, SecretKey, Spi,
+    Direction, Effective, Epoch, ErrorClass, KeyFingerprint, KeyingMaterial, PairName, Placement,
+    SaSpec, Spi,
     planner::{Placed, Plan, Unplaced},
 };
 use gateway_control::{
     KeyOffer,
     agent::{AgentErrorCode, Response},
 };
-use ring::rand::SecureRandom;
-use zeroize::Zeroizing;
 
-use super::{Pairs, place::refused, retire::opened_nothing, sas, spec};
+use super::{
+    Pairs,
+    keys::{check_aead, check_same, opened_nothing},
+    place::refused,
+    sas, spec,
+};
 use crate::{
     refusal::Refusal,
     state::{Durability, Entry, EpochRecord, KeyName, PairRecord, SaRecord, Stage},
@@ -279,73 +282,6 @@ impl Pairs {
             }
         }
     }
-
-    fn given(&self, record: &PairRecord, offer: &KeyOffer) -> Result<KeyingMaterial, Refusal> {
-        check_aead(record.terms.aead, offer.aead)?;
-        let keying = offer.keying()?;
-        self.check_unused(&record.terms.name, &keying, Direction::Inbound)?;
-        self.check_free(record, Direction::Inbound, offer.spi)?;
-        Ok(keying)
-    }
-
-    fn check_unused(
-        &self,
-        name: &PairName,
-        keying: &KeyingMaterial,
-        direction: Direction,
-    ) -> Result<(), Refusal> {
-        self.ledger.check(keying.fingerprint(), direction).map_err(|reused| {
-            Refusal::new(AgentErrorCode::KeyReused, "key", format!("{name}: {reused}"))
-                .hint("make a new key at the side that receives")
-        })
-    }
-
-    fn check_free(
-        &self,
-        record: &PairRecord,
-        direction: Direction,
-        spi: Spi,
-    ) -> Result<(), Refusal> {
-        let id = spec::sa_id(&record.terms, direction, spi);
-        let Some(whose) = self.index.get(&id) else { return Ok(()) };
-        let message = format!("{id} is in use by {} epoch {}", whose.name, whose.epoch);
-        Err(Refusal::new(AgentErrorCode::Conflict, "spi", message).hint("choose another SPI"))
-    }
-
-    /// An SPI that neither we nor any engine has; the engines are asked again when it is reserved.
-    fn free_spi(&self, record: &PairRecord) -> Result<Spi, Refusal> {
-        for _ in 0..ATTEMPTS {
-            let mut bytes = [0; 4];
-            if self.random.fill(&mut bytes).is_err() {
-                break;
-            }
-            let span = Spi::CHOSEN.end() - Spi::CHOSEN.start() + 1;
-            let number = Spi::CHOSEN.start() + u32::from_ne_bytes(bytes) % span;
-            if let Ok(spi) = Spi::new(number)
-                && self.check_free(record, Direction::Inbound, spi).is_ok()
-            {
-                return Ok(spi);
-            }
-        }
-        Err(Refusal::new(AgentErrorCode::Engine(ErrorClass::Exhausted), "spi", "found no free SPI"))
-    }
-
-    fn fresh_key(&self, aead: Aead) -> Result<KeyingMaterial, Refusal> {
-        let mut bytes = Zeroizing::new(vec![0; aead.key_len() + Aead::SALT_LEN]);
-        self.random.fill(&mut bytes).map_err(|_| {
-            let code = AgentErrorCode::Engine(ErrorClass::Fatal);
-            Refusal::new(code, "key", "the kernel gave no random bytes")
-        })?;
-        Ok(KeyingMaterial::new(aead, SecretKey::copy_from(&bytes))?)
-    }
-
-    pub(super) fn key_of(&self, sa: &SaRecord) -> Result<KeyingMaterial, Refusal> {
-        let keying = self.keys.get(&sa.key.0).map(KeyingMaterial::dangerous_duplicate);
-        keying.ok_or_else(|| {
-            let message = format!("the key {} was given up", sa.key.0);
-            Refusal::new(AgentErrorCode::UnknownEpoch, "key", message)
-        })
-    }
 }
 
 impl SaRecord {
@@ -395,33 +331,6 @@ fn staged(spi: Spi, keying: &KeyingMaterial) -> SaRecord {
     }
 }
 
-fn check_aead(expected: Aead, found: Aead) -> Result<(), Refusal> {
-    if expected == found {
-        return Ok(());
-    }
-    let message = format!("the key is for {found}, the pair uses {expected}");
-    Err(Refusal::new(AgentErrorCode::Invalid, "aead", message)
-        .hint("define the pair alike at both gateways"))
-}
-
-/// A repeated request must ask for the same.
-fn check_same(
-    name: &PairName,
-    sa: &SaRecord,
-    keying: &KeyingMaterial,
-    given: Option<&KeyOffer>,
-) -> Result<(), Refusal> {
-    let Some(offer) = given else { return Ok(()) };
-    if offer.spi == sa.spi
-        && offer.keying()?.fingerprint() == sa.key.0
-        && keying.fingerprint() == sa.key.0
-    {
-        return Ok(());
-    }
-    let message = format!("{name}: this epoch has other keys, with SPI {}", sa.spi);
-    Err(Refusal::new(AgentErrorCode::Conflict, "key", message).hint("use the next epoch"))
-}
-
 pub(super) fn stale(record: &PairRecord, epoch: Epoch) -> Refusal {
     let name = &record.terms.name;
     let message = format!("{name}: epoch {epoch} is not above {}, or is over", record.highest);
@@ -445,6 +354,3 @@ pub(super) fn unknown(record: &PairRecord, epoch: Epoch) -> Refusal {
 
 /// SPIs by chance that an engine already has, in a row: more are no chance.
 const CONFLICTS: usize = 3;
-
-/// Of 2^28 SPIs few are taken.
-const ATTEMPTS: usize = 64;

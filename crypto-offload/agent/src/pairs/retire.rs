@@ -1,13 +1,13 @@
 //! Removing SAs: those that did their work, whose last counters are kept, and those of an epoch
 //! that is undone.
 
-use crypto_offload::{Direction, Epoch, ErrorClass, IpsecEngine, KeyFingerprint, PairName, SaId};
+use crypto_offload::{Direction, Epoch, ErrorClass, PairName};
 use gateway_control::agent::{AgentErrorCode, Response};
 
 use super::{Pairs, install::unknown, spec};
 use crate::{
     refusal::Refusal,
-    state::{Durability, Entry, KeyName, PairRecord, RetiredSa, SaRecord, Stage},
+    state::{Durability, PairRecord, RetiredSa, SaRecord, Stage},
 };
 
 impl Pairs {
@@ -48,28 +48,6 @@ impl Pairs {
         self.take_away(&record, after, epoch, &[Direction::Outbound, Direction::Inbound])?;
         self.note_unopened(unopened);
         Ok(Response::Done)
-    }
-
-    /// The key of an epoch's inbound SA that is about to go, if it has opened nothing.
-    pub(super) fn unopened(&mut self, record: &PairRecord, epoch: Epoch) -> Option<KeyFingerprint> {
-        let sa = record.sa(epoch, Direction::Inbound)?;
-        // What a resumed one opened before, its counters do not say.
-        let fresh = !sa.resumed && sa.resume_after == 0;
-        let id = spec::sa_id(&record.terms, Direction::Inbound, sa.spi);
-        let engine = self.engines.named(record.engine_of(epoch)).ok()?;
-        opened_nothing(engine, id).then_some(sa.key.0).filter(|_| fresh)
-    }
-
-    /// Keys that may open again. Failing to write so leaves them spent.
-    pub(super) fn note_unopened(&mut self, keys: impl IntoIterator<Item = KeyFingerprint>) {
-        for key in keys {
-            let entry = [Entry::Unopened(KeyName(key))];
-            let written = self.store().append(&entry, &[], Durability::Process);
-            match written {
-                Ok(()) => self.ledger.opened_nothing(key),
-                Err(error) => tracing::warn!(%key, %error, "a key that opened nothing stays spent"),
-            }
-        }
     }
 
     /// The counter of an SA that is about to go; `None` where it says only a part, as the counters
@@ -151,11 +129,6 @@ impl Pairs {
             tracing::warn!(pair = %name, %error, "cannot write that a policy is gone");
         }
     }
-}
-
-/// Packets that come between this and the SA's removal are for an epoch that nobody uses.
-pub(super) fn opened_nothing(engine: &mut dyn IpsecEngine, id: SaId) -> bool {
-    engine.usage(id).is_ok_and(|usage| (usage.packets, usage.sequence) == (0, 0))
 }
 
 impl PairRecord {
