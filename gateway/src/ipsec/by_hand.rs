@@ -249,7 +249,21 @@ fn waiting(status: &PairStatus) -> Option<Epoch> {
 }
 
 fn wrong_file(name: &PairName, error: &FileError) -> Refusal {
-    let hint = "have the other side export again, to the key that `keymgr sa identity` shows here";
+    let hint = match error {
+        FileError::Key("recipient") => {
+            "give --to what `keymgr sa identity` prints at the other gateway"
+        }
+        FileError::Key(_) | FileError::Sender { .. } => {
+            "give --from what `keymgr sa identity` prints at the gateway that wrote the file"
+        }
+        FileError::Pair { .. } => "name the pair that the file is for, or take its own file",
+        FileError::Recipient { .. } => {
+            "have the other side export again, to the key that `keymgr sa identity` prints here"
+        }
+        FileError::Form(_) | FileError::Seal => {
+            "have the file sent again as it was written, or the other side export again"
+        }
+    };
     Refusal::new(ErrorCode::WrongFile, name.as_str(), error.to_string(), hint)
 }
 

@@ -1,8 +1,8 @@
 //! This gateway's own key for exchange files: kept in the state directory, for its user alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -25,7 +25,7 @@ pub(crate) struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
     /// The file system says no.
-    #[error("exchange key {}: {source}", path.display())]
+    #[error("exchange key {}: {source}; state.dir must be a directory of ours", path.display())]
     File {
         /// Where it should be.
         path: PathBuf,
@@ -56,7 +56,12 @@ impl Identity {
         let path = state.join(FILE);
         match File::open(&path) {
             Ok(file) => Self::read(file, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The first start, of somebody who follows the guide.
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+                made.map_err(|source| IdentityError::File { path: path.clone(), source })?;
+                Self::create(&path)
+            }
             Err(source) => Err(IdentityError::File { path, source }),
         }
     }
@@ -112,6 +117,19 @@ const FILE: &str = "exchange-key";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_start_makes_its_directory_for_us_alone() {
+        let above = std::env::temp_dir().join(format!("postern-first-{}", std::process::id()));
+        let directory = above.join("state");
+        Identity::load(Some(&directory)).unwrap();
+        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::remove_dir_all(&above).unwrap();
+        std::fs::write(&above, "a file").unwrap();
+        let error = Identity::load(Some(&directory)).err().unwrap().to_string();
+        assert!(error.contains("state.dir must be a directory of ours"), "{error}");
+        std::fs::remove_file(&above).unwrap();
+    }
 
     #[test]
     fn a_key_outlives_us_and_is_ours_alone() {

@@ -112,8 +112,15 @@ async fn a_file_from_or_for_somebody_else_changes_nothing() {
     let own = import(&a, &a, &file).await.unwrap_err();
     assert_eq!(own.code, ErrorCode::WrongFile);
     assert!(own.message.starts_with("it is sealed to "), "{own:?}");
+    assert!(own.hint.contains("prints here"), "{own:?}");
     let stranger = import(&b, &b, &file).await.unwrap_err();
     assert!(stranger.message.starts_with("it is from "), "{stranger:?}");
+    assert!(stranger.hint.contains("--from"), "{stranger:?}");
+    let request = ExportRequest { recipient: "garbage".to_owned() };
+    let at_path = location(path::EXPORT, &["trunk-1"]);
+    let answer = a.client.post::<_, ExchangeFile>(&at_path, &request).await;
+    let Err(ClientError::Refused(garbage)) = answer else { panic!("{answer:?}") };
+    assert!(garbage.hint.contains("--to"), "{garbage:?}");
     let cut = import(&b, &a, &file[..file.len() / 2]).await.unwrap_err();
     assert_eq!(cut.code, ErrorCode::WrongFile);
     assert_eq!((a.changes(), b.changes()), before);
