@@ -28,7 +28,9 @@ pub(crate) fn router(ipsec: Ipsec) -> Router {
         .route(path::EXCHANGE, get(exchange::identity))
         .route(path::EXPORT, post(exchange::export))
         .route(path::IMPORT, post(exchange::import))
-        .route(path::PEER, get(peer::ask).post(peer::step))
         .layer(middleware::from_fn_with_state(Answers::default(), idempotency::remember))
+        // Behind the layer, and so not remembered: answers to peers hold keys, and every step is
+        // idempotent by pair and epoch anyway.
+        .route(path::PEER, get(peer::ask).post(peer::step))
         .with_state(ipsec)
 }

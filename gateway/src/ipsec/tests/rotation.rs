@@ -6,10 +6,13 @@ use std::sync::{
 };
 use std::time::Duration;
 
+use admin_client::{Client, location};
 use crypto_offload::rotation::Outcome;
 use crypto_offload::{Epoch, PairName};
 use gateway_control::agent::{AgentErrorCode, Request};
-use gateway_control::{EventKind, OperationState, PairSelection, PairTerms, PeerOffer, PeerStep};
+use gateway_control::{
+    EventKind, OperationState, PairSelection, PairTerms, PeerOffer, PeerStep, PeerStepDone, path,
+};
 
 use super::site::{Site, assert_settled, ends, keyed, pair_of_sites};
 use crate::ipsec::agent::model::{Trouble, fresh_offer, refusal};
@@ -48,6 +51,23 @@ async fn both_sides_move_to_the_new_keys_and_the_loss_is_counted() {
     assert!(at("retire_outbound trunk-1 1") < at("retire_inbound trunk-1 1"));
     let told = b.events.after(0);
     assert!(told.iter().any(|event| event.kind == EventKind::SaRotated && event.to == "2"));
+}
+
+/// An answer to a peer may hold a key, which must not stay in memory for whoever repeats a request.
+#[tokio::test]
+async fn answers_to_peers_are_not_kept_for_a_repetition() {
+    let (a, b) = keyed("not-kept").await;
+    let files = b.config.admin.tls.as_ref().unwrap().files();
+    let client = Client::peer(&b.config.ipsec.peer[0].admin, "gw-a.example", &files).unwrap();
+    let shown =
+        || a.model.with(|state| state.asked.iter().filter(|q| *q == "show trunk-1").count());
+    let before = shown();
+    for _ in 0..2 {
+        let step = location(path::PEER, &["trunk-1", "1", "switch"]);
+        let body = PeerStep::default();
+        client.post_once::<_, PeerStepDone>(&step, &body, "the same key").await.unwrap();
+    }
+    assert!(shown() >= before + 2, "the agent was asked {} times", shown() - before);
 }
 
 #[tokio::test]
