@@ -13,12 +13,10 @@
 //! even that, the record says what is there and the log says what happened.
 //!
 //! Both SAs of an epoch are in one engine. A pair moves from one engine to another with a new
-//! epoch: the new engine's inbound policies come with its first SA, the old one's go with its
-//! last; the outbound policy is set in the new engine before it is removed from the old one. The
-//! kernel's outbound policy looks at packets before they reach the TUN device's route, so in both
-//! orders a packet meets at least one of the two policies, and never two: none goes out in clear,
-//! none is lost. Packets from the TUN device must not be judged by the kernel's inbound policies;
-//! the user-space engine sets `disable_policy` on its device for that.
+//! epoch. Its policies are there before its first keys and after its last ([`guard`]). The outbound
+//! policy is set in the new engine before the old one's gives way: the kernel's looks at packets
+//! before they reach the TUN device's route, so in both orders a packet meets at least one of the
+//! two policies, and never two that want it for themselves: none goes out in clear, none is lost.
 
 mod define;
 mod foreign;

@@ -110,14 +110,13 @@ fn a_pair_of_an_agent_that_set_no_guards_is_guarded_by_the_next_start() {
 }
 
 #[test]
-fn keys_in_user_space_take_the_outbound_policy_along_and_leave_the_inbound_ones() {
+fn while_keys_are_in_user_space_the_kernel_blocks_what_does_not_go_there() {
     let world = World::new();
     without_esp(&world);
     let mut pairs = world.start();
     define(&mut pairs, 1);
     keys(1, 1).into_iter().for_each(|request| drop(expect_ok(pairs.answer(request))));
-    let inbound = [("Forward".to_owned(), false), ("In".to_owned(), false)];
-    assert_eq!(kinds(&world), inbound);
+    assert_eq!(kinds(&world), whole(false));
     assert_eq!(world.user_space.policies().len(), 3);
     assert_eq!(show(&mut pairs, 1).unguarded, None);
     // The kernel can, meanwhile.

@@ -6,8 +6,8 @@
 //! agent runs. Where nothing sees all traffic, outbound packets are led to the first engine and
 //! dropped there, and inbound clear text cannot be refused: then the status and an event say so.
 //!
-//! An engine whose opened packets the guard would take for clear text is let through: the inbound
-//! policy in its way goes while it has SAs of the pair, and that is told, too.
+//! Another engine with SAs of the pair is let through, by its device. Where the kernel knows no such
+//! exemption, the policy in its way goes while it has SAs of the pair; inbound, that is told, too.
 
 use crypto_offload::{Placement, PolicySpec};
 use gateway_control::EventKind;
@@ -74,26 +74,38 @@ impl Pairs {
 
     /// After SAs came or went: lets an engine's packets through, or ends that.
     pub(super) fn settle_guard(&mut self, before: &PairRecord) {
-        let Some(record) = self.pairs.get(&before.terms.name).cloned() else { return };
-        for name in &record.inbound_policies {
-            for policy in spec::inbound_policies(&record) {
-                let was = self.in_the_way(before, name, &policy).is_some();
-                let is = self.in_the_way(&record, name, &policy).is_some();
-                let Ok(engine) = self.engines.named(name) else { continue };
-                let settled = match (was, is) {
-                    (false, true) => engine.remove_policy(policy.direction, &policy.selector),
-                    (true, false) => engine.set_policy(&policy, Placement::KernelSoftware),
-                    _ => Ok(()),
-                };
-                if let Err(error) = settled {
-                    tracing::error!(pair = %record.terms.name, %error, "cannot settle a policy");
-                }
-            }
+        let Some(after) = self.pairs.get(&before.terms.name).cloned() else { return };
+        let Ok(guard) = self.engines.guard().map(|engine| engine.name().to_owned()) else { return };
+        let had = self.policies_in(&guard, before);
+        let wanted = self.policies_in(&guard, &after);
+        let among = |all: &[PolicySpec], one: &PolicySpec| {
+            all.iter()
+                .any(|known| (known.direction, known.selector) == (one.direction, one.selector))
+        };
+        let Ok(engine) = self.engines.named(&guard) else { return };
+        let gone = had.iter().filter(|policy| !among(&wanted, policy));
+        let removed = gone.map(|policy| engine.remove_policy(policy.direction, &policy.selector));
+        let mut settled: Vec<_> = removed.collect();
+        let new = wanted.iter().filter(|policy| !among(&had, policy));
+        settled.extend(new.map(|policy| engine.set_policy(policy, Placement::KernelSoftware)));
+        for error in settled.into_iter().filter_map(Result::err) {
+            tracing::error!(pair = %after.terms.name, %error, "cannot settle a policy");
         }
-        self.tell_unguarded(Some(before), &record);
+        self.tell_unguarded(Some(before), &after);
     }
 
-    /// Why an inbound policy of the engine `name` would drop what another engine of the pair opens.
+    /// What the engine that guards does with outbound packets which take another way than into the
+    /// device of the engine that has the outbound policy: by a route that is more specific.
+    pub(super) fn block_behind(&self, record: &PairRecord) -> Option<(String, PolicySpec)> {
+        let (engine, _) = record.outbound_policy.as_ref()?;
+        let guard = self.engines.guard().ok().map(|guard| guard.name())?;
+        let block = spec::outbound_policy(record, None);
+        let passes = self.in_the_way(record, guard, &block).is_none();
+        (guard != engine && passes).then(|| (guard.to_owned(), block))
+    }
+
+    /// Why a policy of the engine `name` would drop what another engine of the pair opens, or what
+    /// is on its way into that engine's device.
     fn in_the_way(&self, record: &PairRecord, name: &str, policy: &PolicySpec) -> Option<String> {
         let at_work = |engine: &&str| record.epochs.values().any(|keys| keys.engine == **engine);
         let others = self.engines.iter().filter(|engine| engine.name() != name);
@@ -115,7 +127,14 @@ impl Pairs {
         if let Some((engine, spi)) = &record.outbound_policy {
             all.push((engine.clone(), spec::outbound_policy(record, *spi)));
         }
+        all.extend(self.block_behind(record));
         all
+    }
+
+    /// Those of one engine.
+    fn policies_in(&self, name: &str, record: &PairRecord) -> Vec<PolicySpec> {
+        let all = self.policies(record).into_iter();
+        all.filter(|(engine, _)| engine == name).map(|(_, policy)| policy).collect()
     }
 
     /// Sets every policy that a record has; setting one again changes nothing.

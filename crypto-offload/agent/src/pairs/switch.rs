@@ -1,6 +1,8 @@
 //! Sending outbound traffic through another epoch's SA, in one step.
 
-use crypto_offload::{Direction, Epoch, ErrorClass, PairName, PolicyDirection, Spi};
+use crypto_offload::{
+    Direction, EngineError, Epoch, ErrorClass, PairName, Placement, PolicyDirection, Spi,
+};
 use gateway_control::agent::Response;
 
 use super::{Pairs, install::unknown, spec};
@@ -58,27 +60,41 @@ impl Pairs {
     /// From one record's outbound policy to another's: the new one is set before an old one in
     /// another engine is removed, so that no packet meets neither. A failure leaves the old one.
     fn move_policy(&mut self, from: &PairRecord, to: &PairRecord) -> Result<(), Refusal> {
-        if let Some((engine, spi)) = &to.outbound_policy {
-            let policy = spec::outbound_policy(to, *spi);
-            let placement = self.policy_placement(to, engine);
-            self.engines.named(engine)?.set_policy(&policy, placement)?;
-        }
-        let Some((old, _)) = from
-            .outbound_policy
-            .as_ref()
-            .filter(|(old, _)| to.outbound_policy.as_ref().is_none_or(|(engine, _)| engine != old))
-        else {
-            return Ok(());
-        };
-        let selector = from.terms.outbound_selector();
-        let removed = self.engines.named(old);
-        let removed = removed.and_then(|old| old.remove_policy(PolicyDirection::Out, &selector));
-        if let Err(error) = removed {
-            if let Some((engine, _)) = &to.outbound_policy {
-                self.engines.named(engine)?.remove_policy(PolicyDirection::Out, &selector)?;
+        self.set_outbound_policy(to)?;
+        let Err(error) = self.leave_behind(from, to) else { return Ok(()) };
+        let engine = |record: &PairRecord| record.outbound_policy.clone().map(|(engine, _)| engine);
+        match engine(to) {
+            Some(new) if engine(from).as_ref() != Some(&new) => {
+                let selector = to.terms.outbound_selector();
+                self.engines.named(&new)?.remove_policy(PolicyDirection::Out, &selector)?;
             }
-            return Err(error.into());
+            _ => self.set_outbound_policy(from)?,
         }
-        Ok(())
+        Err(error.into())
+    }
+
+    fn set_outbound_policy(&mut self, record: &PairRecord) -> Result<(), EngineError> {
+        let Some((engine, spi)) = &record.outbound_policy else { return Ok(()) };
+        let policy = spec::outbound_policy(record, *spi);
+        let placement = self.policy_placement(record, engine);
+        self.engines.named(engine)?.set_policy(&policy, placement)
+    }
+
+    /// What the old engine goes on doing with outbound packets: blocking those that do not take the
+    /// new one's way, if it guards the pair, and otherwise nothing.
+    fn leave_behind(&mut self, from: &PairRecord, to: &PairRecord) -> Result<(), EngineError> {
+        let Some((old, _)) = &from.outbound_policy else { return Ok(()) };
+        if to.outbound_policy.as_ref().is_some_and(|(engine, _)| engine == old) {
+            return Ok(());
+        }
+        match self.block_behind(to) {
+            Some((guard, block)) if guard == *old => {
+                self.engines.named(old)?.set_policy(&block, Placement::KernelSoftware)
+            }
+            _ => {
+                let selector = from.terms.outbound_selector();
+                self.engines.named(old)?.remove_policy(PolicyDirection::Out, &selector)
+            }
+        }
     }
 }

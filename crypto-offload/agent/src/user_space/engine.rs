@@ -313,16 +313,19 @@ impl IpsecEngine for UserSpaceEngine {
     }
 
     fn gets_past(&self, policy: &PolicySpec) -> Result<(), String> {
-        // IPv4 asks the device that a packet came in by, and so does IPv6 for what it hands on;
-        // for what is its own, IPv6 asks the device that has the address.
-        if policy.direction == PolicyDirection::In && policy.selector.destination.addr().is_ipv6() {
-            let reason = "the kernel exempts no device's packets to IPv6 addresses of its own";
-            return Err(reason.to_owned());
-        }
-        match self.running.as_ref().and_then(|running| running.judged.clone()) {
-            Some(reason) => Err(reason),
-            None => Ok(()),
-        }
+        let is_ipv6 = policy.selector.destination.addr().is_ipv6();
+        let judged = self.running.as_ref().map(|running| &running.judged);
+        let refused = match policy.direction {
+            PolicyDirection::Out if is_ipv6 => Some(NO_EXEMPTION.to_owned()),
+            // IPv4 asks the device that a packet came in by, and so does IPv6 for what it hands on;
+            // for what is its own, IPv6 asks the device that has the address.
+            PolicyDirection::In if is_ipv6 => Some(NO_EXEMPTION.to_owned()),
+            PolicyDirection::Out => judged.and_then(|judged| judged.outbound.clone()),
+            PolicyDirection::In | PolicyDirection::Forward => {
+                judged.and_then(|judged| judged.opened.clone())
+            }
+        };
+        refused.map_or(Ok(()), Err)
     }
 
     fn set_policy(&mut self, policy: &PolicySpec, placement: Placement) -> Result<(), EngineError> {
@@ -402,6 +405,9 @@ fn sa_of(policy: &PolicySpec) -> Option<SaId> {
 fn not_there(operation: &str, object: impl ToString) -> EngineError {
     refusal(ErrorClass::Gone, operation, object, "there is none", None)
 }
+
+/// Of packets to the host's own addresses, and of those that leave.
+const NO_EXEMPTION: &str = "the kernel exempts no device's packets to IPv6 addresses of its own";
 
 /// What this code can do, and whether the kernel has the device that it needs.
 fn probe() -> Capabilities {

@@ -32,14 +32,22 @@ pub(super) struct Running {
     pub(super) link: Link,
     pub(super) sockets: Sockets,
     pub(super) routes: Routes,
-    /// Why the kernel's policies look at what comes out of the device, where they do.
-    pub(super) judged: Option<String>,
+    pub(super) judged: Judged,
     commands: Sender<Request>,
     alarm: Alarm,
     /// `None` only while this is dropped: the keeper ends when nobody can tell it anything.
     notices: Option<SyncSender<Notice>>,
     /// The data thread's first.
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the kernel's policies look at the device's packets, where they do.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    /// At what comes out of it.
+    pub(super) opened: Option<String>,
+    /// At what goes into it.
+    pub(super) outbound: Option<String>,
 }
 
 impl Running {
@@ -119,7 +127,7 @@ struct Device {
     link: Link,
     keepers_link: Link,
     /// Why the kernel judges our packets, too, if it does.
-    judged: Option<String>,
+    judged: Judged,
 }
 
 impl Device {
@@ -157,22 +165,26 @@ fn open_tun(name: &InterfaceName) -> Result<Tun, TunError> {
 }
 
 /// What comes out of the device was judged here; were the kernel to judge it too, by XFRM policies
-/// of the same selectors, it would miss the SA in the kernel and drop it. The answer is why it does.
-fn leave_to_us(device: &str) -> Option<String> {
-    let mut refused = None;
-    for family in ["ipv4", "ipv6"] {
-        let path = format!("/proc/sys/net/{family}/conf/{device}/disable_policy");
-        match fs::write(&path, "1") {
-            Ok(()) => {}
-            // Without IPv6 in the kernel nothing of it comes out.
-            Err(error) if family == "ipv6" && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(%path, %error, "XFRM policies, if there are any, look at our packets");
-                refused = Some(format!("{path}: {error}"));
-            }
-        }
+/// of the same selectors, it would miss the SA in the kernel and drop it. What goes into it is judged
+/// here next, and blocked where it goes elsewhere. IPv6 knows no `disable_xfrm`.
+fn leave_to_us(device: &str) -> Judged {
+    let mut judged = Judged {
+        opened: set(device, "ipv4", "disable_policy").err(),
+        outbound: set(device, "ipv4", "disable_xfrm").err(),
+    };
+    // Without IPv6 in the kernel nothing of it comes out.
+    if fs::exists("/proc/sys/net/ipv6").unwrap_or(true) {
+        judged.opened = judged.opened.or(set(device, "ipv6", "disable_policy").err());
     }
-    refused
+    judged
+}
+
+fn set(device: &str, family: &str, setting: &str) -> Result<(), String> {
+    let path = format!("/proc/sys/net/{family}/conf/{device}/{setting}");
+    fs::write(&path, "1").map_err(|error| {
+        tracing::warn!(%path, %error, "XFRM policies look at our packets");
+        format!("{path}: {error}")
+    })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {

@@ -2,7 +2,7 @@
 //! its definition to its end: before its first keys, after its keys are gone, while its agent is
 //! killed and starts again, and as its keys move from one engine to another.
 //!
-//! Somebody sends all the while, and the wire is watched where it enters the other host. Each test
+//! Somebody sends all the while, and the wire is watched where the host sends to it. Each test
 //! sees clear text before the pair is defined and after it is removed, so that it would see some in
 //! between. It runs here, where the kernel has policies and no ESP, and in the test VM, where it
 //! has both.

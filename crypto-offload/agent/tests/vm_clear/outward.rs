@@ -140,6 +140,42 @@ fn with_keys(engines: &str, placement: Placement, inner: Inner) -> Result<()> {
 }
 
 #[test]
+fn a_route_that_leads_past_the_tunnel_leads_nowhere() -> Result<()> {
+    if !has_hosts("a_route_that_leads_past_the_tunnel_leads_nowhere") {
+        return Ok(());
+    }
+    for (engines, placement) in engines() {
+        let hosts = hosts()?;
+        let left = Agent::start(&hosts, Side::Left, engines)?;
+        let right = Agent::start(&hosts, Side::Right, engines)?;
+        for (agent, side) in [(&left, Side::Left), (&right, Side::Right)] {
+            agent.define(&terms(side, Inner::Ipv4, PlacementPolicy::Require(placement))?)?;
+        }
+        bring_into_use([&left, &right], &name(0)?, 1)?;
+        let spy = Spy::listen(&hosts)?;
+        let sender = Sender::start(&hosts, Side::Left, Inner::Ipv4)?;
+        wait_until("ESP on the wire", || Ok(spy.esp() > 0))?;
+        let past = format!("{} via {}", Side::Right.inner(0).1, Side::Right.outer());
+        hosts.ip(Side::Left, &format!("route add {past}"))?;
+        sender.more(50)?;
+        left.kill()?;
+        sender.more(50)?;
+        left.show(&name(0)?)?;
+        bring_into_use([&left, &right], &name(0)?, 2)?;
+        sender.more(50)?;
+        let clear = spy.clear();
+        ensure!(clear == 0, "{engines}: {clear} in clear");
+        hosts.ip(Side::Left, &format!("route delete {past}"))?;
+        spy.esp();
+        wait_until("ESP on the wire again", || Ok(spy.esp() > 0))?;
+        undefine(&left)?;
+        let rest = left_behind(&hosts)?;
+        ensure!(rest.is_empty(), "{engines}: left behind: {rest}");
+    }
+    Ok(())
+}
+
+#[test]
 fn nothing_is_handed_on_in_clear_for_networks_behind_the_host() -> Result<()> {
     if !has_hosts("nothing_is_handed_on_in_clear_for_networks_behind_the_host") {
         return Ok(());

@@ -34,13 +34,14 @@ struct Seen {
 }
 
 impl Spy {
-    /// At the right host's end of the wire.
+    /// What the left host sends to the wire.
     pub(crate) fn listen(hosts: &Hosts) -> Result<Self> {
-        // The right sees frames of its own devices, too: those of the left alone were on the wire.
+        // Such a socket sees all devices of a host, and once more what its kernel opened, which has
+        // the peer's address. The left's own address have frames that it sends to the wire.
         let link = ip_says(hosts, Side::Left, "-o link show wire")?;
         let address = link.split("link/ether ").nth(1).context("no address")?;
         let address = address.split(' ').next().context("no address")?;
-        Self::on(hosts, Side::Right, 6..12, address)
+        Self::on(hosts, Side::Left, 6..12, address)
     }
 
     /// Counts frames of a host's devices that have an address at that place.
