@@ -62,10 +62,9 @@ pub(crate) fn check(config: &Config) -> Result<Report, CheckError> {
 
 /// What would run, but not as well or as long as it should.
 pub(crate) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
-    [ephemeral_ports(config, machine), descriptors(config, machine), buffer(config, machine)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let numbers =
+        [ephemeral_ports(config, machine), descriptors(config, machine), buffer(config, machine)];
+    numbers.into_iter().flatten().chain(devices(config, machine)).collect()
 }
 
 /// Any program's outgoing connection may then sit on a media port.
@@ -109,6 +108,20 @@ fn buffer(config: &Config, machine: &Machine) -> Option<String> {
     })
 }
 
+/// Inline placements are a device's: without it an SA goes to the next place, or nowhere.
+fn devices(config: &Config, machine: &Machine) -> Vec<String> {
+    let Some(present) = &machine.devices else { return Vec::new() };
+    let named = config.ipsec.sa.iter().filter_map(|sa| Some((&sa.name, sa.device.as_ref()?)));
+    let absent = named.filter(|(_, device)| !present.contains(device));
+    let warning = |(name, device)| {
+        format!(
+            "ipsec.sa {name}: there is no device {device} here: its SAs cannot be inline; mend \
+             `device`, or see `ip link`"
+        )
+    };
+    absent.map(warning).collect()
+}
+
 /// Rings, listeners, connections, the log.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -122,6 +135,7 @@ mod tests {
             reserved: Vec::new(),
             files: Some(20_000),
             receive_buffer: Some(212_992),
+            devices: Some(vec!["lo".to_owned(), "eth0".to_owned()]),
         }
     }
 
@@ -154,5 +168,20 @@ mod tests {
         config.relay.receive_buffer = "1MiB".parse().unwrap();
         let warning = &warnings(&config, &machine())[0];
         assert!(warning.contains("rmem_max=1048576"), "{warning}");
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_warned_of() {
+        let mut config = Config::default();
+        config.relay.ports = PortRange { min: 20000, max: 20099 };
+        let sa = "[[ipsec.sa]]\nname = \"trunk-1\"\nlocal = \"192.0.2.1\"\n\
+                  remote = \"192.0.2.2\"\nmode = \"transport\"\n";
+        for (device, expected) in [("eth0", None), ("eth7", Some("no device eth7"))] {
+            let text = format!("{sa}device = \"{device}\"\n");
+            config.ipsec.sa = toml::from_str::<Config>(&text).unwrap().ipsec.sa;
+            let warnings = warnings(&config, &machine());
+            assert_eq!(warnings.len(), usize::from(expected.is_some()), "{warnings:?}");
+            assert!(expected.is_none_or(|text| warnings[0].contains(text)), "{warnings:?}");
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Machine {
     pub(crate) files: Option<u64>,
     /// Most bytes that SO_RCVBUF takes (net.core.rmem_max).
     pub(crate) receive_buffer: Option<u64>,
+    /// Its network devices.
+    pub(crate) devices: Option<Vec<String>>,
 }
 
 impl Machine {
@@ -29,6 +31,8 @@ impl Machine {
                 .unwrap_or_default(),
             files: sys::resource_limit(Resource::Files).ok().map(|limit| limit.hard),
             receive_buffer: sysctl("net/core/rmem_max").and_then(|text| text.parse().ok()),
+            // Of our network namespace, which /sys need not be of.
+            devices: fs::read_to_string("/proc/self/net/dev").ok().map(|text| devices(&text)),
         }
     }
 }
@@ -57,6 +61,12 @@ pub(crate) fn sysctl(name: &str) -> Option<String> {
 fn ephemeral(text: &str) -> Option<PortRange> {
     let (min, max) = text.split_once(char::is_whitespace)?;
     Some(PortRange { min: min.parse().ok()?, max: max.trim().parse().ok()? })
+}
+
+/// `  eth0: 1 2 …` below two lines of headings.
+fn devices(text: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+    text.lines().skip(2).filter_map(name).collect()
 }
 
 /// `8080,30000-39999`
