@@ -8,6 +8,7 @@ mod clock;
 mod gateway;
 mod input;
 mod keys;
+mod output;
 mod probe;
 mod sa;
 mod table;
@@ -28,7 +29,10 @@ async fn main() -> ExitCode {
     match run(&cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("keymgr: {}", failure.message);
+            if !failure.message.is_empty() {
+                // Nobody may be reading that either.
+                let _ = writeln!(std::io::stderr(), "keymgr: {}", failure.message);
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -36,11 +40,10 @@ async fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<(), Failure> {
     if let Command::Completions { shell } = &cli.command {
-        // Made whole first: whoever reads only its beginning ends us with an error, not with a panic.
+        // Made whole first, as the generator would panic where its reader goes.
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "keymgr", &mut script);
-        let written = std::io::stdout().write_all(&script);
-        return written.map_err(|error| Failure::other(format!("print completions: {error}")));
+        return output::written(std::io::stdout().write_all(&script));
     }
     let gateway = Gateway::new(&cli.gateway)?;
     match &cli.command {
@@ -92,12 +95,10 @@ impl Failure {
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Failure::other(error.to_string()))?;
-    println!("{text}");
-    Ok(())
+    output::line(text)
 }
 
 fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::other(error.to_string()))?;
-    println!("{text}");
-    Ok(())
+    output::line(text)
 }

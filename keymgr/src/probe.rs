@@ -30,8 +30,7 @@ pub(crate) async fn probe(gateway: &Gateway, again: bool) -> Result<(), Failure>
             ]);
         }
     }
-    print(&lines);
-    Ok(())
+    print(&lines)
 }
 
 fn answer(answer: Answer) -> &'static str {

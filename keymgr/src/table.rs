@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::{Failure, output};
+
 /// A table without frames, which `cut` and eyes both like.
 pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
     let mut table = Table::new();
@@ -16,10 +18,9 @@ pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
 }
 
 /// Prints it, without the blanks at the ends of lines.
-pub(crate) fn print(table: &Table) {
-    for line in table.lines() {
-        println!("{}", line.trim_end());
-    }
+pub(crate) fn print(table: &Table) -> Result<(), Failure> {
+    let lines: Vec<_> = table.lines().collect();
+    lines.iter().try_for_each(|line| output::line(line.trim_end()))
 }
 
 /// The two largest units: `3d 4h`, `12m 5s`, `850ms`.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{plan, rotate};
-use crate::{Failure, cli::Add, gateway::Gateway, keys};
+use crate::{Failure, cli::Add, gateway::Gateway, keys, output};
 
 pub(super) async fn add(gateway: &Gateway, add: &Add) -> Result<(), Failure> {
     let pair = match &add.file {
@@ -36,10 +36,9 @@ pub(super) async fn add(gateway: &Gateway, add: &Add) -> Result<(), Failure> {
             })
         }
         Added::Defined(status) if gateway.json() => crate::print_json(&status),
-        Added::Defined(_) => {
-            println!("added {name}, without keys: keymgr sa export {name} --to PUBLIC-KEY");
-            Ok(())
-        }
+        Added::Defined(_) => output::line(format_args!(
+            "added {name}, without keys: keymgr sa export {name} --to PUBLIC-KEY"
+        )),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway_control::Event;
 
-use crate::{Failure, gateway::Gateway};
+use crate::{Failure, gateway::Gateway, output};
 
 pub(super) async fn watch(gateway: &Gateway, past: bool) -> Result<(), Failure> {
     let mut after = 0;
@@ -31,6 +31,6 @@ fn print_event(gateway: &Gateway, event: &Event) -> Result<(), Failure> {
         (from, to) => format!(" {from} → {to}"),
     };
     let time = crate::clock::utc(event.time);
-    println!("{time} {} {}{change}: {}", event.kind.name(), event.object, event.reason);
-    Ok(())
+    let (kind, object, reason) = (event.kind.name(), &event.object, &event.reason);
+    output::line(format_args!("{time} {kind} {object}{change}: {reason}"))
 }

@@ -8,6 +8,7 @@ use gateway_control::{ForeignList, PairList, PairStatus, SaStatus, path};
 use crate::{
     Failure,
     gateway::Gateway,
+    output,
     table::{bytes, print, table, time},
 };
 
@@ -18,11 +19,8 @@ pub(super) async fn list(gateway: &Gateway, group: Option<&str>) -> Result<(), F
         return crate::print_json(&pairs);
     }
     if pairs.is_empty() {
-        println!(
-            "no SA pairs{}",
-            group.map(|group| format!(" in group {group}")).unwrap_or_default()
-        );
-        return Ok(());
+        let of_group = group.map(|group| format!(" in group {group}")).unwrap_or_default();
+        return output::line(format_args!("no SA pairs{of_group}"));
     }
     let mut lines = table([
         "NAME",
@@ -41,8 +39,7 @@ pub(super) async fn list(gateway: &Gateway, group: Option<&str>) -> Result<(), F
             lines.add_row(line);
         }
     }
-    print(&lines);
-    Ok(())
+    print(&lines)
 }
 
 /// Every pair, page by page.
@@ -87,9 +84,9 @@ pub(super) async fn list_foreign(gateway: &Gateway) -> Result<(), Failure> {
             sa.reqid.to_string(),
         ]);
     }
-    print(&lines);
-    println!("{} SAs that are not ours: shown and watched, never touched", sas.len());
-    Ok(())
+    print(&lines)?;
+    let said = "SAs that are not ours: shown and watched, never touched";
+    output::line(format_args!("{} {said}", sas.len()))
 }
 
 fn foreign_page(last: Option<&crypto_offload::InstalledSa>) -> String {

@@ -18,8 +18,7 @@ pub(super) async fn log(gateway: &Gateway, limit: usize) -> Result<(), Failure> 
     for record in &log.rotations {
         lines.add_row(line(record));
     }
-    print(&lines);
-    Ok(())
+    print(&lines)
 }
 
 fn line(record: &RotationRecord) -> [String; 9] {

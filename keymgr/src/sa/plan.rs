@@ -46,7 +46,7 @@ pub(super) async fn show_plan(gateway: &Gateway, pair: &SaPair) -> Result<(), Fa
             refused.reason.clone(),
         ]);
     }
-    print(&lines);
+    print(&lines)?;
     if report.steps.is_empty() {
         return Err(Failure::refused(format!("{} can be nowhere", report.name)));
     }

@@ -4,7 +4,7 @@ use crypto_offload::PairName;
 use gateway_control::path;
 
 use super::show;
-use crate::{Failure, gateway::Gateway};
+use crate::{Failure, gateway::Gateway, output};
 
 pub(super) async fn remove(
     gateway: &Gateway,
@@ -19,16 +19,14 @@ pub(super) async fn remove(
         .map(|epoch| usize::from(epoch.inbound.is_some()) + usize::from(epoch.outbound.is_some()));
     let sas: usize = sas.sum();
     if dry_run {
-        println!(
-            "would remove {name}: {sas} SAs, and the policies for {}",
-            status.pair.outbound_selector()
-        );
-        return Ok(());
+        let traffic = status.pair.outbound_selector();
+        return output::line(format_args!(
+            "would remove {name}: {sas} SAs, and the policies for {traffic}"
+        ));
     }
     gateway.delete(&path::SA.replace("{name}", name.as_str())).await?;
     if gateway.json() {
         return crate::print_json(&status);
     }
-    println!("removed {name}: {sas} SAs");
-    Ok(())
+    output::line(format_args!("removed {name}: {sas} SAs"))
 }

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
     Failure, cli,
     gateway::Gateway,
+    output,
     table::{print, table},
 };
 
@@ -38,7 +39,7 @@ fn show_plan(gateway: &Gateway, plan: &RotationPlan) -> Result<(), Failure> {
     }
     for pair in &plan.pairs {
         let from = pair.from.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
-        println!("{}: epoch {from} → {}", pair.name, pair.to);
+        output::line(format_args!("{}: epoch {from} → {}", pair.name, pair.to))?;
         let mut lines = table(["", "STEP", "DOES", "UNDONE BY"]);
         for (at, step) in pair.steps.iter().enumerate() {
             lines.add_row([
@@ -48,10 +49,9 @@ fn show_plan(gateway: &Gateway, plan: &RotationPlan) -> Result<(), Failure> {
                 step.undo.clone(),
             ]);
         }
-        print(&lines);
+        print(&lines)?;
     }
-    println!("{} pairs; nothing was changed", plan.pairs.len());
-    Ok(())
+    output::line(format_args!("{} pairs; nothing was changed", plan.pairs.len()))
 }
 
 /// Shows an operation until it ends.
@@ -73,7 +73,7 @@ fn end(gateway: &Gateway, operation: &Operation) -> Result<(), Failure> {
     if gateway.json() {
         crate::print_json(operation)?;
     } else {
-        print_end(operation);
+        print_end(operation)?;
     }
     let failed = operation.pairs.iter().filter(|pair| pair.state == OperationState::Failed).count();
     match failed {
@@ -84,20 +84,20 @@ fn end(gateway: &Gateway, operation: &Operation) -> Result<(), Failure> {
     }
 }
 
-fn print_end(operation: &Operation) {
+fn print_end(operation: &Operation) -> Result<(), Failure> {
     for pair in &operation.pairs {
         match (&pair.record, &pair.detail) {
             (_, Some(detail)) if pair.state == OperationState::Failed => {
-                println!("{}: failed: {detail}", pair.name);
+                output::line(format_args!("{}: failed: {detail}", pair.name))?;
             }
             (Some(record), _) if operation.pairs.len() <= FEW => {
                 let lost =
                     record.lost.map_or_else(|| "unknown".to_owned(), |lost| lost.to_string());
                 let (inbound, outbound) = record.new_spis;
-                println!(
+                output::line(format_args!(
                     "{}: epoch {}, SPIs {inbound} in, {outbound} out, {:.2} s, packets lost: {lost}",
                     pair.name, record.to, record.seconds
-                );
+                ))?;
             }
             _ => {}
         }
@@ -110,7 +110,7 @@ fn print_end(operation: &Operation) {
         lost += record.lost.unwrap_or_default();
         unknown += usize::from(record.lost.is_none());
     }
-    println!(
+    output::line(format_args!(
         "{count} of {} pairs have new keys after {:.1} s; packets lost: {lost}{}",
         operation.pairs.len(),
         operation.seconds,
@@ -118,7 +118,7 @@ fn print_end(operation: &Operation) {
             0 => String::new(),
             unknown => format!(" (not known of {unknown})"),
         }
-    );
+    ))
 }
 
 /// A bar on a terminal, a line for each step elsewhere, nothing with JSON.

@@ -7,6 +7,7 @@ use super::list::placement;
 use crate::{
     Failure,
     gateway::Gateway,
+    output,
     table::{bytes, print, table, time},
 };
 
@@ -15,14 +16,14 @@ pub(super) async fn show(gateway: &Gateway, name: &PairName) -> Result<(), Failu
     if gateway.json() {
         return crate::print_json(&status);
     }
-    print_pair(&status);
+    print_pair(&status)?;
     for epoch in &status.epochs {
         let used = if status.active == Some(epoch.epoch) { ", in use" } else { "" };
-        println!("\nepoch {}{used}", epoch.epoch);
+        output::line(format_args!("\nepoch {}{used}", epoch.epoch))?;
         let both = [(Direction::Inbound, &epoch.inbound), (Direction::Outbound, &epoch.outbound)];
         for (direction, sa) in both {
             if let Some(sa) = sa {
-                print_sa(direction, sa);
+                print_sa(direction, sa)?;
             }
         }
     }
@@ -34,7 +35,7 @@ pub(super) async fn pair(gateway: &Gateway, name: &PairName) -> Result<PairStatu
     gateway.get(&path::SA.replace("{name}", name.as_str())).await
 }
 
-fn print_pair(status: &PairStatus) {
+fn print_pair(status: &PairStatus) -> Result<(), Failure> {
     let pair = &status.pair;
     let any = || "-".to_owned();
     let mut lines = table(["pair", pair.name.as_str()]);
@@ -61,10 +62,10 @@ fn print_pair(status: &PairStatus) {
     lines.add_row(["device", &pair.device.clone().unwrap_or_else(any)]);
     let clear = status.unguarded.as_ref().map(|reason| format!("may pass: {reason}"));
     lines.add_row(["clear text", &clear.unwrap_or_else(|| "blocked both ways".to_owned())]);
-    print(&lines);
+    print(&lines)
 }
 
-fn print_sa(direction: Direction, sa: &SaStatus) {
+fn print_sa(direction: Direction, sa: &SaStatus) -> Result<(), Failure> {
     let mut lines = table([
         match direction {
             Direction::Inbound => "  inbound",
@@ -91,5 +92,5 @@ fn print_sa(direction: Direction, sa: &SaStatus) {
     if sa.resumed {
         lines.add_row(["  resumed", "taken over from before a restart: a rotation is due"]);
     }
-    print(&lines);
+    print(&lines)
 }
