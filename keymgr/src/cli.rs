@@ -112,16 +112,7 @@ pub(crate) enum Sa {
     /// This gateway's public key for exchange files.
     Identity,
     /// Prepare a rotation of a pair without a peer gateway, and seal our half to the peer.
-    Export {
-        /// The pair.
-        name: PairName,
-        /// The peer's public key, from its `keymgr sa identity`.
-        #[arg(long, value_name = "PUBLIC-KEY")]
-        to: String,
-        /// Where to write it [default: standard output].
-        #[arg(long, short, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Export(Export),
     /// Take the peer's half, and go over to the new keys.
     Import {
         /// The pair.
@@ -132,6 +123,22 @@ pub(crate) enum Sa {
         #[arg(long, value_name = "PUBLIC-KEY")]
         from: String,
     },
+}
+
+/// `keymgr sa export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The pair.
+    pub(crate) name: PairName,
+    /// The peer's public key, from its `keymgr sa identity`.
+    #[arg(long, value_name = "PUBLIC-KEY")]
+    pub(crate) to: String,
+    /// Where to write it [default: standard output].
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// New keys also where nothing has come yet under the last ones, as in an idle pair.
+    #[arg(long)]
+    pub(crate) new: bool,
 }
 
 /// `keymgr sa rotate`.

@@ -35,6 +35,10 @@ pub struct ManualKeys {
 pub struct ExportRequest {
     /// The peer's [`ExchangeIdentity::public_key`].
     pub recipient: String,
+    /// A new epoch, also where nothing has come yet under the last one: which is how an idle pair
+    /// looks, and one whose last file the peer has not imported.
+    #[serde(default)]
+    pub new: bool,
 }
 
 /// Body of a POST to [`path::IMPORT`](crate::path::IMPORT): the peer's file, to which this side
@@ -55,6 +59,9 @@ pub struct ExchangeFile {
     pub epoch: Epoch,
     /// The file's text.
     pub file: String,
+    /// The epoch is in use at this side already, and nothing has come under it.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// This gateway's own key for exchange files, at [`path::EXCHANGE`](crate::path::EXCHANGE).

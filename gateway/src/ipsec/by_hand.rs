@@ -1,17 +1,19 @@
 //! Keys that people bring: agreed on by hand, or in exchange files.
 //!
 //! Nobody asks the other side here, so that nothing old is retired until a packet came under the
-//! new keys: only then has the other side switched.
+//! new keys: only then has the other side switched. What was exported may be in use there at any
+//! time, and is not undone when the rest fails here.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crypto_offload::{Epoch, PairName};
+use crypto_offload::{Epoch, PairName, Spi};
 use gateway_control::{
     ErrorCode, ExchangeFile, KeyOffer, ManualKeys, PairStatus, PairTerms, RotationRecord,
 };
 
 use super::Ipsec;
-use super::drive::{opened, spis, standing};
+use super::carried::{self, Carried, Until};
+use super::drive::{opened, spis};
 use super::exchange::{self, Contents, FileError};
 use super::operations::Progress;
 use super::reply::Refusal;
@@ -33,6 +35,28 @@ pub(crate) enum OnFailure {
     Keep,
     /// It was defined for these keys.
     Forget,
+}
+
+/// Which epoch an export is to be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Export {
+    /// The one that the other side may not have taken up yet, where there is one.
+    Waiting,
+    /// A new one.
+    New,
+}
+
+/// Why keys are not in place, and what is left of them.
+struct Setback {
+    said: String,
+    left: Left,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// What the other side may be using.
+    Offered(Epoch),
 }
 
 impl Ipsec {
@@ -59,17 +83,20 @@ impl Ipsec {
         &self,
         name: &PairName,
         recipient: &str,
+        which: Export,
     ) -> Result<ExchangeFile, Refusal> {
         let status = self.pair_by_hand(name).await?;
         let _lease = self.hand_lease(name)?;
-        let epoch = waiting(&status).unwrap_or_else(|| status.highest.next());
+        let waiting = waiting(&status).filter(|_| which == Export::Waiting);
+        let epoch = waiting.unwrap_or_else(|| status.highest.next());
         // A key that is none is refused before anything is prepared for it.
         exchange::check_key(recipient).map_err(|error| wrong_file(name, &error))?;
         let (offer, _) = self.agent().prepare(name, epoch, None).await?;
         let contents = Contents { terms: PairTerms::of(&status.pair), offer };
         let file = exchange::seal(self.exchange(), recipient, name, epoch, &contents);
         let file = file.map_err(|error| wrong_file(name, &error))?;
-        Ok(ExchangeFile { epoch, file })
+        let again = waiting.is_some_and(|epoch| status.active == Some(epoch));
+        Ok(ExchangeFile { epoch, file, again })
     }
 
     /// Takes the peer's file, and switches to its epoch.
@@ -138,7 +165,7 @@ impl Ipsec {
             let name = &before.pair.name;
             match ipsec.put_in_place(&before, keys, why, &told).await {
                 Ok(record) => told.done(name, Some(record)),
-                Err(error) => {
+                Err(setback) => {
                     let forgotten = match on_failure {
                         OnFailure::Forget => ipsec.agent().undefine(name).await.is_ok(),
                         OnFailure::Keep => false,
@@ -148,7 +175,14 @@ impl Ipsec {
                         (false, Some(epoch)) => format!("epoch {epoch} stands, as before"),
                         (false, None) => "the pair has no keys, as before".to_owned(),
                     };
-                    told.failed(name, &format!("{error}; undone: {stands}"));
+                    let Setback { said, left } = setback;
+                    let told_left = match left {
+                        Left::Nothing => "undone".to_owned(),
+                        Left::Offered(epoch) => format!(
+                            "epoch {epoch} stays open for what the other side may send, import again"
+                        ),
+                    };
+                    told.failed(name, &format!("{said}; {told_left}: {stands}"));
                 }
             }
             drop(lease);
@@ -162,15 +196,20 @@ impl Ipsec {
         keys: Keys,
         why: &str,
         progress: &Progress,
-    ) -> Result<RotationRecord, String> {
+    ) -> Result<RotationRecord, Setback> {
         let (name, began, epoch) = (&before.pair.name, Instant::now(), keys.epoch);
-        let installed = self.install(name, keys, progress).await;
+        let exported = keys.inbound.is_none() && before.epoch(epoch).is_some();
+        let installed = self.install(before, keys, progress).await;
         let (inbound, outbound) = match installed {
             Ok(spis) => spis,
+            Err(said) if exported => {
+                return Err(Setback { said, left: Left::Offered(epoch) });
+            }
             Err(error) => {
                 let undone = self.agent().discard(name, epoch).await;
                 let undone = undone.err().map(|error| format!("; undoing it: {error}"));
-                return Err(format!("{error}{}", undone.unwrap_or_default()));
+                let said = format!("{error}{}", undone.unwrap_or_default());
+                return Err(Setback { said, left: Left::Nothing });
             }
         };
         let from = before.active.filter(|active| *active != epoch);
@@ -187,57 +226,26 @@ impl Ipsec {
             // The other side's count is nobody's to know here.
             lost: if from.is_none() { Some(0) } else { None },
         };
+        // The old keys go when a packet has come under the new ones.
         self.tell_rotated(record.clone());
-        if from.is_some() {
-            tokio::spawn(self.clone().retire_when_heard(name.clone(), epoch));
-        }
         Ok(record)
     }
 
     async fn install(
         &self,
-        name: &PairName,
+        before: &PairStatus,
         keys: Keys,
         progress: &Progress,
-    ) -> Result<(crypto_offload::Spi, crypto_offload::Spi), String> {
+    ) -> Result<(Spi, Spi), String> {
         let Keys { epoch, inbound, outbound } = keys;
-        let spi = outbound.spi;
-        let failed = |step: &'static str| move |error| format!("{step}: {error}");
-        let spent =
-            |error| format!("switch: {error}; the outbound key is spent, as it was installed");
+        let (name, spi) = (&before.pair.name, outbound.spi);
         progress.step(name, "prepare");
         let prepared = self.agent().prepare(name, epoch, inbound).await;
-        let (ours, _) = prepared.map_err(failed("prepare"))?;
-        progress.step(name, "install outbound");
-        let installed = self.agent().install_outbound(name, epoch, outbound).await;
-        installed.map_err(failed("install outbound"))?;
-        progress.step(name, "switch");
-        self.agent().switch(name, epoch).await.map_err(spent)?;
+        let (ours, _) = prepared.map_err(|error| format!("prepare: {error}"))?;
+        let carried =
+            Carried { ipsec: self, name, offer: Some(outbound), progress: Some(progress) };
+        carried.run(carried::start(before, epoch), Until::Switched).await?;
         Ok((ours.spi, spi))
-    }
-
-    /// Waits for the first packet under the new keys, and for the overlap; then the old ones go.
-    pub(super) async fn retire_when_heard(self, name: PairName, epoch: Epoch) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let Ok(status) = self.agent().show(&name).await else { continue };
-            if status.active != Some(epoch) || standing(&status).is_calm() {
-                // Rotated once more, or done by another.
-                return;
-            }
-            if opened(&status, epoch) == 0 {
-                continue;
-            }
-            tokio::time::sleep(status.pair.rotation.overlap).await;
-            let older = status.epochs.iter().filter(|old| old.epoch < epoch);
-            let mut left = 0;
-            for old in older {
-                left += usize::from(self.agent().discard(&name, old.epoch).await.is_err());
-            }
-            if left == 0 {
-                return;
-            }
-        }
     }
 }
 
@@ -266,5 +274,3 @@ fn wrong_file(name: &PairName, error: &FileError) -> Refusal {
     };
     Refusal::new(ErrorCode::WrongFile, name.as_str(), error.to_string(), hint)
 }
-
-const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@
 //! | `drive`, `rotate` | rotations that we drive |
 //! | `respond` | rotations that a peer drives |
 //! | `renew` | what a restart of an agent means for either |
-//! | `by_hand`, `exchange` | keys that people bring, offers in sealed files |
+//! | `by_hand`, `carried`, `exchange` | keys that people bring, offers in sealed files |
 //! | `schedule` | rotations that nobody asked for |
 //! | `audience` | who is told how far a rotation is |
 //! | `define` | pairs of the configuration and of the admin API |
@@ -23,6 +23,7 @@
 pub(crate) mod agent;
 mod audience;
 mod by_hand;
+mod carried;
 mod define;
 mod drive;
 mod exchange;

@@ -130,9 +130,12 @@ impl Schedule {
         self.ipsec.tally().counted(Census::of(&pairs));
         let rotate = *self.rotate.borrow();
         self.known.clear();
-        // Those whose keys come by hand are their people's to rotate.
-        for status in pairs.iter().filter(|status| status.pair.peer.is_some()) {
-            self.look_at(status, rotate);
+        for status in &pairs {
+            match status.pair.peer {
+                Some(_) => self.look_at(status, rotate),
+                // Those whose keys come by hand are their people's to rotate.
+                None => self.ipsec.end_carried(status),
+            }
         }
         self.due.retain(|name| self.known.contains_key(name));
         self.passed.retain(|name, passed| {

@@ -25,6 +25,8 @@ struct Slot {
     by_hand: bool,
     /// A rotation waits for the one that is under way.
     queued: bool,
+    /// Somebody waits to retire what people's rotations leave behind.
+    followed: bool,
 }
 
 /// A rotation that we drive.
@@ -91,6 +93,12 @@ pub(crate) struct Place {
     name: PairName,
 }
 
+/// The right to retire what people's rotations leave behind; given back when dropped.
+pub(crate) struct Follower {
+    slots: Slots,
+    name: PairName,
+}
+
 /// The right to drive a pair's rotation, given back when dropped.
 pub(crate) struct Lease {
     slots: Slots,
@@ -108,6 +116,10 @@ pub(crate) struct HandLease {
 const STUCK: u32 = 2;
 
 impl Slot {
+    fn is_empty(&self) -> bool {
+        !self.is_busy() && !self.queued && !self.followed && self.halfway == 0
+    }
+
     fn is_busy(&self) -> bool {
         self.own.is_some() || self.answering.is_some() || self.by_hand
     }
@@ -151,6 +163,12 @@ impl Slots {
     pub(crate) fn queue(&self, name: &PairName) -> Option<Place> {
         let free = self.with(name, |slot| !std::mem::replace(&mut slot.queued, true));
         free.then(|| Place { slots: self.clone(), name: name.clone() })
+    }
+
+    /// Begins to wait for the end of people's rotations of the pair, unless somebody does.
+    pub(crate) fn follow(&self, name: &PairName) -> Option<Follower> {
+        let free = self.with(name, |slot| !std::mem::replace(&mut slot.followed, true));
+        free.then(|| Follower { slots: self.clone(), name: name.clone() })
     }
 
     /// Judges a peer's offer by `verdict`, which is given the epoch of our own rotation. Where it
@@ -242,7 +260,7 @@ impl Slots {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(name.clone()).or_default();
         let result = act(slot);
-        if !slot.is_busy() && !slot.queued && slot.halfway == 0 {
+        if slot.is_empty() {
             slots.remove(name);
         }
         result
@@ -303,6 +321,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.slots.with(&self.name, |slot| slot.own = None);
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.slots.with(&self.name, |slot| slot.followed = false);
     }
 }
 

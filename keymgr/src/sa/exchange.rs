@@ -8,37 +8,34 @@ use gateway_control::{
 };
 
 use super::rotate;
-use crate::{Failure, gateway::Gateway};
+use crate::{Failure, cli, gateway::Gateway, output};
 
 pub(super) async fn identity(gateway: &Gateway) -> Result<(), Failure> {
     let identity: ExchangeIdentity = gateway.get(path::EXCHANGE).await?;
     if gateway.json() {
         return crate::print_json(&identity);
     }
-    println!("{}", identity.public_key);
-    Ok(())
+    output::line(identity.public_key)
 }
 
-pub(super) async fn export(
-    gateway: &Gateway,
-    name: &PairName,
-    recipient: &str,
-    output: Option<&Path>,
-) -> Result<(), Failure> {
-    let request = ExportRequest { recipient: recipient.to_owned() };
+pub(super) async fn export(gateway: &Gateway, export: &cli::Export) -> Result<(), Failure> {
+    let name = &export.name;
+    let request = ExportRequest { recipient: export.to.clone(), new: export.new };
     let sealed: ExchangeFile =
         gateway.post(&path::EXPORT.replace("{name}", name.as_str()), &request).await?;
-    match output {
-        None => print!("{}", sealed.file),
-        Some(output) => {
-            write_new(output, &sealed.file)?;
-            eprintln!(
-                "epoch {} of {name} is prepared; give {} to the peer and import its file",
-                sealed.epoch,
-                output.display()
-            );
-        }
+    let epoch = sealed.epoch;
+    if sealed.again {
+        eprintln!(
+            "epoch {epoch} of {name} again, as nothing has come under it yet: if the peer has it, \
+             --new begins another"
+        );
     }
+    let Some(file) = &export.output else { return output::text(&sealed.file) };
+    write_new(file, &sealed.file)?;
+    eprintln!(
+        "epoch {epoch} of {name} is prepared; give {} to the peer and import its file",
+        file.display()
+    );
     Ok(())
 }
 

@@ -24,9 +24,7 @@ pub(crate) async fn run(gateway: &Gateway, command: &Sa) -> Result<(), Failure> 
         Sa::Plan(plan) => plan::plan(gateway, plan).await,
         Sa::Log { limit } => log::log(gateway, *limit).await,
         Sa::Identity => exchange::identity(gateway).await,
-        Sa::Export { name, to, output } => {
-            exchange::export(gateway, name, to, output.as_deref()).await
-        }
+        Sa::Export(export) => exchange::export(gateway, export).await,
         Sa::Import { name, file, from } => exchange::import(gateway, name, file, from).await,
     }
 }

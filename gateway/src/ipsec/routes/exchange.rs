@@ -9,6 +9,7 @@ use gateway_control::{
 use super::body::{Body, Name};
 use super::change::started;
 use crate::ipsec::Ipsec;
+use crate::ipsec::by_hand::Export;
 use crate::ipsec::reply::Refusal;
 
 pub(super) async fn identity(State(ipsec): State<Ipsec>) -> Json<ExchangeIdentity> {
@@ -20,7 +21,8 @@ pub(super) async fn export(
     Name(name): Name,
     Body(request): Body<ExportRequest>,
 ) -> Result<Json<ExchangeFile>, Refusal> {
-    ipsec.export(&name, &request.recipient).await.map(Json)
+    let which = if request.new { Export::New } else { Export::Waiting };
+    ipsec.export(&name, &request.recipient, which).await.map(Json)
 }
 
 pub(super) async fn import(

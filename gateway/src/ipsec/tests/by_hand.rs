@@ -9,7 +9,7 @@ use gateway_control::{
 };
 
 use super::site::{Site, assert_settled, ends, pair_of_sites};
-use crate::ipsec::agent::model::Trouble;
+use crate::ipsec::agent::model::{Keys, Trouble};
 
 fn without_peer() -> (SaPair, SaPair) {
     let (mut a, mut b) = ends("trunk-1", 1);
@@ -22,7 +22,11 @@ async fn identity(site: &Site) -> String {
 }
 
 async fn export(from: &Site, to: &Site) -> Result<ExchangeFile, ClientError> {
-    let request = ExportRequest { recipient: identity(to).await };
+    export_of(from, to, false).await
+}
+
+async fn export_of(from: &Site, to: &Site, new: bool) -> Result<ExchangeFile, ClientError> {
+    let request = ExportRequest { recipient: identity(to).await, new };
     from.client.post(&location(path::EXPORT, &["trunk-1"]), &request).await
 }
 
@@ -61,6 +65,78 @@ async fn two_gateways_that_cannot_talk_rotate_by_files() {
         b.until("calm", calm).await;
         assert_settled(&a, &b, "trunk-1", epoch);
     }
+}
+
+/// Both have epoch 1 by files, and no packet has come.
+async fn exchanged(name: &str) -> (Site, Site) {
+    let (a, b) = pair_of_sites(name).await;
+    let (at_a, at_b) = without_peer();
+    a.define(at_a).await;
+    b.define(at_b).await;
+    let first = export(&a, &b).await.unwrap().file;
+    import(&b, &a, &first).await.unwrap();
+    let answer = reply(&b, &a).await;
+    import(&a, &b, &answer).await.unwrap();
+    (a, b)
+}
+
+#[tokio::test]
+async fn an_idle_pair_gets_new_keys_when_they_are_asked_for() {
+    let (a, b) = exchanged("idle").await;
+    let again = export(&a, &b).await.unwrap();
+    assert_eq!((again.epoch, again.again), (Epoch(1), true), "the other side may not have it");
+    let new = export_of(&a, &b, true).await.unwrap();
+    assert_eq!((new.epoch, new.again), (Epoch(2), false));
+    import(&b, &a, &new.file).await.unwrap();
+    let answer = reply(&b, &a).await;
+    import(&a, &b, &answer).await.unwrap();
+    for site in [&a, &b] {
+        assert_eq!(site.status("trunk-1").active, Some(Epoch(2)));
+        assert_eq!(site.status("trunk-1").epochs.len(), 2, "no packet has come");
+    }
+}
+
+#[tokio::test]
+async fn what_people_began_is_ended_by_a_gateway_that_remembers_nothing_of_it() {
+    let (_a, b) = exchanged("carried-restart").await;
+    b.model.with(|state| {
+        let pair = state.pairs.values_mut().next().unwrap();
+        let (inbound, outbound) = (Some(offer(0xc100_0001, 7)), Some(offer(0xc100_0002, 8)));
+        pair.epochs.insert(Epoch(2), Keys { inbound, outbound, ..Keys::default() });
+        (pair.active, pair.highest) = (Some(Epoch(2)), Epoch(2));
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(b.status("trunk-1").epochs.len(), 2, "no packet has come");
+    heard(&b, 2);
+    b.until("ended", |b| b.status("trunk-1").epochs.len() == 1).await;
+    assert_eq!(b.status("trunk-1").active, Some(Epoch(2)));
+}
+
+#[tokio::test]
+async fn what_was_exported_stays_open_when_the_answer_cannot_be_put_in_place() {
+    let (a, b) = exchanged("offered").await;
+    let new = export_of(&a, &b, true).await.unwrap();
+    import(&b, &a, &new.file).await.unwrap();
+    let answer = reply(&b, &a).await;
+    let mut failures = 1;
+    a.model.fail(move |request| {
+        let hit = failures == 1 && matches!(request, Request::InstallOutbound { .. });
+        failures -= u32::from(hit);
+        let error = AgentError {
+            code: AgentErrorCode::Engine(ErrorClass::Fatal),
+            message: "no room".to_owned(),
+            place: "engine".to_owned(),
+            hint: None,
+        };
+        hit.then_some(Trouble::Refuse(error))
+    });
+    let failed = import(&a, &b, &answer).await.unwrap();
+    let detail = failed.pairs[0].detail.clone().unwrap();
+    assert!(detail.contains("epoch 2 stays open"), "{detail}");
+    assert!(a.status("trunk-1").epoch(Epoch(2)).is_some_and(|epoch| epoch.inbound.is_some()));
+    let done = import(&a, &b, &answer).await.unwrap();
+    assert_eq!(done.state, OperationState::Done, "{done:?}");
+    assert_eq!(a.status("trunk-1").active, Some(Epoch(2)));
 }
 
 #[tokio::test]
@@ -116,7 +192,7 @@ async fn a_file_from_or_for_somebody_else_changes_nothing() {
     let stranger = import(&b, &b, &file).await.unwrap_err();
     assert!(stranger.message.starts_with("it is from "), "{stranger:?}");
     assert!(stranger.hint.contains("--from"), "{stranger:?}");
-    let request = ExportRequest { recipient: "garbage".to_owned() };
+    let request = ExportRequest { recipient: "garbage".to_owned(), new: false };
     let at_path = location(path::EXPORT, &["trunk-1"]);
     let answer = a.client.post::<_, ExchangeFile>(&at_path, &request).await;
     let Err(ClientError::Refused(garbage)) = answer else { panic!("{answer:?}") };
