@@ -18,7 +18,7 @@
 //! | `audience` | who is told how far a rotation is |
 //! | `define` | pairs of the configuration and of the admin API |
 //! | `routes`, `operations`, `idempotency`, `reply` | the admin API |
-//! | `log`, `tally` | what rotations came to |
+//! | `log`, `tally`, `traffic` | what rotations came to, what pairs carried |
 
 pub(crate) mod agent;
 mod audience;
@@ -41,6 +41,7 @@ mod slots;
 pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
+pub(crate) mod traffic;
 
 use std::process::Child;
 use std::sync::{Arc, Mutex};

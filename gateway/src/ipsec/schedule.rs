@@ -19,7 +19,6 @@ use super::agent::{News, Notice};
 use super::audience::{Audience, Turn, Word};
 use super::drive::standing;
 use super::rotate::{Cause, Want};
-use super::tally::Census;
 use crate::config::ipsec::Rotate;
 
 /// Looks at every pair, as long as the process lives.
@@ -127,7 +126,7 @@ impl Schedule {
     async fn look(&mut self) {
         // The agent's absence is told by its connection.
         let Ok(pairs) = self.ipsec.agent().every_pair().await else { return };
-        self.ipsec.tally().counted(Census::of(&pairs));
+        self.ipsec.tally().counted(&pairs);
         let rotate = *self.rotate.borrow();
         self.known.clear();
         for status in &pairs {

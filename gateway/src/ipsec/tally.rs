@@ -2,15 +2,23 @@
 //! last saw them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crypto_offload::{Direction, Placement};
 use gateway_control::{Event, EventKind, PairStatus};
 
+use super::traffic::{Row, Traffic};
+
 /// Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Tally(Arc<Mutex<Figures>>);
+pub(crate) struct Tally(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    figures: Figures,
+    traffic: Traffic,
+}
 
 /// What a page of metrics is made of.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +32,8 @@ pub(crate) struct Figures {
     /// By class of reason.
     pub(crate) fallbacks: BTreeMap<&'static str, u64>,
     pub(crate) census: Census,
+    /// What pairs have carried.
+    pub(crate) traffic: Vec<Row>,
     /// Engine, name and value.
     pub(crate) statistics: Vec<(String, String, u64)>,
     /// Whether the agent answers.
@@ -68,16 +78,25 @@ impl Tally {
         }
     }
 
-    pub(crate) fn counted(&self, census: Census) {
-        self.with(|figures| figures.census = census);
+    /// The pairs as they were just now.
+    pub(crate) fn counted(&self, pairs: &[PairStatus]) {
+        let census = Census::of(pairs);
+        let mut kept = self.kept();
+        kept.figures.census = census;
+        kept.traffic.looked_at(pairs);
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        self.with(|figures| figures.clone())
+        let kept = self.kept();
+        Figures { traffic: kept.traffic.rows(), ..kept.figures.clone() }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Figures) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.kept().figures)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +123,7 @@ impl Census {
     }
 }
 
-const fn direction_name(direction: Direction) -> &'static str {
+pub(super) const fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "in",
         Direction::Outbound => "out",

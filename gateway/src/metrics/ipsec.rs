@@ -1,7 +1,9 @@
-//! SAs and their rotations. No label names an SA or a pair: there may be thousands.
+//! SAs and their rotations. No label names an SA, and none more than so many pairs: there may be
+//! thousands.
 
-use super::text::{Kind, Page};
+use super::text::{Kind, Labels, Page};
 use crate::ipsec::tally::Figures;
+use crate::ipsec::traffic::Row;
 
 pub(super) fn write(figures: &Figures, page: &mut Page) {
     use Kind::{Counter, Gauge};
@@ -22,6 +24,7 @@ pub(super) fn write(figures: &Figures, page: &mut Page) {
         page.sample(name, &[("reason", reason)], count);
     }
     rotations(figures, page);
+    traffic(figures, page);
     let name = "postern_ipsec_engine_total";
     page.family(name, Counter, "Counters of the engines, by engine and the engine's own name.");
     for (engine, counter, value) in &figures.statistics {
@@ -40,4 +43,18 @@ fn rotations(figures: &Figures, page: &mut Page) {
     let name = "postern_ipsec_rotation_lost_packets_total";
     let help = "Packets lost in rotations: sealed by the peer and not opened by us.";
     page.single(name, Kind::Counter, help, figures.lost);
+}
+
+fn traffic(figures: &Figures, page: &mut Page) {
+    let mut family = |name, help, value: fn(&Row) -> u64| {
+        page.family(name, Kind::Counter, help);
+        for row in &figures.traffic {
+            let labels: Labels<'_> = &[("pair", &row.pair), ("direction", &row.direction)];
+            page.sample(name, labels, value(row));
+        }
+    };
+    let help = "Packets of a pair's SAs.";
+    family("postern_ipsec_packets_total", help, |row| row.amount.packets);
+    let help = "Bytes of a pair's SAs, as their engine counts them.";
+    family("postern_ipsec_bytes_total", help, |row| row.amount.bytes);
 }
