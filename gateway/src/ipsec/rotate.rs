@@ -56,9 +56,14 @@ impl Want {
 
 /// Whose turn it is.
 enum Turn {
-    Ours(Lease),
+    Ours {
+        lease: Lease,
+        known: Option<Epoch>,
+    },
     /// The peer is making new keys.
-    Peers,
+    Peers {
+        known: Option<Epoch>,
+    },
     /// Somebody else here is.
     Anothers,
 }
@@ -70,8 +75,10 @@ enum Attempt {
     Finished(RotationRecord),
     /// Begin again above this epoch.
     Again(Epoch),
-    /// The peer drives it.
-    Peers,
+    /// The peer drives one to newer keys than those that are known.
+    Peers {
+        known: Option<Epoch>,
+    },
     Calm,
 }
 
@@ -88,7 +95,6 @@ impl Ipsec {
         audience: Audience<'_>,
     ) -> Result<Option<RotationRecord>, String> {
         let (mut above, mut finished) = (Epoch(0), None);
-        let known = self.log().newest_of(name).map(|record| record.to);
         for _ in 0..ATTEMPTS {
             match self.attempt(name, want, above, cause, audience).await? {
                 Attempt::Rotated(record) => return Ok(Some(record)),
@@ -96,7 +102,7 @@ impl Ipsec {
                 Attempt::Finished(record) => finished = Some(record),
                 Attempt::Again(highest) => above = highest,
                 Attempt::Calm => return Ok(finished),
-                Attempt::Peers => {
+                Attempt::Peers { known } => {
                     if let Some(record) = self.peers_rotation(name, known, audience).await? {
                         return Ok(Some(record));
                     }
@@ -114,9 +120,9 @@ impl Ipsec {
         cause: &Cause,
         audience: Audience<'_>,
     ) -> Result<Attempt, String> {
-        let mut lease = match self.turn(name, want, audience).await? {
-            Turn::Ours(lease) => lease,
-            Turn::Peers => return Ok(Attempt::Peers),
+        let (mut lease, known) = match self.turn(name, want, audience).await? {
+            Turn::Ours { lease, known } => (lease, known),
+            Turn::Peers { known } => return Ok(Attempt::Peers { known }),
             Turn::Anothers => return Ok(Attempt::Calm),
         };
         let mut arrivals = self.agent().arrivals();
@@ -147,7 +153,7 @@ impl Ipsec {
                     Kind::Resumed => Attempt::Finished(record),
                 })
             }
-            Outcome::Yielded => Ok(Attempt::Peers),
+            Outcome::Yielded => Ok(Attempt::Peers { known }),
             // What there is of it stays until the next one retires it: the peer may have taken an
             // earlier copy of this offer, and be sending under it.
             Outcome::Stale { highest } => Ok(Attempt::Again(highest.max(start.epoch))),
@@ -169,15 +175,17 @@ impl Ipsec {
     ) -> Result<Turn, String> {
         let mut place = None;
         loop {
+            // Before anybody is asked whether he is at it: what is over is in the log by then.
+            let known = self.log().newest_of(name).map(|record| record.to);
             let under_way = match self.slots().lease(name) {
-                Ok(lease) => return Ok(Turn::Ours(lease)),
+                Ok(lease) => return Ok(Turn::Ours { lease, known }),
                 Err(Busy::Own(under_way)) if want == Want::NewKeys => under_way,
                 Err(Busy::Own(_)) => return Ok(Turn::Anothers),
                 Err(Busy::Peer(under_way)) => {
                     let makes_newer =
                         want != Want::NewKeys || !self.is_in_use(name, &under_way).await;
                     if makes_newer {
-                        return Ok(Turn::Peers);
+                        return Ok(Turn::Peers { known });
                     }
                     under_way
                 }
@@ -215,6 +223,7 @@ impl Ipsec {
         let status = self.agent().show(name).await.map_err(|error| error.to_string())?;
         let timing = status.pair.rotation;
         let patience = timing.step * SILENT_STEPS + timing.overlap;
+        let mut last_busy = before;
         while before.elapsed() < patience {
             // The log tells of it once it is over.
             let newest = self.log().newest_of(name);
@@ -225,7 +234,10 @@ impl Ipsec {
             match self.slots().lease(name) {
                 Err(Busy::Peer(under_way)) => {
                     let _ = tokio::time::timeout(patience, under_way.end()).await;
+                    last_busy = Instant::now();
                 }
+                // The one that it was at may have been the one before.
+                _ if last_busy.elapsed() > UNTIL_OFFERED => return Ok(None),
                 _ => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
@@ -430,7 +442,10 @@ pub(super) fn unix_milliseconds() -> u64 {
 }
 
 /// Each is a contest with the peer that was lost, or an epoch that it had already.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 8;
+
+/// How soon a peer that goes first makes its offer, however many it makes.
+const UNTIL_OFFERED: Duration = Duration::from_secs(2);
 
 /// Steps that a peer may be silent for; as in `crypto_offload::rotation`.
 const SILENT_STEPS: u32 = 3;
