@@ -57,11 +57,15 @@ impl Engines {
         self.ranked.iter_mut()
     }
 
+    /// All that may have policies.
+    pub(crate) fn with_guard(&mut self) -> impl Iterator<Item = &mut Box<dyn IpsecEngine>> {
+        self.ranked.iter_mut().chain(self.guard.as_mut().ok())
+    }
+
     /// # Errors
     /// When an earlier start had an engine that this one has not.
     pub(crate) fn named(&mut self, name: &str) -> Result<&mut dyn IpsecEngine, EngineError> {
-        let all = self.ranked.iter_mut().chain(self.guard.as_mut().ok());
-        match all.into_iter().find(|engine| engine.name() == name) {
+        match self.with_guard().find(|engine| engine.name() == name) {
             Some(engine) => Ok(engine.as_mut()),
             None => Err(EngineError {
                 class: ErrorClass::Gone,

@@ -182,6 +182,22 @@ fn a_changed_selector_is_guarded_and_the_old_one_is_not() {
 }
 
 #[test]
+fn what_an_agent_without_its_state_left_blocks_until_its_traffic_has_a_pair_again() {
+    let world = World::new();
+    define(&mut world.start(), 1);
+    let left = world.xfrm.policies();
+    std::fs::remove_dir_all(world.places().directory).expect("a state");
+    let mut pairs = world.start();
+    assert_eq!(world.xfrm.policies(), left);
+    // As a kernel answers that has one of another reqid.
+    world.faults.set(vec![Fault::new(&[Operation::SetPolicy], ErrorClass::Conflict)]);
+    define(&mut pairs, 1);
+    assert!(world.faults.are_spent());
+    assert_eq!(kinds(&world), whole(false));
+    assert!(world.xfrm.policies().iter().all(|policy| policy.reqid != left[0].reqid));
+}
+
+#[test]
 fn an_agent_that_nothing_guards_blocks_by_its_engine_and_says_what_may_pass() {
     let world = World::new();
     let start = || {

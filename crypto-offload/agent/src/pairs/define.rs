@@ -45,7 +45,7 @@ impl Pairs {
     fn begin(&mut self, record: PairRecord) -> Result<(), Refusal> {
         let record = self.guarded(record);
         self.commit(record.clone(), Vec::new(), Durability::Power)?;
-        if let Err(error) = self.set_policies(&record) {
+        if let Err(error) = self.set_first_policies(&record) {
             if let Err(Refusal(undo)) = self.remove_policies(&record) {
                 tracing::error!(pair = %record.terms.name, error = %undo, "cannot undo a guard");
             }
@@ -63,7 +63,7 @@ impl Pairs {
         if is_live(known) {
             return Ok(());
         }
-        if let Err(error) = self.set_policies(&changed) {
+        if let Err(error) = self.set_first_policies(&changed) {
             self.remove_policies_but(&changed, known);
             self.restore_policies(known);
             self.commit(known.clone(), Vec::new(), Durability::Power)?;

@@ -47,7 +47,7 @@ impl Pairs {
             return Ok(());
         }
         let mut listed = Vec::new();
-        for engine in self.engines.iter_mut() {
+        for engine in self.engines.with_guard() {
             listed.extend(engine.policies()?.into_iter().filter(is_rival));
         }
         let took = began.elapsed();

@@ -9,10 +9,10 @@
 //! Another engine with SAs of the pair is let through, by its device. Where the kernel knows no such
 //! exemption, the policy in its way goes while it has SAs of the pair; inbound, that is told, too.
 
-use crypto_offload::{Placement, PolicySpec};
-use gateway_control::EventKind;
+use crypto_offload::{ErrorClass, Placement, PolicySpec};
+use gateway_control::{EventKind, agent::AgentErrorCode};
 
-use super::{Pairs, spec};
+use super::{Pairs, define::OUR_REQIDS, spec};
 use crate::{events::News, refusal::Refusal, state::PairRecord};
 
 impl Pairs {
@@ -146,6 +146,37 @@ impl Pairs {
         Ok(())
     }
 
+    /// Sets those of a pair that has none, also over what an agent left whose state is gone.
+    pub(super) fn set_first_policies(&mut self, record: &PairRecord) -> Result<(), Refusal> {
+        match self.set_policies(record) {
+            Err(Refusal(error)) if error.code == CONFLICT && self.remove_left_over(record)? > 0 => {
+                self.set_policies(record)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Removes policies for just this traffic that have a reqid of ours and no pair; how many. Others
+    /// of their kind block on: nobody can say what for.
+    fn remove_left_over(&mut self, record: &PairRecord) -> Result<usize, Refusal> {
+        let known: Vec<u32> = self.pairs.values().map(|pair| pair.reqid.0.get()).collect();
+        let is_left = |reqid: u32| OUR_REQIDS.contains(&reqid) && !known.contains(&reqid);
+        let mut removed = 0;
+        for (name, policy) in self.policies(record) {
+            let engine = self.engines.named(&name)?;
+            let all = engine.policies()?;
+            let is_there = all.iter().any(|found| {
+                (found.direction, found.selector) == (policy.direction, policy.selector)
+                    && found.reqid.is_some_and(is_left)
+            });
+            if is_there {
+                engine.remove_policy(policy.direction, &policy.selector)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Sets them as far as that can be.
     pub(super) fn restore_policies(&mut self, record: &PairRecord) {
         for (name, policy) in self.policies(record) {
@@ -194,3 +225,5 @@ impl Pairs {
         }
     }
 }
+
+const CONFLICT: AgentErrorCode = AgentErrorCode::Engine(ErrorClass::Conflict);

@@ -245,6 +245,7 @@ fn without_an_sa_the_outbound_policy_blocks_and_is_still_its_pairs() {
         String::from_utf8(shown.stdout).expect("text")
     };
     assert!(show().contains("dir out action block priority 20559"), "{}", show());
+    assert_eq!(engine.policies().expect("a list")[0].reqid, Some(7));
     let refused = engine.set_policy(&policy(8, None), Placement::KernelSoftware);
     assert!(refused.expect_err("another pair's").reason.contains("of reqid 7"));
     for spi in [Some(0xc000_0001), None] {
