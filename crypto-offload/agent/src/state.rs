@@ -199,7 +199,7 @@ impl Store {
             directory: directory.clone(),
             log,
             witness,
-            generation: seen + 1,
+            generation: seen.saturating_add(1),
             reserved: HashMap::new(),
             _lock: lock,
         };

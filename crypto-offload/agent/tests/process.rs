@@ -197,6 +197,22 @@ fn a_killed_agent_is_back_at_once_with_its_user_space_sas() {
 }
 
 #[test]
+fn without_the_capability_a_probe_does_not_promise_a_device() {
+    let test = "without_the_capability_a_probe_does_not_promise_a_device";
+    if !rustix::process::getuid().is_root() || fs::File::open("/dev/net/tun").is_err() {
+        println!("SKIPPED {test}: it needs root, to give up a capability, and /dev/net/tun");
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    command.args([env!("CARGO_BIN_EXE_offload-agent"), "probe", "--engine", "user-space"]);
+    let output = command.output().expect("setpriv of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let engine = said.lines().find(|line| line.contains("Engine")).expect("a line of it");
+    assert!(engine.contains("No") && engine.contains("needs CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_is_said_with_a_code_of_its_own() {
     let program = env!("CARGO_BIN_EXE_offload-agent");
     let code = |arguments: &[&str]| {

@@ -409,6 +409,14 @@ fn not_there(operation: &str, object: impl ToString) -> EngineError {
 /// Of packets to the host's own addresses, and of those that leave.
 const NO_EXEMPTION: &str = "the kernel exempts no device's packets to IPv6 addresses of its own";
 
+/// Anybody may open the driver; what makes a device of it takes a capability.
+fn may_make_devices() -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let ours = capabilities(None)?.effective;
+    let may = ours.contains(CapabilitySet::NET_ADMIN);
+    if may { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}
+
 /// What this code can do, and whether the kernel has the device that it needs.
 fn probe() -> Capabilities {
     let declared = |feature, answer, by: &str| Capability {
@@ -418,7 +426,8 @@ fn probe() -> Capabilities {
         answer,
         evidence: Evidence::Declared { by: by.to_owned() },
     };
-    let opened = File::options().read(true).write(true).open("/dev/net/tun");
+    let opened = may_make_devices()
+        .and_then(|()| File::options().read(true).write(true).open("/dev/net/tun"));
     let engine = Capability {
         placement: Placement::UserSpace,
         device: None,
@@ -428,6 +437,11 @@ fn probe() -> Capabilities {
             errno: opened.as_ref().err().and_then(io::Error::raw_os_error),
             message: Some(match &opened {
                 Ok(_) => "/dev/net/tun opens".to_owned(),
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    "a TUN device needs CAP_NET_ADMIN: run as root, or give it with \
+                     AmbientCapabilities=CAP_NET_ADMIN"
+                        .to_owned()
+                }
                 Err(_) => "/dev/net/tun does not open: `modprobe tun`, `mknod /dev/net/tun c 10 \
                            200`, CAP_NET_ADMIN"
                     .to_owned(),
