@@ -79,7 +79,7 @@ impl Hosts {
             for index in 0..pairs {
                 lines += &format!("address add {}/32 dev lo\n", side.inner(index).1);
             }
-            ip_all(&["-n", &hosts.namespace(side)], &lines)?;
+            hosts.ip_all(side, &lines)?;
         }
         Ok(hosts)
     }
@@ -91,6 +91,11 @@ impl Hosts {
     /// Runs `ip` with arguments separated by blanks.
     pub(crate) fn ip(&self, side: Side, arguments: &str) -> Result<()> {
         ip(&format!("-n {} {arguments}", self.namespace(side)))
+    }
+
+    /// Runs `ip` once for all of the lines.
+    pub(crate) fn ip_all(&self, side: Side, lines: &str) -> Result<()> {
+        ip_all(&["-n", &self.namespace(side)], lines)
     }
 
     /// A thread that runs on one host: the sockets that it makes are there.
@@ -126,7 +131,6 @@ fn ip(arguments: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs `ip` once for all of the lines.
 fn ip_all(options: &[&str], lines: &str) -> Result<()> {
     let mut ip =
         Command::new("ip").args(options).args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;

@@ -14,7 +14,7 @@ use gateway_control::agent::{AgentErrorCode, Request};
 use crate::{
     agent::prepare,
     engine::{Encrypts, Engine, UDP},
-    ground::{Terms, bring_into_use, name, pair, wait_until},
+    ground::{Terms, add_ipv6, bring_into_use, name, pair, wait_until},
     hosts::{Hosts, Side},
     wire::Tap,
     world::World,
@@ -93,11 +93,7 @@ pub(crate) fn every_kind_of_tunnel_carries_every_length_encrypted_and_counts_agr
         let line = Line::new(&world.hosts, encrypts, Side::BOTH.map(|side| side.inner(index).1))?;
         carries(&world, index, &line).with_context(|| format!("{terms:?}"))?;
     }
-    for (side, at) in [(Side::Left, 1), (Side::Right, 2)] {
-        world.hosts.ip(side, &format!("address add 2001:db8::{at}/64 dev wire nodad"))?;
-        world.hosts.ip(side, &format!("address add fd0{at}::1/128 dev lo nodad"))?;
-        world.hosts.ip(side, &format!("-6 route add default via 2001:db8::{}", 3 - at))?;
-    }
+    add_ipv6(&world.hosts)?;
     let encrypts = engine.bring_up(&world, kinds.len(), &engine.terms_that_encrypt(), over_ipv6)?;
     let line = Line::new(&world.hosts, encrypts, ["fd01::1", "fd02::1"])?;
     carries(&world, kinds.len(), &line).context("IPv6")

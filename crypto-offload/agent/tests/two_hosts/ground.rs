@@ -33,6 +33,20 @@ pub(crate) fn hosts(pairs: usize) -> Result<Hosts> {
     Ok(hosts)
 }
 
+/// Gives both hosts IPv6, too: on the wire 2001:db8::1 and ::2, inside fd01::1 and fd02::1.
+pub(crate) fn add_ipv6(hosts: &Hosts) -> Result<()> {
+    for (side, at) in [(Side::Left, 1), (Side::Right, 2)] {
+        let lines = format!(
+            "address add 2001:db8::{at}/64 dev wire nodad\n\
+             address add fd0{at}::1/128 dev lo nodad\n\
+             route add default via 2001:db8::{}\n",
+            3 - at
+        );
+        hosts.ip_all(side, &lines)?;
+    }
+    Ok(())
+}
+
 /// What a test asks of a pair.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, ensure};
-use crypto_offload::{Aead, Placement, PlacementPolicy, SaPair, SequenceNumbers};
+use crypto_offload::{Placement, PlacementPolicy, SaPair};
 use gateway_control::agent::Request;
 
 use crate::{
@@ -67,10 +67,8 @@ pub(crate) fn engines() -> Vec<(&'static str, Placement)> {
 /// Hosts that reach each other by default routes, for both families, and hand on packets.
 pub(crate) fn hosts() -> Result<Hosts> {
     let hosts = ground::hosts(1)?;
-    for (side, at) in [(Side::Left, 1), (Side::Right, 2)] {
-        hosts.ip(side, &format!("address add 2001:db8::{at}/64 dev wire nodad"))?;
-        hosts.ip(side, &format!("address add fd0{at}::1/128 dev lo nodad"))?;
-        hosts.ip(side, &format!("-6 route add default via 2001:db8::{}", 3 - at))?;
+    ground::add_ipv6(&hosts)?;
+    for side in Side::BOTH {
         let forward = hosts.spawn(side, || {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
             fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
@@ -83,14 +81,7 @@ pub(crate) fn hosts() -> Result<Hosts> {
 
 /// The pair, whose keys go where `placement` says.
 pub(crate) fn terms(side: Side, inner: Inner, placement: PlacementPolicy) -> Result<SaPair> {
-    let terms = Terms {
-        placement,
-        aead: Aead::Aes128Gcm,
-        sequence_numbers: SequenceNumbers::Extended,
-        device: None,
-        encapsulation: None,
-    };
-    let mut pair = pair(side, 0, &terms)?;
+    let mut pair = pair(side, 0, &Terms::placed(placement))?;
     if inner == Inner::Ipv6 {
         let net = |side| ipnet::IpNet::new(inner.address(side), 64).map(|net| net.trunc());
         pair.local_net = net(side)?;
