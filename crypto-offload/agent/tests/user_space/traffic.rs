@@ -10,7 +10,7 @@ use std::{
 use crypto_offload::{Aead, Direction, IpsecEngine, SequenceNumbers};
 
 use crate::{
-    host::Host,
+    host::{Host, wait_until},
     pair::{Family, Terms, UDP, Way, inner_hosts, install, switch, tunnel},
 };
 
@@ -86,7 +86,9 @@ fn tiny_packets_and_every_length_up_to_the_mtu_and_fragments_pass() {
         let Some(hosts) = tunnel(TEST, Terms::default(), inner) else { return };
         let headers = if inner == Family::Ipv4 { 28 } else { 48 };
         // Path 1500, outer IPv4 and UDP: 1438 bytes are left.
-        assert!(hosts[0].ip("link show postern0").contains("mtu 1438"));
+        for host in &hosts {
+            wait_until("the device's MTU", || host.ip("link show postern0").contains("mtu 1438"));
+        }
         let most = 1438 - headers;
         echo(&hosts, inner, (0..=12).chain((13..most).step_by(97)).chain(most - 8..=most));
         // Longer datagrams are fragmented by the kernel, before the tunnel.
