@@ -58,6 +58,8 @@ pub(super) struct Keeper {
     accounts: HashMap<SaId, Kept>,
     deadlines: BinaryHeap<Reverse<(Instant, SaId, Limit)>>,
     wanting: Vec<SaId>,
+    /// The last write was refused, and that was told.
+    is_refused: bool,
     mtu: Option<usize>,
     paths_due: Instant,
 }
@@ -103,6 +105,7 @@ impl Keeper {
             accounts: HashMap::new(),
             deadlines: BinaryHeap::new(),
             wanting: Vec::new(),
+            is_refused: false,
             mtu: None,
             paths_due: Instant::now(),
         }
@@ -198,8 +201,14 @@ impl Keeper {
             return;
         }
         if let Err(error) = self.reservations.reserve(&wanted) {
-            tracing::error!(%error, sas = wanted.len(), "sequence numbers were not reserved");
+            if !self.is_refused {
+                tracing::error!(%error, sas = wanted.len(), "sequence numbers were not reserved");
+            }
+            self.is_refused = true;
             return;
+        }
+        if std::mem::take(&mut self.is_refused) {
+            tracing::info!(sas = wanted.len(), "sequence numbers are reserved again");
         }
         self.wanting.clear();
         for one in wanted {
