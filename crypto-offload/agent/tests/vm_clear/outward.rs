@@ -106,7 +106,7 @@ fn with_keys(engines: &str, placement: Placement, inner: Inner) -> Result<()> {
         wait_until("ESP on the wire", || Ok(spy.esp() > 0)).context(what.to_owned())?;
         sender.more(50)
     };
-    for epoch in 1..=3 {
+    for epoch in 1..=2 {
         bring_into_use([&left, &right], &name(0)?, epoch)?;
         encrypted("new keys")?;
         left.kill()?;
@@ -123,7 +123,7 @@ fn with_keys(engines: &str, placement: Placement, inner: Inner) -> Result<()> {
     }
     // Its last SA is used up.
     define(Some(100))?;
-    bring_into_use([&left, &right], &name(0)?, 4)?;
+    bring_into_use([&left, &right], &name(0)?, 3)?;
     sender.more(200)?;
     left.event(EventKind::SaLost, "pair-0")?;
     sender.more(50)?;
