@@ -135,6 +135,18 @@ impl Link {
         self.ask(what, |sequence, index| Request::link(sequence, index, LinkSetting::Mtu(mtu)))
     }
 
+    /// Sets how many packets wait for a reader, who may be kept from its CPU; the kernel drops what
+    /// is more, and counts it as the device's `tx_dropped`. It gives a new TUN device 500.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn set_queue(&mut self, packets: u32) -> Result<(), LinkError> {
+        let what = format!("queue of {packets} packets");
+        self.ask(what, |sequence, index| {
+            Request::link(sequence, index, LinkSetting::Queue(packets))
+        })
+    }
+
     /// Brings it up. Until then reads bring nothing and writes are refused with EIO. The kernel is
     /// told to send nothing of its own into it: no IPv6 link-local address, no multicast.
     ///

@@ -39,7 +39,7 @@ impl Request {
         let mut request = Self::new(libc::RTM_NEWLINK, 0, sequence);
         let (flags, change) = match setting {
             LinkSetting::Up => (libc::IFF_UP, libc::IFF_UP | libc::IFF_MULTICAST),
-            LinkSetting::Mtu(_) | LinkSetting::NoLinkLocal => (0, 0),
+            LinkSetting::Mtu(_) | LinkSetting::Queue(_) | LinkSetting::NoLinkLocal => (0, 0),
         };
         // struct ifinfomsg: family and padding, type, index, flags, which flags change.
         request.bytes.extend([0; 4]);
@@ -48,6 +48,9 @@ impl Request {
         request.bytes.extend(change.to_ne_bytes());
         match setting {
             LinkSetting::Mtu(mtu) => request.attribute(IFLA_MTU, &mtu.to_ne_bytes()),
+            LinkSetting::Queue(packets) => {
+                request.attribute(IFLA_TXQLEN, &packets.to_ne_bytes());
+            }
             LinkSetting::NoLinkLocal => {
                 let mut mode = Self { bytes: Vec::new() };
                 mode.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
@@ -158,6 +161,8 @@ pub(crate) enum LinkSetting {
     NoLinkLocal,
     /// IFLA_MTU.
     Mtu(u32),
+    /// IFLA_TXQLEN.
+    Queue(u32),
 }
 
 impl Change {
@@ -239,6 +244,7 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_MTU: u16 = 4;
+const IFLA_TXQLEN: u16 = 13;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
@@ -335,6 +341,9 @@ mod tests {
             8, 0, 4, 0,  0x78, 0x05, 0, 0,
         ];
         assert_eq!(Request::link(2, 3, LinkSetting::Mtu(1400)), mtu);
+        let mut queue = mtu;
+        queue[34] = 13;
+        assert_eq!(Request::link(2, 3, LinkSetting::Queue(1400)), queue);
         #[rustfmt::skip]
         let up = [
             32, 0, 0, 0,  16, 0,  0x05, 0x00,  2, 0, 0, 0,  0, 0, 0, 0,

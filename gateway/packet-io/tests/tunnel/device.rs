@@ -92,6 +92,25 @@ fn routes_and_addresses_are_set_once_and_removed_once() {
 }
 
 #[test]
+fn as_many_packets_wait_for_the_reader_as_the_queue_is_long() {
+    alone("as_many_packets_wait_for_the_reader_as_the_queue_is_long", || {
+        let (mut tun, mut link) = device(Offload::Auto);
+        link.set_queue(1000).unwrap();
+        let sender = UdpSocket::bind("10.9.0.1:0").unwrap();
+        for number in 0..1500_u32 {
+            sender.send_to(&number.to_be_bytes(), "10.9.0.2:9").unwrap();
+        }
+        let (mut batch, mut waited) = (tun.batch(128, 1400), 0);
+        while wait_readable(&tun, Duration::from_millis(200)).unwrap() {
+            tun.read(&mut batch).unwrap();
+            waited += batch.packets().count();
+        }
+        // One more is on its way between the queue's ends.
+        assert!((1000..=1001).contains(&waited), "{waited}");
+    });
+}
+
+#[test]
 fn the_kernel_sends_nothing_of_its_own_into_a_device() {
     alone("the_kernel_sends_nothing_of_its_own_into_a_device", || {
         let (mut tun, _link) = device(Offload::Auto);
