@@ -65,8 +65,8 @@ pub(crate) fn a_hard_limit_ends_the_sa_and_the_soft_one_tells_before(engine: Eng
         pair.lifetimes.soft = Limits { packets: Some(5), ..Limits::default() };
         pair.lifetimes.hard = Limits { packets: Some(10), ..Limits::default() };
     })?;
-    let came = echo(&world.hosts, 0, 12)?;
-    ensure!((9..=10).contains(&came), "{came} came back of 12 with a limit of 10");
+    let came = echo(&world.hosts, 0, 11)?;
+    ensure!((9..=10).contains(&came), "{came} came back of 11 with a limit of 10");
     let soft = world.left().event(EventKind::SaRotationDue, "pair-0")?;
     let hard = world.left().event(EventKind::SaLost, "pair-0")?;
     ensure!(soft.seq < hard.seq, "{soft:?} after {hard:?}");
