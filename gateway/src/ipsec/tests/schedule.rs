@@ -35,6 +35,9 @@ async fn age_and_a_restart_of_the_agent_ask_for_new_keys_by_themselves() {
     b.until("calm", |b| at(b, 2)).await;
     keys(&a, |keys| keys.resumed = true);
     a.until("rotated again", |a| at(a, 3)).await;
+    // A rotation is in the log once all of it is over.
+    let logged = |a: &Site| a.ipsec.log().newest(10).len() == 3;
+    a.until("logged", logged).await;
     let log = a.ipsec.log().newest(2);
     let said: Vec<_> = log.iter().map(|r| (r.who.as_str(), r.why.as_str())).collect();
     assert_eq!(said, [("recovery", "resumed"), ("schedule", "age")]);
