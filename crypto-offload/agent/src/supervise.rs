@@ -91,5 +91,5 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// One that cannot live does not fill the log.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Whoever lived this long did not die of its start.
-const LIVED: Duration = Duration::from_secs(1);
+/// Whoever lived this long did not die of its start, which takes some tens of milliseconds.
+const LIVED: Duration = Duration::from_millis(250);
