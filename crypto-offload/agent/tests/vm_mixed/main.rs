@@ -279,4 +279,4 @@ const OVERLAP: Duration = Duration::from_millis(300);
 const SETTLED: Duration = Duration::from_millis(300);
 /// On a real CPU it is a second at most (`gateway/tests/ipsec`); this one is emulated, and a
 /// process starts there in ten times its time.
-const RESTART_GAP: Duration = Duration::from_secs(15);
+const RESTART_GAP: Duration = Duration::from_secs(8);
