@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
     ("ng", Allowed::Only(&["srtp"])),
     ("webrtc", Allowed::Only(&["srtp"])),
     ("packet-io", Allowed::Only(&[])),
+    ("tls-relay", Allowed::Only(&["crypto-offload", "kernel-tls", "gateway-control"])),
     ("gateway-control", Allowed::Only(&["crypto-offload"])),
     ("admin-client", Allowed::Only(&["gateway-control"])),
     // offload-agent is missing here on purpose: the gateway talks to that process, it does not
@@ -40,6 +41,7 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
             "packet-io",
             "gateway-control",
             "admin-client",
+            "tls-relay",
         ]),
     ),
     ("keymgr", Allowed::Only(&["gateway-control", "admin-client", "crypto-offload"])),
