@@ -313,7 +313,9 @@ pub(crate) fn refuse(error: ApiError) -> Response {
         | ErrorCode::UnknownCall
         | ErrorCode::UnknownPair
         | ErrorCode::UnknownEpoch
-        | ErrorCode::UnknownOperation => StatusCode::NOT_FOUND,
+        | ErrorCode::UnknownOperation
+        | ErrorCode::UnknownListener
+        | ErrorCode::UnknownConnection => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::VersionMismatch | ErrorCode::BadParameter => StatusCode::BAD_REQUEST,
         ErrorCode::Invalid | ErrorCode::WrongFile | ErrorCode::Engine => {

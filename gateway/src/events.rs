@@ -92,6 +92,9 @@ fn log(event: &Event) {
         | EventKind::SrtpWeakened
         | EventKind::WorkerStalled
         | EventKind::PlacementFallback
+        | EventKind::TlsReloadFailed
+        | EventKind::TlsCertificateExpiring
+        | EventKind::TlsUpstreamDown
         | EventKind::AdminRefused => {
             log_at!(Level::WARN);
         }
@@ -149,6 +152,13 @@ mod tests {
             EventKind::PlacementFallback,
             EventKind::SrtpRekeyDue,
             EventKind::SrtpWeakened,
+            EventKind::TlsKeyUpdate,
+            EventKind::TlsReloaded,
+            EventKind::TlsReloadFailed,
+            EventKind::TlsTicketsRotated,
+            EventKind::TlsCertificateExpiring,
+            EventKind::TlsUpstreamDown,
+            EventKind::TlsUpstreamUp,
             EventKind::LimitReached,
             EventKind::WorkerStalled,
             EventKind::WorkerRecovered,

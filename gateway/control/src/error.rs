@@ -30,6 +30,10 @@ pub enum ErrorCode {
     UnknownEpoch,
     /// No operation has that id, or it ended long ago.
     UnknownOperation,
+    /// No TLS listener has that name.
+    UnknownListener,
+    /// No TLS connection has that id, or no longer.
+    UnknownConnection,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Asked in another version of this API.

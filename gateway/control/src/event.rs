@@ -19,7 +19,8 @@ pub struct Event {
     pub to: String,
     /// Why.
     pub reason: String,
-    /// Whose decision: `kernel`, `config`, `operator`, `signalling`, `gateway`.
+    /// Whose decision: `kernel`, `config`, `operator`, `signalling`, `gateway`,
+    /// `tls`.
     pub owner: String,
 }
 
@@ -62,6 +63,27 @@ pub enum EventKind {
     /// Keys from before a restart were given up.
     #[serde(rename = "state.distrusted")]
     StateDistrusted,
+    /// TLS connections got new keys, by a peer's wish, an operator's or because of their limit.
+    #[serde(rename = "tls.keyupdate")]
+    TlsKeyUpdate,
+    /// A TLS listener serves with what was read again, or begins to.
+    #[serde(rename = "tls.reloaded")]
+    TlsReloaded,
+    /// A TLS listener could not be started, or not be given what was read again.
+    #[serde(rename = "tls.reload_failed")]
+    TlsReloadFailed,
+    /// Session tickets are sealed with a new key.
+    #[serde(rename = "tls.tickets_rotated")]
+    TlsTicketsRotated,
+    /// A certificate is about to expire, or has; told once for each step.
+    #[serde(rename = "tls.certificate_expiring")]
+    TlsCertificateExpiring,
+    /// An upstream of a TLS listener cannot be reached.
+    #[serde(rename = "tls.upstream_down")]
+    TlsUpstreamDown,
+    /// It can be reached again.
+    #[serde(rename = "tls.upstream_up")]
+    TlsUpstreamUp,
     /// A limit refused something.
     #[serde(rename = "limit.reached")]
     LimitReached,
@@ -101,6 +123,13 @@ impl EventKind {
             Self::AgentLost => "agent.lost",
             Self::AgentRestored => "agent.restored",
             Self::StateDistrusted => "state.distrusted",
+            Self::TlsKeyUpdate => "tls.keyupdate",
+            Self::TlsReloaded => "tls.reloaded",
+            Self::TlsReloadFailed => "tls.reload_failed",
+            Self::TlsTicketsRotated => "tls.tickets_rotated",
+            Self::TlsCertificateExpiring => "tls.certificate_expiring",
+            Self::TlsUpstreamDown => "tls.upstream_down",
+            Self::TlsUpstreamUp => "tls.upstream_up",
             Self::LimitReached => "limit.reached",
             Self::WorkerStalled => "worker.stalled",
             Self::WorkerRecovered => "worker.recovered",

@@ -13,6 +13,7 @@ mod key;
 mod rotation;
 mod sa;
 mod status;
+mod tls;
 
 pub use call::{CallDetail, CallList, CallSummary, Flow, ResidenceSummary, StreamDetail};
 pub use error::{ApiError, ErrorCode};
@@ -30,9 +31,14 @@ pub use sa::{
     EpochStatus, ForeignList, PairList, PairStatus, PlanRefusal, PlanReport, PlanStep, SaStatus,
 };
 pub use status::{InterfaceStatus, Lifecycle, Status, WorkerStatus};
+pub use tls::{
+    TlsCertificate, TlsConnection, TlsKeyUpdateReport, TlsKeyUpdateRequest, TlsListenerState,
+    TlsListenerStatus, TlsMode, TlsPlacementCount, TlsReloadReport, TlsReloadRequest,
+    TlsReloadResult, TlsReloaded, TlsStatus, TlsTicketsReport, TlsTicketsRequest, TlsUpstream,
+};
 
 /// Checked by both sides; raised when a change would break the other one.
-pub const API_VERSION: u32 = 1;
+pub const API_VERSION: u32 = 2;
 
 /// The HTTP header that carries [`API_VERSION`].
 pub const VERSION_HEADER: &str = "postern-api-version";
@@ -70,6 +76,18 @@ pub mod path {
     pub const ROTATIONS: &str = "/v1/rotations";
     /// [`Operation`](crate::Operation); `?after=REVISION&wait=SECONDS` waits for a change.
     pub const OPERATION: &str = "/v1/operations/{id}";
+    /// GET: [`TlsStatus`](crate::TlsStatus); `?connections=true` lists connections too, with
+    /// `&listener=NAME`, `&after=ID` and `&limit=N` (1,000 at most).
+    pub const TLS: &str = "/v1/tls";
+    /// POST of a [`TlsReloadRequest`](crate::TlsReloadRequest):
+    /// [`TlsReloadReport`](crate::TlsReloadReport).
+    pub const TLS_RELOAD: &str = "/v1/tls/reload";
+    /// POST of a [`TlsTicketsRequest`](crate::TlsTicketsRequest):
+    /// [`TlsTicketsReport`](crate::TlsTicketsReport).
+    pub const TLS_TICKETS: &str = "/v1/tls/tickets/rotate";
+    /// POST of a [`TlsKeyUpdateRequest`](crate::TlsKeyUpdateRequest):
+    /// [`TlsKeyUpdateReport`](crate::TlsKeyUpdateReport).
+    pub const TLS_KEYUPDATE: &str = "/v1/tls/keyupdate";
     /// From gateway to gateway: `{step}` is `offer`, `switch`, `retire`, `renew` or `abort` (POST) or
     /// `status` (GET, [`PairStatus`](crate::PairStatus)).
     pub const PEER: &str = "/v1/peer/sas/{name}/epochs/{epoch}/{step}";
