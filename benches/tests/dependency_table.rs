@@ -24,9 +24,10 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
     ("ng", Allowed::Only(&["srtp"])),
     ("webrtc", Allowed::Only(&["srtp"])),
     ("packet-io", Allowed::Only(&[])),
-    ("tls-relay", Allowed::Only(&["crypto-offload", "kernel-tls", "gateway-control"])),
+    ("tls-relay", Allowed::Only(&["crypto-offload", "kernel-tls", "gateway-control", "key-files"])),
     ("gateway-control", Allowed::Only(&["crypto-offload"])),
-    ("admin-client", Allowed::Only(&["gateway-control"])),
+    ("key-files", Allowed::Only(&[])),
+    ("admin-client", Allowed::Only(&["gateway-control", "key-files"])),
     // offload-agent is missing here on purpose: the gateway talks to that process, it does not
     // link it.
     (

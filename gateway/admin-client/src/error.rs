@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateway_control::{API_VERSION, ApiError};
 
 use crate::place::BadUrl;
-use crate::tls::FileError;
+use key_files::FileError;
 
 /// Why there is no answer, or not the one asked for.
 #[derive(Debug, thiserror::Error)]

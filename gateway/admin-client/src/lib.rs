@@ -18,6 +18,7 @@ mod tls;
 pub use client::Client;
 pub use error::ClientError;
 pub use identity::identity_of;
+pub use key_files::FileError;
 pub use location::location;
 pub use place::{AdminUrl, BadUrl, Place};
-pub use tls::{FileError, TlsFiles, TlsMaterial, provider};
+pub use tls::{TlsFiles, TlsMaterial, provider};
