@@ -1,1 +1,19 @@
-//! TLS listeners: TLS in and TCP to the SBC, or TCP in and TLS out. Only the crate is here yet.
+//! TLS listeners: TLS in and TCP to the SBC, or TCP in and TLS out.
+//!
+//! [`TlsRelay::start`] takes [`Settings`] and runs threads of its own; a connection lives on one of
+//! them for life, and no media worker ever sees a handshake. Nothing here reads a configuration,
+//! serves an admin API or renders metrics: the gateway does, through this handle.
+
+mod counters;
+mod notice;
+mod relay;
+mod settings;
+
+pub use counters::{AlertCount, HandshakeCount, ListenerCounters, PlacementCount, UpstreamCount};
+pub use notice::{Notice, Notices};
+pub use relay::{ListenerFault, StartError, Started, TlsRelay, UnknownListener};
+pub use settings::{
+    CertificateFiles, CertificateSource, ClientAuthentication, IdentitySettings, InvalidSettings,
+    KernelUse, KeySource, Limits, ListenerSettings, Mode, ProxyProtocol, Settings, SettingsFault,
+    UnknownName, VersionPreference, Versions,
+};
