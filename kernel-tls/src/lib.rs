@@ -1,25 +1,40 @@
-//! kTLS: handing TLS records to the kernel. Only the vocabulary is here yet: how a socket's two
-//! directions are configured, in the terms the kernel reports them through INET_DIAG.
+//! TLS connections over rustls whose records are the kernel's (kTLS) where it can take them, and
+//! ours where it cannot: one type, [`Stream`], whichever it is, with KeyUpdate in both.
+//!
+//! All sockets are non-blocking and belong to the caller, and so does the event loop: calls do
+//! what can be done at once and answer `WouldBlock` otherwise. The handshake does no I/O at all.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `hello` | the ClientHello, looked at before a configuration is chosen |
+//! | `handshake` | server and client, over rustls's unbuffered connections |
+//! | `stream` | the established connection |
+//! | `user` | its records in user space |
+//! | `handover` | the only place where traffic secrets leave rustls |
+//! | `support` | what this kernel can do, and how we know |
+//! | `policy`, `path` | where records may be processed, and where they are |
+//! | `scratch` | the buffers that the streams of a thread share |
 
-use crypto_offload::Placement;
+mod connection;
+mod failure;
+#[expect(dead_code, reason = "the kernel half uses it")]
+mod handover;
+mod handshake;
+mod hello;
+mod path;
+mod policy;
 
-/// Who processes the records of one direction (`TLS_INFO_TXCONF`/`RXCONF`, linux/tls.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordPath {
-    /// `TLS_CONF_BASE`: user space.
-    Base,
-    /// `TLS_CONF_SW`: the kernel's software path.
-    Software,
-    /// `TLS_CONF_HW`: the device.
-    Device,
-}
+mod record;
+mod scratch;
+mod stream;
+mod support;
+mod user;
 
-impl From<RecordPath> for Placement {
-    fn from(path: RecordPath) -> Self {
-        match path {
-            RecordPath::Base => Self::UserSpace,
-            RecordPath::Software => Self::KernelSoftware,
-            RecordPath::Device => Self::InlineCrypto,
-        }
-    }
-}
+pub use failure::{HandshakeError, RecordError};
+pub use handshake::{Handshake, Progress, Reading};
+pub use hello::{Hello, HelloReader};
+pub use path::{Paths, RecordPath};
+pub use policy::{KernelUse, Policy};
+pub use scratch::Scratch;
+pub use stream::{AskPeer, Received, Stream};
+pub use support::Support;

@@ -1,0 +1,232 @@
+//! An established connection: one type, whether its records are the kernel's or ours.
+//!
+//! The caller owns the socket, which must be non-blocking, and the thread's [`Scratch`]. A call
+//! does what can be done at once and answers `WouldBlock` where it cannot: wait for the socket and
+//! call again. Read until `WouldBlock` before waiting, and see [`Stream::has_pending`]: data may
+//! already be here. An idle stream holds no buffer.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+
+use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
+
+use crate::handshake::Handshake;
+use crate::path::{Paths, RecordPath};
+use crate::policy::{KernelUse, Policy};
+use crate::scratch::Scratch;
+use crate::support::Support;
+use crate::user::UserRecords;
+
+/// A connection after its handshake.
+pub struct Stream {
+    records: Records,
+    paths: Paths,
+    version: ProtocolVersion,
+    suite: CipherSuite,
+}
+
+enum Records {
+    User(Box<UserRecords>),
+}
+
+/// What a read came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// Data, in the thread's `Scratch`.
+    Data(&'a [u8]),
+    /// The peer will send nothing more; we may go on sending.
+    CloseNotify,
+    /// The peer has given up: nothing more can be read or written.
+    Alert(AlertDescription),
+    /// Something was done that is no data: read again.
+    Nothing,
+}
+
+/// Whether a KeyUpdate asks the peer for new keys too (RFC 8446 section 4.6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskPeer {
+    /// `update_requested`.
+    Renew,
+    /// `update_not_requested`. In user space rustls 0.23 always asks, and so does this.
+    Nothing,
+}
+
+impl Stream {
+    /// Takes a finished handshake, all of whose output has been sent, and places its records.
+    ///
+    /// # Errors
+    /// When the handshake is not over, or when the policy requires the kernel and the kernel does
+    /// not take these records: the error says why.
+    pub fn establish(
+        handshake: Handshake,
+        fd: impl AsFd,
+        support: &Support,
+        policy: &Policy,
+    ) -> io::Result<Self> {
+        let (Some(version), Some(suite), true) =
+            (handshake.version(), handshake.suite(), handshake.is_complete())
+        else {
+            return Err(io::Error::other("the TLS handshake is not over"));
+        };
+        let _ = (fd, support);
+        let reason = match policy.kernel {
+            KernelUse::Off => None,
+            _ => Some("the kernel half is not built in".to_owned()),
+        };
+        if let (KernelUse::Require, Some(reason)) = (policy.kernel, &reason) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason.clone()));
+        }
+        let (connection, read_ahead, seen) = handshake.into_parts();
+        let records = UserRecords::new(connection, read_ahead, seen, policy.update_after);
+        Ok(Self {
+            records: Records::User(Box::new(records)),
+            paths: Paths { tx: RecordPath::Base, rx: RecordPath::Base, reason },
+            version,
+            suite: suite.suite(),
+        })
+    }
+
+    /// Reads and opens what the socket has.
+    ///
+    /// # Errors
+    /// * `WouldBlock`: wait for the socket to become readable;
+    /// * `UnexpectedEof`: the peer closed without close_notify, the data may be cut short;
+    /// * `InvalidData` with a [`RecordError`](crate::RecordError): the peer broke the protocol.
+    ///   Flush, which sends the alert, and close;
+    /// * anything else is the socket's.
+    pub fn read<'s>(
+        &mut self,
+        fd: impl AsFd,
+        scratch: &'s mut Scratch,
+    ) -> io::Result<Received<'s>> {
+        match &mut self.records {
+            Records::User(records) => records.read(fd.as_fd(), scratch),
+        }
+    }
+
+    /// True when a read has something to say without the socket becoming readable: bytes that came
+    /// with the handshake, or an end that came with the last data.
+    pub fn has_pending(&self) -> bool {
+        match &self.records {
+            Records::User(records) => records.has_pending(),
+        }
+    }
+
+    /// Seals and sends `data`, or the front of it; answers how much was taken. What was taken and
+    /// could not be sent yet is kept: see [`wants_flush`](Self::wants_flush).
+    ///
+    /// # Errors
+    /// * `WouldBlock`: nothing was taken; wait for the socket to become writable;
+    /// * `BrokenPipe`: the writing side is closed;
+    /// * `InvalidData` with a [`RecordError`](crate::RecordError): the connection has failed;
+    /// * anything else is the socket's.
+    pub fn write(
+        &mut self,
+        fd: impl AsFd,
+        data: &[u8],
+        scratch: &mut Scratch,
+    ) -> io::Result<usize> {
+        match &mut self.records {
+            Records::User(records) => records.write(fd.as_fd(), data, scratch),
+        }
+    }
+
+    /// True while sealed bytes, an alert or a KeyUpdate wait for the socket to become writable.
+    pub fn wants_flush(&self) -> bool {
+        match &self.records {
+            Records::User(records) => records.wants_flush(),
+        }
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` while some of it remains; anything else is the socket's.
+    pub fn flush(&mut self, fd: impl AsFd) -> io::Result<()> {
+        match &mut self.records {
+            Records::User(records) => records.flush(fd.as_fd()),
+        }
+    }
+
+    /// Says close_notify: we send nothing more, and go on reading (RFC 8446 section 6.1). Flush
+    /// while [`wants_flush`](Self::wants_flush), then `shutdown(SHUT_WR)` is the caller's.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn close_write(&mut self, fd: impl AsFd) -> io::Result<()> {
+        match &mut self.records {
+            Records::User(records) => records.close_write(fd.as_fd()),
+        }
+    }
+
+    /// Sends an alert and ends the writing side.
+    ///
+    /// # Errors
+    /// `Unsupported` in user space for all but close_notify: rustls 0.23 does not let us say
+    /// others. Close without close_notify instead, which the peer sees as data cut short.
+    pub fn send_alert(&mut self, fd: impl AsFd, alert: AlertDescription) -> io::Result<()> {
+        match (&mut self.records, alert) {
+            (Records::User(records), AlertDescription::CloseNotify) => {
+                records.close_write(fd.as_fd())
+            }
+            (Records::User(_), _) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Sends a KeyUpdate and uses new keys from then on. This also happens by itself, before the
+    /// keys are worn out.
+    ///
+    /// # Errors
+    /// `Unsupported` with TLS 1.2, which has none; else as [`write`](Self::write).
+    pub fn update_keys(&mut self, fd: impl AsFd, ask: AskPeer) -> io::Result<()> {
+        let _always_asks = ask;
+        match &mut self.records {
+            Records::User(records) => records.update_keys(fd.as_fd()),
+        }
+    }
+
+    /// Records sent since the handshake.
+    pub fn records_sent(&self) -> u64 {
+        match &self.records {
+            Records::User(records) => records.records_sent(),
+        }
+    }
+
+    /// Records received since the handshake.
+    pub fn records_received(&self) -> u64 {
+        match &self.records {
+            Records::User(records) => records.records_received(),
+        }
+    }
+
+    /// Where records are processed, each way, and why not in the kernel.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// True when data may be spliced: the kernel has both directions.
+    pub fn is_kernel(&self) -> bool {
+        self.paths.tx != RecordPath::Base && self.paths.rx != RecordPath::Base
+    }
+
+    /// The version agreed on.
+    pub fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    /// The cipher suite agreed on.
+    pub fn suite(&self) -> CipherSuite {
+        self.suite
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("version", &self.version)
+            .field("suite", &self.suite)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
