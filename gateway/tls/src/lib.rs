@@ -5,6 +5,7 @@
 //! serves an admin API or renders metrics: the gateway does, through this handle.
 
 mod counters;
+pub mod identity;
 mod notice;
 mod relay;
 mod settings;
@@ -13,7 +14,7 @@ pub use counters::{AlertCount, HandshakeCount, ListenerCounters, PlacementCount,
 pub use notice::{Notice, Notices};
 pub use relay::{ListenerFault, StartError, Started, TlsRelay, UnknownListener};
 pub use settings::{
-    CertificateFiles, CertificateSource, ClientAuthentication, IdentitySettings, InvalidSettings,
-    KernelUse, KeySource, Limits, ListenerSettings, Mode, ProxyProtocol, Settings, SettingsFault,
-    UnknownName, VersionPreference, Versions,
+    CertificateFiles, CertificateSource, ClientAuthentication, ExpiredCertificate,
+    IdentitySettings, InvalidSettings, KernelUse, KeySource, Limits, ListenerSettings, Mode,
+    ProxyProtocol, Settings, SettingsFault, UnknownName, VersionPreference, Versions,
 };

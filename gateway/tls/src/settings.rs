@@ -101,6 +101,8 @@ pub struct IdentitySettings {
     /// Its certificates. `terminate` needs one at least; `originate` uses the first, if any, where
     /// the upstream asks for a client certificate.
     pub certificates: Vec<CertificateSource>,
+    /// What becomes of a certificate that is over before it is first shown.
+    pub expired: ExpiredCertificate,
     /// What a client gets that asks for a name no certificate covers.
     pub unknown_name: UnknownName,
     /// Whether clients show a certificate; `terminate` only.
@@ -147,6 +149,17 @@ pub enum KeySource {
     File(PathBuf),
     /// A token: an RFC 7512 URI. Its signatures are made on blocking threads.
     Pkcs11(String),
+}
+
+/// What becomes of a certificate that is over before it is first shown. One that ends while it is
+/// shown stays, whichever is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredCertificate {
+    /// It is refused: the listener does not start, a reload keeps what there was.
+    #[default]
+    Refuse,
+    /// It is shown, with a warning: for peers that do not look at the time.
+    Serve,
 }
 
 /// What a client gets that asks for a name no certificate covers.

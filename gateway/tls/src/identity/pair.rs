@@ -1,0 +1,254 @@
+//! One certificate with its key: read, matched and checked.
+//!
+//! What makes it useless is a fault: not PEM, a key that others can read or that belongs elsewhere,
+//! a chain out of order, a weak key, a configured name that it is not for. Time is judged by what
+//! would be lost: see [`Occasion`]. What only some peers mind is a warning.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use key_files::Readers;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{Error, InconsistentKeys};
+
+use super::certificate::{Facts, Fingerprint, KeyKind, NamesFrom};
+use super::fault::{IdentityFault, Warning};
+use super::names::{canonical, covers};
+use super::time::Seconds;
+use crate::settings::{ExpiredCertificate, KeySource, Mode};
+
+/// Which files make a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PairFiles {
+    /// What people know it by, and what is the same after a change.
+    pub(crate) source: PathBuf,
+    /// The names it is to serve; none: those it carries.
+    pub(crate) names: Vec<String>,
+    pub(crate) chain: PathBuf,
+    pub(crate) key: KeySource,
+    pub(crate) ocsp: Option<PathBuf>,
+    /// Who may read the key's file.
+    pub(crate) readers: Readers,
+}
+
+/// When a pair is read, which decides about certificates that do not hold now.
+///
+/// * One that is over is refused where it is new. One that is in service stays through every
+///   reload: peers that look at the time refuse it by themselves, others go on, and what was to be
+///   reloaded may be something else. So nobody loses a running listener at midnight.
+/// * One that is not valid yet is refused where it would take the place of another. At the start it
+///   is taken: a machine without a battery for its clock believes for a while that it is 1970.
+pub(crate) struct Occasion<'a> {
+    pub(crate) now: Seconds,
+    pub(crate) mode: Mode,
+    pub(crate) expired: ExpiredCertificate,
+    /// Certificates in service; `None` at the start.
+    pub(crate) in_service: Option<&'a [Fingerprint]>,
+    pub(crate) provider: &'a Arc<CryptoProvider>,
+}
+
+/// Where a private key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// In this process, in microseconds.
+    Inline,
+    /// In a token: the handshake's step must run on a blocking thread.
+    Blocking,
+}
+
+/// A certificate and its key, fit to be shown.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) files: PairFiles,
+    /// In lower case; those it is chosen for.
+    pub(crate) names: Vec<String>,
+    pub(crate) facts: Facts,
+    pub(crate) certified: Arc<CertifiedKey>,
+    pub(crate) signing: Signing,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Pair {
+    /// Reads and checks one.
+    pub(crate) fn load(files: PairFiles, occasion: &Occasion<'_>) -> Result<Self, IdentityFault> {
+        let chain = key_files::certificates(&files.chain)?;
+        let facts = chain_facts(&files, &chain)?;
+        let leaf = facts.first().cloned().ok_or(IdentityFault::NoCertificate)?;
+        if matches!(leaf.key, KeyKind::Rsa(bits) if bits < SHORTEST_RSA) {
+            return Err(IdentityFault::WeakKey { chain: files.source, kind: leaf.key });
+        }
+        let (key, signing) = load_key(&files, &leaf, occasion.provider)?;
+        let certified = matched(&files, chain, key)?;
+        in_order(&files, &facts)?;
+        let mut warnings = Vec::new();
+        warnings.extend(times(&files, &facts, occasion)?);
+        warnings.extend(purpose(&files, &leaf, occasion.mode));
+        let names = names(&files, &leaf, occasion.mode, &mut warnings)?;
+        Ok(Self { files, names, facts: leaf, certified: Arc::new(certified), signing, warnings })
+    }
+}
+
+fn chain_facts(
+    files: &PairFiles,
+    chain: &[CertificateDer<'_>],
+) -> Result<Vec<Facts>, IdentityFault> {
+    let read = |(place, certificate)| {
+        Facts::read(certificate).map_err(|fault| IdentityFault::Certificate {
+            path: files.source.clone(),
+            place: place + 1,
+            fault,
+        })
+    };
+    chain.iter().enumerate().map(read).collect()
+}
+
+fn load_key(
+    files: &PairFiles,
+    _leaf: &Facts,
+    provider: &CryptoProvider,
+) -> Result<(Arc<dyn SigningKey>, Signing), IdentityFault> {
+    match &files.key {
+        KeySource::File(path) => {
+            let der = key_files::private_key(path, files.readers)?;
+            let key = provider.key_provider.load_private_key(der).map_err(|error| {
+                IdentityFault::Key { key: path.clone(), reason: error.to_string() }
+            })?;
+            Ok((key, Signing::Inline))
+        }
+        KeySource::Pkcs11(_) => Err(IdentityFault::Token("no tokens yet".to_owned())),
+    }
+}
+
+/// Key and first certificate belong together.
+fn matched(
+    files: &PairFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+) -> Result<CertifiedKey, IdentityFault> {
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) => Ok(certified),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            let matches = |certificate: &CertificateDer<'static>| {
+                let key = Arc::clone(&certified.key);
+                CertifiedKey::new(vec![certificate.clone()], key).keys_match().is_ok()
+            };
+            let chain = files.source.clone();
+            Err(match certified.cert.iter().position(matches) {
+                Some(place) => IdentityFault::LeafNotFirst { chain, place: place + 1 },
+                None => IdentityFault::Mismatch { chain, key: key_name(&files.key) },
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn key_name(key: &KeySource) -> PathBuf {
+    match key {
+        KeySource::File(path) => path.clone(),
+        KeySource::Pkcs11(uri) => PathBuf::from(uri),
+    }
+}
+
+/// RFC 8446 section 4.4.2: each one certifies the one before it. The authority's own may be there
+/// or not.
+fn in_order(files: &PairFiles, facts: &[Facts]) -> Result<(), IdentityFault> {
+    let neighbours = facts.iter().zip(facts.iter().skip(1)).enumerate();
+    for (place, (certificate, signer)) in neighbours {
+        if certificate.issuer != signer.subject {
+            return Err(IdentityFault::ChainOrder {
+                chain: files.source.clone(),
+                place: place + 2,
+                subject: signer.subject.to_string(),
+                issuer: certificate.issuer.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the pair may be shown now; see [`Occasion`].
+fn times(
+    files: &PairFiles,
+    facts: &[Facts],
+    occasion: &Occasion<'_>,
+) -> Result<Vec<Warning>, IdentityFault> {
+    let (now, file) = (occasion.now, files.source.display());
+    let mut warnings = Vec::new();
+    for (place, facts) in facts.iter().enumerate() {
+        let is_leaf = place == 0;
+        let in_service = occasion.in_service.map(|served| served.contains(&facts.fingerprint));
+        let (begins, ends) = (facts.not_before, facts.not_after);
+        if ends < now {
+            let stays = in_service == Some(true) || occasion.expired == ExpiredCertificate::Serve;
+            if is_leaf && !stays {
+                return Err(IdentityFault::Expired {
+                    chain: files.source.clone(),
+                    not_after: ends,
+                });
+            }
+            let place = place + 1;
+            warnings.push(format!("{file}: certificate {place} in it expired at {ends}; renew it"));
+        } else if now < begins {
+            if is_leaf && in_service == Some(false) {
+                let chain = files.source.clone();
+                return Err(IdentityFault::NotYetValid { chain, not_before: begins });
+            }
+            warnings.push(format!("{file}: holds from {begins} on, and it is {now}; is that so?"));
+        } else if is_leaf && ends.0 - now.0 < Seconds::days(SOON) {
+            warnings.push(format!("{file}: expires at {ends}; renew it"));
+        }
+    }
+    Ok(warnings.into_iter().map(Warning).collect())
+}
+
+fn purpose(files: &PairFiles, leaf: &Facts, mode: Mode) -> Option<Warning> {
+    let (is_fit, side) = match mode {
+        Mode::Terminate => (leaf.purpose.server, "servers"),
+        Mode::Originate => (leaf.purpose.client, "clients"),
+    };
+    (!is_fit).then(|| {
+        let file = files.source.display();
+        Warning(format!(
+            "{file}: the certificate is not for {side} (extended key usage): most peers refuse it"
+        ))
+    })
+}
+
+/// The names that a pair is chosen for; a client shows it whatever it is called.
+fn names(
+    files: &PairFiles,
+    leaf: &Facts,
+    mode: Mode,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<String>, IdentityFault> {
+    if mode == Mode::Originate {
+        return Ok(Vec::new());
+    }
+    if leaf.names_from == NamesFrom::CommonName {
+        let file = files.source.display();
+        warnings.push(Warning(format!(
+            "{file}: the certificate has no alternative names; most clients ignore its common name"
+        )));
+    }
+    let covered: Vec<String> = leaf.names.iter().filter_map(|name| canonical(name)).collect();
+    let mut names = Vec::with_capacity(files.names.len());
+    for written in &files.names {
+        let name =
+            canonical(written).ok_or_else(|| IdentityFault::BadName { name: written.clone() })?;
+        if !covered.iter().any(|pattern| covers(pattern, &name)) {
+            let chain = files.source.clone();
+            return Err(IdentityFault::NotCovered { chain, name, covered });
+        }
+        names.push(name);
+    }
+    Ok(if names.is_empty() { covered } else { names })
+}
+
+/// Nothing shorter is accepted by peers of today (NIST SP 800-131A).
+const SHORTEST_RSA: usize = 2048;
+
+/// Days before its end from which a certificate is warned about: less than ACME clients leave.
+const SOON: u64 = 14;

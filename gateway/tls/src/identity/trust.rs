@@ -1,0 +1,228 @@
+//! Whom a listener believes: authorities and revocation lists from files, and nothing of the system's.
+//!
+//! With a revocation list every certificate of a peer's chain must be known to one: what no list
+//! says anything about is refused, since an attacker would rather be unknown than revoked. A list
+//! past its `nextUpdate` stays in force, with a warning: what it revokes stays revoked, and a
+//! download that failed over night must not lock every peer out. A list older than the one in
+//! force is refused. Signatures of lists are verified whenever one is used, by `rustls-webpki`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use key_files::FileError;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+
+use super::certificate::Facts;
+use super::der::{BadDer, Reader, tag};
+use super::distinguished_name::DistinguishedName;
+use super::fault::{IdentityFault, Warning};
+use super::time::Seconds;
+use crate::settings::{ClientAuthentication, IdentitySettings};
+
+/// Authorities and revocation lists, read and checked.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    roots: Arc<RootCertStore>,
+    /// DER of the authorities, for the digest.
+    authorities: Vec<Vec<u8>>,
+    lists: Vec<RevocationList>,
+}
+
+/// One revocation list (RFC 5280 section 5.1).
+#[derive(Debug)]
+pub(crate) struct RevocationList {
+    pub(crate) path: PathBuf,
+    pub(crate) issuer: DistinguishedName,
+    pub(crate) this_update: Seconds,
+    pub(crate) next_update: Option<Seconds>,
+    der: CertificateRevocationListDer<'static>,
+}
+
+impl Trust {
+    /// Reads what the settings name; `None` where they name no authority.
+    pub(crate) fn load(
+        settings: &IdentitySettings,
+        previous: Option<&Self>,
+    ) -> Result<Option<Self>, IdentityFault> {
+        let Some(path) = &settings.authority else { return Ok(None) };
+        let mut roots = RootCertStore::empty();
+        let certificates = key_files::certificates(path)?;
+        let wrong = |reason| IdentityFault::Authority { path: path.clone(), reason };
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
+        }
+        let mut lists = Vec::new();
+        for path in &settings.revocation_lists {
+            lists.extend(revocation_lists(path)?);
+        }
+        if let Some(older) = previous.and_then(|previous| previous.older(&lists)) {
+            return Err(older);
+        }
+        let authorities = certificates.into_iter().map(|der| der.to_vec()).collect();
+        Ok(Some(Self { roots: Arc::new(roots), authorities, lists }))
+    }
+
+    /// Verifies clients, where they are asked at all.
+    pub(crate) fn client_verifier(
+        &self,
+        authentication: ClientAuthentication,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, IdentityFault> {
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider)
+                .with_crls(self.crls());
+        let builder = match authentication {
+            ClientAuthentication::None => return Ok(WebPkiClientVerifier::no_client_auth()),
+            ClientAuthentication::Optional => builder.allow_unauthenticated(),
+            ClientAuthentication::Required => builder,
+        };
+        // What was read is known to be good, so this is about the whole.
+        builder.build().map_err(|error| rustls::Error::General(error.to_string()).into())
+    }
+
+    /// Verifies upstreams.
+    pub(crate) fn server_verifier(
+        &self,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<WebPkiServerVerifier>, IdentityFault> {
+        WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider)
+            .with_crls(self.crls())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()).into())
+    }
+
+    /// The lists.
+    pub(crate) fn lists(&self) -> &[RevocationList] {
+        &self.lists
+    }
+
+    /// What deserves a word at this time.
+    pub(crate) fn warnings(&self, now: Seconds) -> Vec<Warning> {
+        let mut warnings: Vec<_> = self.lists.iter().filter_map(|list| list.warning(now)).collect();
+        for authority in &self.authorities {
+            let Ok(facts) = Facts::read(&authority.as_slice().into()) else { continue };
+            if facts.not_after < now {
+                warnings.push(Warning(format!(
+                    "the authority {} expired at {}: peers that look refuse what it issued",
+                    facts.subject, facts.not_after
+                )));
+            }
+            let listed = self.lists.iter().any(|list| list.issuer == facts.subject);
+            if !self.lists.is_empty() && !listed {
+                warnings.push(Warning(format!(
+                    "there is no revocation list of the authority {}: whatever it issued is \
+                     refused; add its list to `crl`",
+                    facts.subject
+                )));
+            }
+        }
+        warnings
+    }
+
+    /// What tickets are bound to besides the listener: SHA-256 over all that decides whom it
+    /// believes.
+    pub(crate) fn digest_into(&self, context: &mut digest::Context) {
+        let mut parts: Vec<&[u8]> = self.authorities.iter().map(Vec::as_slice).collect();
+        parts.sort_unstable();
+        let mut lists: Vec<&[u8]> = self.lists.iter().map(|list| list.der.as_ref()).collect();
+        lists.sort_unstable();
+        for (kind, parts) in [(b'a', parts), (b'r', lists)] {
+            for part in parts {
+                context.update(&[kind]);
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part);
+            }
+        }
+    }
+
+    fn crls(&self) -> Vec<CertificateRevocationListDer<'static>> {
+        self.lists.iter().map(|list| list.der.clone()).collect()
+    }
+
+    fn older(&self, lists: &[RevocationList]) -> Option<IdentityFault> {
+        let mut newest: HashMap<&DistinguishedName, Seconds> = HashMap::new();
+        for list in &self.lists {
+            let newest = newest.entry(&list.issuer).or_insert(list.this_update);
+            *newest = list.this_update.max(*newest);
+        }
+        // Several lists of one issuer may stand side by side: the newest of them counts.
+        let replaced = |list: &&RevocationList| {
+            let same = lists.iter().filter(|other| other.issuer == list.issuer);
+            let new = same.map(|other| other.this_update).max();
+            new < newest.get(&list.issuer).copied()
+        };
+        lists.iter().find(replaced).map(|list| IdentityFault::OlderRevocationList {
+            path: list.path.clone(),
+            this_update: list.this_update,
+        })
+    }
+}
+
+impl RevocationList {
+    fn read(
+        path: &Path,
+        der: CertificateRevocationListDer<'static>,
+    ) -> Result<Self, IdentityFault> {
+        let wrong =
+            |reason: String| IdentityFault::RevocationList { path: path.to_owned(), reason };
+        // What cannot be used later is refused now: lists of deltas, of version 1, and the like.
+        webpki::BorrowedCertRevocationList::from_der(&der)
+            .map_err(|error| wrong(format!("no revocation list that can be used: {error}")))?;
+        let (issuer, this_update, next_update) =
+            head(&der).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), issuer, this_update, next_update, der })
+    }
+
+    fn warning(&self, now: Seconds) -> Option<Warning> {
+        let next = self.next_update.filter(|next| *next < now)?;
+        Some(Warning(format!(
+            "{}: the revocation list of {} should have been replaced at {next}; it stays in force, \
+             and what was revoked since is not known",
+            self.path.display(),
+            self.issuer
+        )))
+    }
+}
+
+/// A file's lists: PEM, one or more, or DER.
+fn revocation_lists(path: &Path) -> Result<Vec<RevocationList>, IdentityFault> {
+    let (path, bytes) = key_files::contents(path)?;
+    let from_pem: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let lists = match from_pem {
+        Ok(lists) if !lists.is_empty() => lists,
+        Ok(_) if bytes.first() == Some(&tag::SEQUENCE) => vec![bytes.into()],
+        Ok(_) => return Err(not_a_list(path, "there is none in it")),
+        Err(error) => return Err(not_a_list(path, &error.to_string())),
+    };
+    lists.into_iter().map(|list| RevocationList::read(&path, list)).collect()
+}
+
+fn not_a_list(path: PathBuf, reason: &str) -> IdentityFault {
+    FileError::Content { path, expected: "revocation list", reason: reason.to_owned() }.into()
+}
+
+/// Issuer, `thisUpdate` and `nextUpdate`.
+fn head(der: &[u8]) -> Result<(DistinguishedName, Seconds, Option<Seconds>), BadDer> {
+    let mut signed = Reader::new(Reader::only(der, tag::SEQUENCE)?);
+    let mut body = signed.within(tag::SEQUENCE)?;
+    body.optional(tag::INTEGER)?; // version
+    body.contents(tag::SEQUENCE)?; // signature algorithm
+    let issuer = DistinguishedName::from_der(body.tagged(tag::SEQUENCE)?.whole);
+    let this_update = Seconds::from_der(body.value()?)?;
+    let next_update = match body.value() {
+        Ok(value) if matches!(value.tag, tag::UTC_TIME | tag::GENERALIZED_TIME) => {
+            Some(Seconds::from_der(value)?)
+        }
+        _ => None,
+    };
+    Ok((issuer, this_update, next_update))
+}
