@@ -106,6 +106,12 @@ impl Ring {
         self.push(&entry.user_data(name))
     }
 
+    /// Queues waiting until `file` is readable, reported once under `name`.
+    pub(super) fn poll(&mut self, file: impl AsFd, name: u64) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(raw(&file)), libc::POLLIN as u32).build();
+        self.push(&entry.user_data(name))
+    }
+
     /// Queues the end of the operation reported under `target`; says `name` only if that fails.
     pub(super) fn cancel(&mut self, target: u64, name: u64) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(target).build().user_data(name);
