@@ -18,19 +18,21 @@ CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.
 BORINGTUN_VERSION := 0.7.1
 BORINGTUN := $(CURDIR)/target/bench-tools/bin/boringtun-cli
+# Peers of the TLS figure.
+TLS_BENCH_PACKAGES := build-essential haproxy nginx libnginx-mod-stream
 ESP_BENCH_PACKAGES := build-essential iproute2 wireguard-tools
 # Flags of a figure: `make bench-srtp FLAGS=--markdown`.
 FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas fuzz
+.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas bench-tls fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
-	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
+	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES))
 
 demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and latency
 	@scripts/install-packages $(DEMO_PACKAGES)
@@ -54,7 +56,7 @@ bench: ## every figure, against peers measured in the same run, as ratios
 	$(CARGO) build --release --locked -p gateway --bin gateway
 	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- \
 		relay ceiling memory idle control srtp
-	$(MAKE) bench-esp bench-sas
+	$(MAKE) bench-esp bench-sas bench-tls
 
 bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
@@ -71,6 +73,11 @@ bench-sas: ## rotate 1,000 SAs under traffic, list 10,000
 	@scripts/install-packages build-essential iproute2
 	$(CARGO) build --release --locked -p gateway -p offload-agent -p keymgr -p benches --bins
 	target/release/sa_figures $(FLAGS)
+
+bench-tls: ## TLS handshakes, bulk, idle connections and latency, beside HAProxy and nginx, in one run
+	@scripts/install-packages $(TLS_BENCH_PACKAGES)
+	$(CARGO) build --release --locked -p gateway -p benches --bin gateway --bin tls_figures
+	$${CARGO_TARGET_DIR:-target}/release/tls_figures $(FLAGS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@scripts/install-packages $(DEMO_PACKAGES)

@@ -46,3 +46,29 @@ fn field_kib(file: &Path, name: &str) -> Result<u64> {
     let value = value.with_context(|| format!("{} has no {name}", file.display()))?;
     Ok(value.parse()?)
 }
+
+/// What a process keeps in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Pages shared with others counted in part.
+    pub pss_kib: u64,
+    /// Pages shared with others counted whole.
+    pub rss_kib: u64,
+}
+
+/// From `/proc/<pid>/smaps_rollup`, which is exact where `VmRSS` is batched per thread.
+pub fn memory(pid: u32) -> Result<Memory> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let field = |name| field_kib(Path::new(&file), name);
+    Ok(Memory { pss_kib: field("Pss:")?, rss_kib: field("Rss:")? })
+}
+
+/// What the queues of all TCP sockets hold, in KiB, machine-wide: the pages that
+/// `/proc/net/sockstat` tells.
+pub fn tcp_kib() -> Result<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat").context("reading /proc/net/sockstat")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"));
+    let pages = line.and_then(|line| line.rsplit(' ').next());
+    let pages: u64 = pages.context("/proc/net/sockstat has no TCP line")?.parse()?;
+    Ok(pages * rustix::param::page_size() as u64 / 1024)
+}

@@ -2,7 +2,7 @@
 //!
 //! [`relay_process`] starts a relay pinned to one core, [`calls`] sets calls up over ng,
 //! [`blaster`] offers load from the other core, [`accounting`] reads what the relay cost;
-//! [`contest`] has SRTP done by us and by others; and [`report`] turns rounds into medians, ratios
+//! [`contest`] has SRTP done by us and by others, [`tls`] has TLS terminated; and [`report`] turns rounds into medians, ratios
 //! and a committed JSON file.
 
 pub mod accounting;
@@ -14,4 +14,5 @@ pub mod mmsg;
 pub mod relay_process;
 pub mod report;
 pub mod sockets;
+pub mod tls;
 pub mod tunnel;

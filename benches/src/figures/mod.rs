@@ -7,6 +7,7 @@ pub mod idle;
 pub mod memory;
 pub mod relay;
 pub mod srtp;
+pub mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
