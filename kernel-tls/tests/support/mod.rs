@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 #![allow(clippy::expect_used, reason = "a test may end with a panic")]
 
+pub mod attacker;
 pub mod end;
 pub mod exchange;
 pub mod pki;
