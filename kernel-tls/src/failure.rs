@@ -49,6 +49,12 @@ impl HandshakeError {
         Self::clear(Cause::TooLong, AlertDescription::DecodeError)
     }
 
+    /// A hello that offers nothing newer than TLS 1.1.
+    pub(crate) fn too_old() -> Self {
+        let error = PeerIncompatible::Tls12NotOfferedOrEnabled.into();
+        Self::clear(Cause::Tls(error), AlertDescription::ProtocolVersion)
+    }
+
     /// Data before the end of the handshake, which is never asked for.
     pub(crate) fn early_data() -> Self {
         Self { cause: Cause::EarlyData, alert: None, bytes: Vec::new() }

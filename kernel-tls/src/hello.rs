@@ -83,8 +83,21 @@ impl HelloReader {
             let mut bytes = Vec::new();
             // Writing to memory does not fail; without the alert the peer learns less, that is all.
             let _written = alert.write_all(&mut bytes);
+            if self.is_too_old() {
+                // rustls misses an extension that TLS 1.1 does not have, and says only that.
+                return HandshakeError::too_old();
+            }
             HandshakeError::in_clear(error, bytes)
         })
+    }
+
+    /// Whether this is a ClientHello that offers nothing newer than TLS 1.1.
+    fn is_too_old(&self) -> bool {
+        let message = message(&self.bytes);
+        message.first() == Some(&CLIENT_HELLO)
+            && message.get(4..6).is_some()
+            && !offers(&message, ProtocolVersion::TLSv1_2)
+            && !offers(&message, ProtocolVersion::TLSv1_3)
     }
 }
 
@@ -119,13 +132,7 @@ impl Hello {
     /// Whether the client offers `version`: in `supported_versions` where it sent that (RFC 8446
     /// section 4.2.1), else by its `legacy_version`.
     pub fn offers_version(&self, version: ProtocolVersion) -> bool {
-        let body = self.message();
-        match offered_versions(&body) {
-            Some(mut versions) => versions.any(|offered| offered == u16::from(version)),
-            None => body.get(4..6).is_some_and(|legacy| {
-                version != ProtocolVersion::TLSv1_3 && legacy >= &u16::from(version).to_be_bytes()
-            }),
-        }
+        offers(&message(&self.bytes), version)
     }
 
     /// A refusal in the clear, for what only the caller can decide: an unknown name, a limit.
@@ -138,25 +145,35 @@ impl Hello {
         let name = self.server_name();
         (self.bytes, name)
     }
-
-    /// The handshake message without the headers of its records.
-    fn message(&self) -> Vec<u8> {
-        let mut message = Vec::with_capacity(self.bytes.len());
-        let mut rest = self.bytes.as_slice();
-        while let Front::Whole(length) = front(rest) {
-            let (record, behind) = rest.split_at(length);
-            if record.first() == Some(&HANDSHAKE) {
-                message.extend_from_slice(record.get(HEADER..).unwrap_or_default());
-            }
-            rest = behind;
-        }
-        message
-    }
 }
 
 impl fmt::Debug for Hello {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello").field("server_name", &self.server_name()).finish_non_exhaustive()
+    }
+}
+
+/// The handshake message in `records`, without their headers.
+fn message(records: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(records.len());
+    let mut rest = records;
+    while let Front::Whole(length) = front(rest) {
+        let (record, behind) = rest.split_at(length);
+        if record.first() == Some(&HANDSHAKE) {
+            message.extend_from_slice(record.get(HEADER..).unwrap_or_default());
+        }
+        rest = behind;
+    }
+    message
+}
+
+/// Whether a ClientHello offers `version`.
+fn offers(message: &[u8], version: ProtocolVersion) -> bool {
+    match offered_versions(message) {
+        Some(mut versions) => versions.any(|offered| offered == u16::from(version)),
+        None => message.get(4..6).is_some_and(|legacy| {
+            version != ProtocolVersion::TLSv1_3 && legacy >= &u16::from(version).to_be_bytes()[..]
+        }),
     }
 }
 
@@ -189,6 +206,9 @@ fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// `ContentType.handshake`.
 const HANDSHAKE: u8 = 22;
+
+/// `HandshakeType.client_hello`.
+const CLIENT_HELLO: u8 = 1;
 
 /// `ExtensionType.supported_versions`.
 const SUPPORTED_VERSIONS: u16 = 43;
