@@ -8,7 +8,7 @@
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
-use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, ProtocolVersion};
+use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets};
 
 use crate::connection::Connection;
 
@@ -45,13 +45,6 @@ impl KeySchedule {
         match self {
             Self::Client(client) => client.handle_new_session_ticket(body),
             Self::Server(_) => Err(Error::General("a session ticket from a client".into())),
-        }
-    }
-
-    pub(crate) fn version(&self) -> ProtocolVersion {
-        match self {
-            Self::Client(client) => client.protocol_version(),
-            Self::Server(server) => server.protocol_version(),
         }
     }
 }

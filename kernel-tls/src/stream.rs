@@ -7,15 +7,18 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
 
+use crate::diag::diagnose;
 use crate::handshake::Handshake;
+use crate::install::{self, Prepared};
+use crate::kernel::{KernelRecords, Spliced};
 use crate::path::{Paths, RecordPath};
 use crate::policy::{KernelUse, Policy};
+use crate::probe::{Support, TlsFeature};
 use crate::scratch::Scratch;
-use crate::support::Support;
 use crate::user::UserRecords;
 
 /// A connection after its handshake.
@@ -28,6 +31,7 @@ pub struct Stream {
 
 enum Records {
     User(Box<UserRecords>),
+    Kernel(Box<KernelRecords>),
 }
 
 /// What a read came to.
@@ -69,22 +73,28 @@ impl Stream {
         else {
             return Err(io::Error::other("the TLS handshake is not over"));
         };
-        let _ = (fd, support);
-        let reason = match policy.kernel {
-            KernelUse::Off => None,
-            _ => Some("the kernel half is not built in".to_owned()),
+        let prepared = match policy.kernel {
+            KernelUse::Off => Err(None),
+            _ => prepare(&handshake, fd.as_fd(), support).map_err(Some),
         };
-        if let (KernelUse::Require, Some(reason)) = (policy.kernel, &reason) {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, reason.clone()));
-        }
-        let (connection, read_ahead, seen) = handshake.into_parts();
-        let records = UserRecords::new(connection, read_ahead, seen, policy.update_after);
-        Ok(Self {
-            records: Records::User(Box::new(records)),
-            paths: Paths { tx: RecordPath::Base, rx: RecordPath::Base, reason },
-            version,
-            suite: suite.suite(),
-        })
+        let (records, paths) = match prepared {
+            Ok(prepared) => {
+                let (connection, _, _) = handshake.into_parts();
+                let limits = policy.limits();
+                let records = prepared.install(fd.as_fd(), connection, support, limits)?;
+                (Records::Kernel(Box::new(records)), kernel_paths(fd.as_fd(), support))
+            }
+            Err(Some(reason)) if policy.kernel == KernelUse::Require => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+            }
+            Err(reason) => {
+                let (connection, read_ahead, seen) = handshake.into_parts();
+                let records = UserRecords::new(connection, read_ahead, seen, policy.update_after);
+                let paths = Paths { tx: RecordPath::Base, rx: RecordPath::Base, reason };
+                (Records::User(Box::new(records)), paths)
+            }
+        };
+        Ok(Self { records, paths, version, suite: suite.suite() })
     }
 
     /// Reads and opens what the socket has.
@@ -102,6 +112,7 @@ impl Stream {
     ) -> io::Result<Received<'s>> {
         match &mut self.records {
             Records::User(records) => records.read(fd.as_fd(), scratch),
+            Records::Kernel(records) => records.read(fd.as_fd(), &mut scratch.plain),
         }
     }
 
@@ -110,6 +121,7 @@ impl Stream {
     pub fn has_pending(&self) -> bool {
         match &self.records {
             Records::User(records) => records.has_pending(),
+            Records::Kernel(records) => records.has_pending(),
         }
     }
 
@@ -129,6 +141,7 @@ impl Stream {
     ) -> io::Result<usize> {
         match &mut self.records {
             Records::User(records) => records.write(fd.as_fd(), data, scratch),
+            Records::Kernel(records) => records.write(fd.as_fd(), data),
         }
     }
 
@@ -136,6 +149,7 @@ impl Stream {
     pub fn wants_flush(&self) -> bool {
         match &self.records {
             Records::User(records) => records.wants_flush(),
+            Records::Kernel(records) => records.wants_flush(),
         }
     }
 
@@ -146,6 +160,7 @@ impl Stream {
     pub fn flush(&mut self, fd: impl AsFd) -> io::Result<()> {
         match &mut self.records {
             Records::User(records) => records.flush(fd.as_fd()),
+            Records::Kernel(records) => records.flush(fd.as_fd()),
         }
     }
 
@@ -157,6 +172,7 @@ impl Stream {
     pub fn close_write(&mut self, fd: impl AsFd) -> io::Result<()> {
         match &mut self.records {
             Records::User(records) => records.close_write(fd.as_fd()),
+            Records::Kernel(records) => records.close_write(fd.as_fd()),
         }
     }
 
@@ -171,6 +187,7 @@ impl Stream {
                 records.close_write(fd.as_fd())
             }
             (Records::User(_), _) => Err(io::ErrorKind::Unsupported.into()),
+            (Records::Kernel(records), alert) => records.send_alert(fd.as_fd(), alert),
         }
     }
 
@@ -180,23 +197,82 @@ impl Stream {
     /// # Errors
     /// `Unsupported` with TLS 1.2, which has none; else as [`write`](Self::write).
     pub fn update_keys(&mut self, fd: impl AsFd, ask: AskPeer) -> io::Result<()> {
-        let _always_asks = ask;
         match &mut self.records {
             Records::User(records) => records.update_keys(fd.as_fd()),
+            Records::Kernel(records) => records.update_keys(fd.as_fd(), ask),
         }
     }
 
-    /// Records sent since the handshake.
+    /// Moves data from the socket into a pipe, without a copy through this process. Only where
+    /// [`is_kernel`](Self::is_kernel). [`Spliced::Record`]: what comes next has to be read.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket has nothing or the pipe is full; `Unsupported` in user space;
+    /// else as [`read`](Self::read).
+    pub fn splice_from(
+        &mut self,
+        fd: impl AsFd,
+        pipe: impl AsFd,
+        length: usize,
+    ) -> io::Result<Spliced> {
+        match &mut self.records {
+            Records::User(_) => Err(io::ErrorKind::Unsupported.into()),
+            Records::Kernel(records) => records.splice_from(fd.as_fd(), pipe.as_fd(), length),
+        }
+    }
+
+    /// Moves data from a pipe to the socket, without a copy through this process. The pipe should
+    /// have no more than its usual 16 buffers, each of which may become a record.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the pipe is empty or the socket full; `Unsupported` in user space; else as
+    /// [`write`](Self::write).
+    pub fn splice_to(
+        &mut self,
+        fd: impl AsFd,
+        pipe: impl AsFd,
+        length: usize,
+    ) -> io::Result<usize> {
+        match &mut self.records {
+            Records::User(_) => Err(io::ErrorKind::Unsupported.into()),
+            Records::Kernel(records) => records.splice_to(fd.as_fd(), pipe.as_fd(), length),
+        }
+    }
+
+    /// Asks the kernel how many records there were, which makes the counts exact; in user space
+    /// they always are.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn count_records(&mut self, fd: impl AsFd) -> io::Result<()> {
+        match &mut self.records {
+            Records::User(_) => Ok(()),
+            Records::Kernel(records) => records.count(fd.as_fd()),
+        }
+    }
+
+    /// How often keys were renewed, ours and the peer's, as far as it is known: rustls does not
+    /// tell of what it does in user space.
+    pub fn renewals(&self) -> Option<(u64, u64)> {
+        match &self.records {
+            Records::User(_) => None,
+            Records::Kernel(records) => Some(records.renewals()),
+        }
+    }
+
+    /// Records sent since the handshake; in the kernel at most so many.
     pub fn records_sent(&self) -> u64 {
         match &self.records {
             Records::User(records) => records.records_sent(),
+            Records::Kernel(records) => records.records_sent(),
         }
     }
 
-    /// Records received since the handshake.
+    /// Records received since the handshake; in the kernel at most so many.
     pub fn records_received(&self) -> u64 {
         match &self.records {
             Records::User(records) => records.records_received(),
+            Records::Kernel(records) => records.records_received(),
         }
     }
 
@@ -219,6 +295,30 @@ impl Stream {
     pub fn suite(&self) -> CipherSuite {
         self.suite
     }
+}
+
+/// What can be done before rustls gives up its keys; the error says why they stay in user space.
+fn prepare(
+    handshake: &Handshake,
+    socket: BorrowedFd<'_>,
+    support: &Support,
+) -> Result<Prepared, String> {
+    if handshake.has_read_ahead() {
+        // The kernel counts records from those that it sees.
+        return Err("records were read together with the handshake".to_owned());
+    }
+    match (handshake.version(), handshake.suite()) {
+        (Some(version), Some(suite)) => install::prepare(socket, version, suite, support),
+        _ => Err("the TLS handshake is not over".to_owned()),
+    }
+}
+
+/// Who has the records now, if the kernel tells us.
+fn kernel_paths(socket: BorrowedFd<'_>, support: &Support) -> Paths {
+    let told = if support.has(TlsFeature::Diagnosis) { diagnose(socket).ok() } else { None };
+    let (tx, rx) =
+        told.map_or((RecordPath::Software, RecordPath::Software), |told| (told.tx, told.rx));
+    Paths { tx, rx, reason: None }
 }
 
 impl fmt::Debug for Stream {
