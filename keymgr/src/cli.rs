@@ -1,11 +1,15 @@
 //! The command line.
 
+mod tls;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use crypto_offload::{Aead, Mode, PairEncapsulation, PairName, Placement};
 use ipnet::IpNet;
+
+pub(crate) use tls::{KeyUpdate, List, Reload, Tls};
 
 /// Adds, shows and rotates the keys of a gateway, over its admin API.
 ///
@@ -14,7 +18,7 @@ use ipnet::IpNet;
 ///
 /// Exit codes: 0 done; 1 it could not be done (the message says what stands now); 2 wrong usage;
 /// 3 the gateway refused it; 4 the gateway cannot be reached; 5 some rotations failed and were
-/// undone.
+/// undone, or some TLS listeners refused what they read.
 #[derive(Debug, Parser)]
 #[command(name = "keymgr", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -53,6 +57,9 @@ pub(crate) enum Command {
     /// IPsec SAs: pairs of one SA each way, named by people, rotated without losing a packet.
     #[command(subcommand)]
     Sa(Sa),
+    /// TLS listeners: certificates, session tickets, keys of connections, and where those are.
+    #[command(subcommand)]
+    Tls(Tls),
     /// What the gateway's engines can do, each line with its evidence.
     Probe {
         /// Ask the engines again, with throwaway SAs, instead of showing what was last found out.

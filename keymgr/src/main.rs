@@ -12,6 +12,7 @@ mod output;
 mod probe;
 mod sa;
 mod table;
+mod tls;
 
 use std::{io::Write, process::ExitCode};
 
@@ -48,6 +49,7 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     let gateway = Gateway::new(&cli.gateway)?;
     match &cli.command {
         Command::Sa(command) => sa::run(&gateway, command).await,
+        Command::Tls(command) => tls::run(&gateway, command).await,
         Command::Probe { again } => probe::probe(&gateway, *again).await,
         Command::Completions { .. } => Ok(()),
     }
@@ -86,7 +88,7 @@ impl Failure {
         Self { message: format!("{}; {stands}", self.message), ..self }
     }
 
-    /// Rotations failed and were undone.
+    /// Rotations failed and were undone, or a listener did not take what it was to.
     fn undone(message: impl Into<String>) -> Self {
         Self { code: 5, message: message.into() }
     }
