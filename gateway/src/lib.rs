@@ -24,6 +24,7 @@ mod signals;
 mod sys;
 mod systemd;
 mod throttle;
+mod tls;
 mod weakness;
 mod workers;
 

@@ -70,7 +70,8 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     check_interfaces(config)?;
     check_listeners(config)?;
     check_remote(config)?;
-    check_pairs(config)
+    check_pairs(config)?;
+    super::tls::check::check(config)
 }
 
 /// Peers: each name and identity is one peer's, and nobody is peer and operator at once.

@@ -114,6 +114,7 @@ fn known_keys() -> toml::Table {
     config.admin.tls = Some(super::AdminTls::example());
     config.ipsec.peer = vec![super::Peer::example()];
     config.ipsec.sa = vec![super::ipsec::Sa::example()];
+    config.tls.listener = vec![super::tls::TlsListener::example()];
     config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()
 }

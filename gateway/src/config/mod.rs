@@ -15,6 +15,7 @@ mod port_range;
 pub mod remote;
 mod size;
 mod text;
+pub mod tls;
 
 pub use choice::{Accepted, Compat, Io, Learning, LogFormat, Suite};
 pub use duration::{Span, Timeout};
@@ -24,6 +25,7 @@ pub use listen::{AdminListen, Listen};
 pub use port_range::PortRange;
 pub use remote::{AdminTls, Peer};
 pub use size::Size;
+pub use tls::Tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub http: Http,
     /// The admin API.
     pub admin: Admin,
+    /// TLS listeners.
+    pub tls: Tls,
     /// What protects us from too much.
     pub limits: Limits,
     /// What is kept over a restart.
@@ -192,6 +196,7 @@ impl Default for Config {
             srtp: Srtp::default(),
             http: Http::default(),
             admin: Admin::default(),
+            tls: Tls::default(),
             limits: Limits::default(),
             state: State::default(),
             log: Log::default(),
