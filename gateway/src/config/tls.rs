@@ -82,6 +82,9 @@ pub struct TlsListener {
     /// What it shows of itself.
     #[serde(default)]
     pub certificate: Vec<Certificate>,
+    /// What becomes of a certificate that has expired before it is first shown.
+    #[serde(default)]
+    pub expired_certificate: ExpiredCertificate,
     /// What a client gets that asks for a name of which there is no certificate.
     #[serde(default)]
     pub unknown_name: UnknownName,
@@ -142,6 +145,17 @@ pub enum ProxyProtocol {
     None,
     /// The client's address, and what TLS knows of it.
     V2,
+}
+
+/// What becomes of a certificate that has expired before it is first shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiredCertificate {
+    /// The listener does not start with it, and a reload keeps what there was.
+    #[default]
+    Refuse,
+    /// It is shown, with a warning, to peers that do not look at the time.
+    Serve,
 }
 
 /// What a client gets that asks for a name of which there is no certificate.
@@ -210,6 +224,7 @@ impl TlsListener {
             upstream: vec![address],
             proxy_protocol: ProxyProtocol::default(),
             certificate: vec![Certificate::example()],
+            expired_certificate: ExpiredCertificate::default(),
             unknown_name: UnknownName::default(),
             client_authentication: ClientAuthentication::default(),
             authority: Some(PathBuf::from("clients.pem")),

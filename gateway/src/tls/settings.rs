@@ -10,8 +10,8 @@ use tls_relay::{
 };
 
 use crate::config::tls::{
-    Certificate, ClientAuthentication, Kernel, Prefer, ProxyProtocol, Tls, TlsListener, TlsMode,
-    UnknownName, Version,
+    Certificate, ClientAuthentication, ExpiredCertificate, Kernel, Prefer, ProxyProtocol, Tls,
+    TlsListener, TlsMode, UnknownName, Version,
 };
 
 /// All of `[tls]`.
@@ -61,6 +61,10 @@ fn listener(listener: &TlsListener) -> ListenerSettings {
 fn identity(listener: &TlsListener) -> IdentitySettings {
     IdentitySettings {
         certificates: listener.certificate.iter().filter_map(certificate).collect(),
+        expired: match listener.expired_certificate {
+            ExpiredCertificate::Refuse => relay::ExpiredCertificate::Refuse,
+            ExpiredCertificate::Serve => relay::ExpiredCertificate::Serve,
+        },
         unknown_name: match listener.unknown_name {
             UnknownName::First => relay::UnknownName::First,
             UnknownName::Refuse => relay::UnknownName::Refuse,
@@ -145,6 +149,7 @@ certificate = [
     { directory = "/etc/postern/tls" },
     { chain = "hsm.pem", key = "pkcs11:token=sip?pin-source=file:/run/pin" },
 ]
+expired_certificate = "serve"
 unknown_name = "refuse"
 client_authentication = "required"
 authority = "ca.pem"
@@ -199,6 +204,7 @@ upstream_retry = "2s"
                     ocsp: None,
                 }),
             ],
+            expired: relay::ExpiredCertificate::Serve,
             unknown_name: relay::UnknownName::Refuse,
             client_authentication: relay::ClientAuthentication::Required,
             authority: Some("ca.pem".into()),
