@@ -12,48 +12,65 @@
 //! |---|---|
 //! | `server`, `client` | configurations for either side, and which one a client gets |
 //! | `pair`, `directory` | a certificate and its key, from files or a directory of them |
+//! | `staple` | OCSP answers |
 //! | `names` | which certificate serves which name |
 //! | `trust` | authorities and revocation lists |
 //! | `tickets`, `sessions` | resumption |
 //! | `provider` | cipher suites and groups |
 //! | `certificate`, `distinguished_name`, `der`, `time` | what a certificate says |
+//! | `current`, `refresh`, `changes` | replacing one by another |
+//! | `describe` | what people may know of one |
 //! | `fault` | refusals and warnings |
 
 mod certificate;
+mod changes;
 mod client;
+mod current;
 mod der;
+mod describe;
 mod directory;
 mod distinguished_name;
 mod fault;
 mod names;
 mod pair;
 mod provider;
+mod refresh;
 mod server;
 mod sessions;
+mod staple;
+#[cfg(test)]
+mod test_files;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod time;
 mod trust;
 
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use kernel_tls::Hello;
 use rustls::pki_types::ServerName;
-use rustls::{CipherSuite, ClientConfig, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, ProtocolVersion, ServerConfig};
 
 pub use certificate::{Fingerprint, KeyKind, common_name};
+pub use current::{CurrentIdentity, Reason};
 pub use der::BadDer;
+pub use describe::{CertificateDescription, Description, OcspState, RevocationListDescription};
 pub use fault::{IdentityError, IdentityFault, Warning};
 pub use pair::Signing;
-pub use server::{Offer, Refusal};
+pub use server::Refusal;
 pub use tickets::{NoTicketKey, TicketKeyAge, TicketKeys};
 pub use time::Seconds;
 
 use client::Client;
 use pair::{Occasion, Pair, PairFiles};
-use server::Server;
+use server::{Offer, Server};
 use trust::Trust;
 
-use crate::settings::{CertificateFiles, CertificateSource, KeySource, ListenerSettings, Mode};
+use crate::settings::{
+    CertificateFiles, CertificateSource, IdentitySettings, KeySource, ListenerSettings, Mode,
+    Versions,
+};
 
 /// What all listeners of a relay share.
 #[derive(Clone, Debug)]
@@ -69,8 +86,9 @@ pub struct Common {
 #[derive(Debug)]
 pub struct Identity {
     listener: String,
-    pairs: Vec<Pair>,
-    trust: Option<Trust>,
+    settings: IdentitySettings,
+    pairs: Vec<Arc<Pair>>,
+    trust: Option<Arc<Trust>>,
     side: Side,
     warnings: Vec<Warning>,
 }
@@ -117,18 +135,36 @@ impl Identity {
             .map_err(|fault| fault.of(&listener.name))
     }
 
+    /// Takes what changed in watched directories, in OCSP answers and in revocation lists; the rest
+    /// stays as it is. A pair is taken when its certificate and its key match, and whatever cannot
+    /// be loaded stays as it was, with a warning: whoever writes the files may not be done.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), where nothing old can stay.
+    pub fn refresh(
+        &self,
+        listener: &ListenerSettings,
+        common: &Common,
+    ) -> Result<Self, IdentityError> {
+        refresh::refresh(self, listener, common, Seconds::now())
+            .map_err(|fault| fault.of(&listener.name))
+    }
+
     /// What a client gets, and where its handshake may run.
     ///
     /// # Errors
     /// The alert to send, where the client asked for a name that is refused.
-    pub fn server_config(
-        &self,
-        offer: &Offer<'_>,
-    ) -> Result<(Arc<ServerConfig>, Signing), Refusal> {
-        match &self.side {
-            Side::Server(server) => server.choose(&self.pairs, offer),
-            Side::Client(_) => Err(Refusal::NotAServer),
-        }
+    pub fn server_config(&self, hello: &Hello) -> Result<(Arc<ServerConfig>, Signing), Refusal> {
+        let client_hello = hello.client_hello();
+        self.choose(&Offer {
+            server_name: client_hello.server_name(),
+            signature_schemes: client_hello.signature_schemes(),
+            cipher_suites: client_hello.cipher_suites(),
+            versions: Versions {
+                tls12: hello.offers_version(ProtocolVersion::TLSv1_2),
+                tls13: hello.offers_version(ProtocolVersion::TLSv1_3),
+            },
+        })
     }
 
     /// What connections to the upstream go by; `None` for a listener that terminates TLS.
@@ -149,54 +185,65 @@ impl Identity {
         &self.listener
     }
 
+    /// What is different from `old`, in words; nothing: they are the same.
+    pub fn changes_since(&self, old: &Self) -> Vec<String> {
+        changes::between(old, self)
+    }
+
+    fn choose(&self, offer: &Offer<'_>) -> Result<(Arc<ServerConfig>, Signing), Refusal> {
+        match &self.side {
+            Side::Server(server) => server.choose(&self.pairs, offer),
+            Side::Client(_) => Err(Refusal::NotAServer),
+        }
+    }
+
     fn load_at(
         listener: &ListenerSettings,
         common: &Common,
         previous: Option<&Self>,
         now: Seconds,
     ) -> Result<Self, IdentityFault> {
+        let old_trust = previous.and_then(|previous| previous.trust.as_deref());
+        let trust = Trust::load(&listener.identity, old_trust)?.map(Arc::new);
         let provider = provider::provider();
-        let trust =
-            Trust::load(&listener.identity, previous.and_then(|previous| previous.trust.as_ref()))?;
-        let pairs = pairs(listener, previous, now, &provider)?;
+        let in_service = previous.map(Self::in_service);
+        let occasion = Occasion::of(listener, now, in_service.as_deref(), &provider);
+        let mut pairs = Vec::new();
+        for source in &listener.identity.certificates {
+            for files in files_of(source)? {
+                pairs.push(Arc::new(Pair::load(files, &occasion)?));
+            }
+        }
+        Self::build(listener, common, pairs, trust, now)
+    }
+
+    /// Puts together what was read.
+    fn build(
+        listener: &ListenerSettings,
+        common: &Common,
+        pairs: Vec<Arc<Pair>>,
+        trust: Option<Arc<Trust>>,
+        now: Seconds,
+    ) -> Result<Self, IdentityFault> {
+        let (provider, believed) = (provider::provider(), trust.as_deref());
         let side = match listener.mode {
             Mode::Terminate => {
-                Side::Server(Server::new(listener, common, &pairs, trust.as_ref(), &provider)?)
+                Side::Server(Server::new(listener, common, &pairs, believed, &provider)?)
             }
             Mode::Originate => {
-                Side::Client(Client::new(listener, pairs.first(), trust.as_ref(), &provider)?)
+                let pair = pairs.first().map(|pair| &**pair);
+                Side::Client(Client::new(listener, pair, believed, &provider)?)
             }
         };
-        let mut warnings: Vec<_> =
-            pairs.iter().flat_map(|pair| pair.warnings.iter().cloned()).collect();
+        let mut warnings: Vec<_> = pairs.iter().flat_map(|pair| pair.warnings().cloned()).collect();
         warnings.extend(trust.iter().flat_map(|trust| trust.warnings(now)));
-        Ok(Self { listener: listener.name.clone(), pairs, trust, side, warnings })
+        let (listener, settings) = (listener.name.clone(), listener.identity.clone());
+        Ok(Self { listener, settings, pairs, trust, side, warnings })
     }
-}
 
-/// All pairs of a listener, in the order of its settings.
-fn pairs(
-    listener: &ListenerSettings,
-    previous: Option<&Identity>,
-    now: Seconds,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Vec<Pair>, IdentityFault> {
-    let in_service: Option<Vec<Fingerprint>> =
-        previous.map(|old| old.pairs.iter().map(|pair| pair.facts.fingerprint).collect());
-    let occasion = Occasion {
-        now,
-        mode: listener.mode,
-        expired: listener.identity.expired,
-        in_service: in_service.as_deref(),
-        provider,
-    };
-    let mut pairs = Vec::new();
-    for source in &listener.identity.certificates {
-        for files in files_of(source)? {
-            pairs.push(Pair::load(files, &occasion)?);
-        }
+    fn in_service(&self) -> Vec<Fingerprint> {
+        self.pairs.iter().map(|pair| pair.facts.fingerprint).collect()
     }
-    Ok(pairs)
 }
 
 fn files_of(source: &CertificateSource) -> Result<Vec<PairFiles>, IdentityFault> {

@@ -16,8 +16,9 @@ use rustls::{Error, InconsistentKeys};
 use super::certificate::{Facts, Fingerprint, KeyKind, NamesFrom};
 use super::fault::{IdentityFault, Warning};
 use super::names::{canonical, covers};
+use super::staple::{self, Staple};
 use super::time::Seconds;
-use crate::settings::{ExpiredCertificate, KeySource, Mode};
+use crate::settings::{ExpiredCertificate, KeySource, ListenerSettings, Mode};
 
 /// Which files make a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,18 @@ pub(crate) struct Occasion<'a> {
     pub(crate) provider: &'a Arc<CryptoProvider>,
 }
 
+impl<'a> Occasion<'a> {
+    pub(crate) fn of(
+        listener: &ListenerSettings,
+        now: Seconds,
+        in_service: Option<&'a [Fingerprint]>,
+        provider: &'a Arc<CryptoProvider>,
+    ) -> Self {
+        let expired = listener.identity.expired;
+        Self { now, mode: listener.mode, expired, in_service, provider }
+    }
+}
+
 /// Where a private key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signing {
@@ -59,15 +72,22 @@ pub enum Signing {
 }
 
 /// A certificate and its key, fit to be shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) files: PairFiles,
     /// In lower case; those it is chosen for.
     pub(crate) names: Vec<String>,
     pub(crate) facts: Facts,
+    /// Of the second certificate in the file, if there is one.
+    issuer: Option<Facts>,
+    /// Without an OCSP answer.
     pub(crate) certified: Arc<CertifiedKey>,
+    pub(crate) staple: Option<Staple>,
     pub(crate) signing: Signing,
-    pub(crate) warnings: Vec<Warning>,
+    /// About the certificate.
+    warnings: Vec<Warning>,
+    /// About its OCSP answer.
+    staple_warning: Option<Warning>,
 }
 
 impl Pair {
@@ -86,7 +106,52 @@ impl Pair {
         warnings.extend(times(&files, &facts, occasion)?);
         warnings.extend(purpose(&files, &leaf, occasion.mode));
         let names = names(&files, &leaf, occasion.mode, &mut warnings)?;
-        Ok(Self { files, names, facts: leaf, certified: Arc::new(certified), signing, warnings })
+        let pair = Self {
+            files,
+            names,
+            facts: leaf,
+            issuer: facts.into_iter().nth(1),
+            certified: Arc::new(certified),
+            staple: None,
+            signing,
+            warnings,
+            staple_warning: None,
+        };
+        Ok(pair.stapled(occasion.now))
+    }
+
+    /// The same with its OCSP answer read again. A bad one is a warning: without it the certificate
+    /// is as good as others that never had one.
+    pub(crate) fn stapled(mut self, now: Seconds) -> Self {
+        let read = self.files.ocsp.as_ref().map(|path| {
+            staple::load(path, &self.facts, self.issuer.as_ref(), now)
+                .map_err(|reason| (path.display(), reason))
+        });
+        let refused = |(path, reason)| format!("{path} is not stapled: {reason}");
+        let (staple, warning) = match read {
+            Some(Ok(staple)) => (Some(staple), None),
+            Some(Err(reason)) => (None, Some(refused(reason))),
+            None if self.facts.must_staple => (None, Some(self.unstapled())),
+            None => (None, None),
+        };
+        self.staple = staple;
+        self.staple_warning = warning.map(Warning);
+        self
+    }
+
+    /// What deserves a word.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter().chain(&self.staple_warning)
+    }
+
+    /// Why its OCSP answer is not stapled.
+    pub(crate) fn staple_warning(&self) -> Option<&Warning> {
+        self.staple_warning.as_ref()
+    }
+
+    fn unstapled(&self) -> String {
+        let file = self.files.source.display();
+        format!("{file}: the certificate demands a stapled OCSP response; set `ocsp`")
     }
 }
 
@@ -196,7 +261,9 @@ fn times(
                 let chain = files.source.clone();
                 return Err(IdentityFault::NotYetValid { chain, not_before: begins });
             }
-            warnings.push(format!("{file}: holds from {begins} on, and it is {now}; is that so?"));
+            warnings.push(format!(
+                "{file}: holds only from {begins} on; is this machine's clock right?"
+            ));
         } else if is_leaf && ends.0 - now.0 < Seconds::days(SOON) {
             warnings.push(format!("{file}: expires at {ends}; renew it"));
         }

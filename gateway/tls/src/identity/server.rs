@@ -23,20 +23,21 @@ use super::names::NameMap;
 use super::pair::{Pair, Signing};
 use super::provider::{SUITES, limited_to};
 use super::sessions::BoundedSessions;
+use super::time::Seconds;
 use super::trust::Trust;
 use crate::settings::{ClientAuthentication, ListenerSettings, UnknownName, Versions};
 
 /// What a client offers, of its ClientHello.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
+pub(crate) struct Offer<'a> {
     /// The name it asks for (RFC 6066 section 3).
-    pub server_name: Option<&'a str>,
+    pub(crate) server_name: Option<&'a str>,
     /// How we may sign.
-    pub signature_schemes: &'a [SignatureScheme],
+    pub(crate) signature_schemes: &'a [SignatureScheme],
     /// Its cipher suites.
-    pub cipher_suites: &'a [CipherSuite],
+    pub(crate) cipher_suites: &'a [CipherSuite],
     /// Its versions.
-    pub versions: Versions,
+    pub(crate) versions: Versions,
 }
 
 /// Why a client gets no configuration.
@@ -93,7 +94,7 @@ impl Server {
     pub(crate) fn new(
         listener: &ListenerSettings,
         common: &Common,
-        pairs: &[Pair],
+        pairs: &[Arc<Pair>],
         trust: Option<&Trust>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, IdentityFault> {
@@ -123,7 +124,7 @@ impl Server {
     /// the first: rustls then says what is missing.
     pub(crate) fn choose(
         &self,
-        pairs: &[Pair],
+        pairs: &[Arc<Pair>],
         offer: &Offer<'_>,
     ) -> Result<(Arc<ServerConfig>, Signing), Refusal> {
         let named: Vec<usize> =
@@ -233,7 +234,7 @@ impl<'a> Parts<'a> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(&versions(allowed))?
             .with_client_cert_verifier(Arc::clone(&self.verifier))
-            .with_cert_resolver(Arc::new(Always(Arc::clone(&pair.certified))));
+            .with_cert_resolver(Arc::new(Shown::new(pair)));
         config.alpn_protocols.clone_from(&self.alpn);
         config.ticketer = Arc::clone(&self.ticketer);
         config.session_storage = Arc::clone(&self.sessions);
@@ -243,13 +244,30 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The certificate was chosen before the configuration was.
+/// The certificate was chosen before the configuration was. What is left is whether its OCSP answer
+/// still holds.
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+struct Shown {
+    bare: Arc<CertifiedKey>,
+    stapled: Option<(Arc<CertifiedKey>, Seconds)>,
+}
 
-impl ResolvesServerCert for Always {
+impl Shown {
+    fn new(pair: &Pair) -> Self {
+        let stapled = pair.staple.as_ref().map(|staple| {
+            let mut certified = CertifiedKey::clone(&pair.certified);
+            certified.ocsp = Some(staple.der.clone());
+            (Arc::new(certified), staple.until)
+        });
+        Self { bare: Arc::clone(&pair.certified), stapled }
+    }
+}
+
+impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        let holds = |(_, until): &&(_, Seconds)| Seconds::now() < *until;
+        let stapled = self.stapled.as_ref().filter(holds).map(|(certified, _)| certified);
+        Some(Arc::clone(stapled.unwrap_or(&self.bare)))
     }
 }
 

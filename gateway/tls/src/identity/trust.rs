@@ -127,6 +127,16 @@ impl Trust {
         warnings
     }
 
+    /// Whether both believe the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let digest = |trust: &Self| {
+            let mut context = digest::Context::new(&digest::SHA256);
+            trust.digest_into(&mut context);
+            context.finish()
+        };
+        digest(self).as_ref() == digest(other).as_ref()
+    }
+
     /// What tickets are bound to besides the listener: SHA-256 over all that decides whom it
     /// believes.
     pub(crate) fn digest_into(&self, context: &mut digest::Context) {

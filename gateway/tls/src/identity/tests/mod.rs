@@ -1,0 +1,68 @@
+//! Identities as listeners use them: loaded from files, in handshakes with rustls's own client,
+//! replaced.
+
+mod bad_input;
+mod directories;
+mod handshake;
+mod reload;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::test_files::{Authority, Folder, Leaf};
+use super::*;
+use crate::settings::{
+    ClientAuthentication, ExpiredCertificate, Limits, ProxyProtocol, UnknownName,
+};
+
+/// A listener that terminates TLS with these certificates.
+fn listener(certificates: Vec<CertificateSource>) -> ListenerSettings {
+    ListenerSettings {
+        name: "sip".to_owned(),
+        mode: Mode::Terminate,
+        listen: ([127, 0, 0, 1], 0).into(),
+        upstream: vec![([127, 0, 0, 1], 5060).into()],
+        proxy_protocol: ProxyProtocol::None,
+        identity: IdentitySettings { certificates, ..IdentitySettings::default() },
+        limits: Limits::default(),
+    }
+}
+
+fn common() -> Common {
+    let tickets = TicketKeys::new(Duration::from_secs(3600)).unwrap();
+    Common { tickets, device_suites: Vec::new() }
+}
+
+/// A pair in a folder, as `NAME.pem` and `NAME.key`.
+fn pair(folder: &Folder, name: &str, leaf: &Leaf) -> CertificateSource {
+    let chain = folder.file(&format!("{name}.pem"), leaf.pem());
+    let key = folder.file(&format!("{name}.key"), leaf.key_pem());
+    files(chain, key)
+}
+
+fn files(chain: PathBuf, key: PathBuf) -> CertificateSource {
+    CertificateSource::Files(CertificateFiles {
+        names: Vec::new(),
+        chain,
+        key: KeySource::File(key),
+        ocsp: None,
+    })
+}
+
+/// The same for certain names.
+fn named_for(source: CertificateSource, names: &[&str]) -> CertificateSource {
+    let CertificateSource::Files(mut files) = source else { panic!("not a pair of files") };
+    files.names = names.iter().map(|name| (*name).to_owned()).collect();
+    CertificateSource::Files(files)
+}
+
+fn load(listener: &ListenerSettings) -> Identity {
+    Identity::load(listener, &common()).unwrap()
+}
+
+/// Why it is refused; the listener is always named.
+fn refusal(listener: &ListenerSettings) -> String {
+    let error = Identity::load(listener, &common()).unwrap_err().to_string();
+    assert!(error.starts_with(r#"TLS listener "sip": "#), "{error}");
+    error
+}
