@@ -125,6 +125,14 @@ impl Stream {
         }
     }
 
+    /// True when the last read left nothing in the socket, so that the next one would answer
+    /// `WouldBlock`: a caller with edge-triggered readiness may wait without asking. False: unknown.
+    pub fn has_drained(&self) -> bool {
+        match &self.records {
+            Records::User(records) => records.has_drained(),
+        }
+    }
+
     /// Seals and sends `data`, or the front of it; answers how much was taken. What was taken and
     /// could not be sent yet is kept: see [`wants_flush`](Self::wants_flush).
     ///

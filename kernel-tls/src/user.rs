@@ -30,6 +30,8 @@ pub(crate) struct UserRecords {
     seen: usize,
     /// `held` has whole records that were read during the handshake.
     read_ahead: bool,
+    /// The last read got less than it asked the socket for.
+    drained: bool,
     unsent: Vec<u8>,
     /// Of `unsent`, what has been sent.
     sent: usize,
@@ -69,6 +71,7 @@ impl UserRecords {
             seen,
             read_ahead: read_ahead.len() > seen,
             held: read_ahead,
+            drained: false,
             unsent: Vec::new(),
             sent: 0,
             inbound: Inbound::Open,
@@ -104,6 +107,11 @@ impl UserRecords {
     /// True when a read has something to say without asking the socket.
     pub(crate) fn has_pending(&self) -> bool {
         self.read_ahead || !matches!(self.inbound, Inbound::Open)
+    }
+
+    /// True when the last read emptied the socket.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.drained
     }
 
     pub(crate) fn write(
@@ -196,13 +204,17 @@ impl UserRecords {
             return Err(self.fail(RecordError::too_long()));
         };
         held.copy_from_slice(&self.held);
+        self.drained = false;
         if std::mem::take(&mut self.read_ahead) {
             return Ok(had);
         }
         let room = room.get_mut(..READ_AHEAD).ok_or(ErrorKind::OutOfMemory)?;
         match rustix::net::recv(fd, room, RecvFlags::DONTWAIT)?.0 {
             0 => Err(ErrorKind::UnexpectedEof.into()),
-            read => Ok(had + read),
+            read => {
+                self.drained = read < READ_AHEAD;
+                Ok(had + read)
+            }
         }
     }
 
