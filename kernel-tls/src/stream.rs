@@ -130,6 +130,7 @@ impl Stream {
     pub fn has_drained(&self) -> bool {
         match &self.records {
             Records::User(records) => records.has_drained(),
+            Records::Kernel(_) => false,
         }
     }
 

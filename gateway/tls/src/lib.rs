@@ -4,11 +4,22 @@
 //! them for life, and no media worker ever sees a handshake. Nothing here reads a configuration,
 //! serves an admin API or renders metrics: the gateway does, through this handle.
 
+mod accept;
+mod connection;
 mod counters;
+mod handshake;
 pub mod identity;
+mod limits;
+mod listener;
 mod notice;
+mod proxy_protocol;
+mod pump;
+mod registry;
 mod relay;
 mod settings;
+mod socket;
+mod thread;
+mod upstream;
 
 pub use counters::{AlertCount, HandshakeCount, ListenerCounters, PlacementCount, UpstreamCount};
 pub use notice::{Notice, Notices};

@@ -37,6 +37,17 @@ pub enum KernelUse {
     Require,
 }
 
+impl KernelUse {
+    /// The name in configurations and in the admin API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Require => "require",
+        }
+    }
+}
+
 /// Which version a listener negotiates first where both ends know both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VersionPreference {

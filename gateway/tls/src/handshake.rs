@@ -1,0 +1,194 @@
+//! Drives one TLS handshake over a socket: reads what it wants, steps it, sends what it says.
+//!
+//! No buffer lives across a wait except what is to be sent, so ten thousand peers that say nothing
+//! cost a task and a socket each. A step whose signature is a token's runs on a blocking thread.
+//! How long all of it may take is the caller's to say; what it came to is the caller's to count.
+
+use std::io;
+use std::sync::Arc;
+
+use kernel_tls::{Handshake, HandshakeError, Hello, HelloReader, Progress, Reading};
+use rustls::{ProtocolVersion, ServerConfig};
+
+use crate::identity::{Identity, Outward, Signing};
+use crate::socket::{Side, Socket};
+use crate::thread::Local;
+
+/// Why a handshake came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The protocol, ours or the peer's doing; with the version, where it was agreed on.
+    Tls(Box<HandshakeError>, &'static str),
+    /// The peer went before it said anything: a health check, or a port scan.
+    Silent,
+    /// The peer went in the middle, or its socket failed.
+    Gone,
+}
+
+impl Failure {
+    /// The result's name in metrics.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Tls(error, _) => error.label(),
+            Self::Silent => "silent",
+            Self::Gone => "peer_gone",
+        }
+    }
+
+    pub(crate) fn version(&self) -> &'static str {
+        match self {
+            Self::Tls(_, version) => version,
+            Self::Silent | Self::Gone => NO_VERSION,
+        }
+    }
+}
+
+/// The server's side: the hello, the choice, then the rest.
+pub(crate) async fn serve(
+    socket: &Socket,
+    local: &Local,
+    reading: Reading,
+    identity: &Identity,
+) -> Result<Handshake, Failure> {
+    let hello = hello(socket, local, reading).await?;
+    let chosen = choose(&hello, identity).and_then(|(config, signing)| {
+        Handshake::server(config, hello).map(|handshake| (handshake, signing))
+    });
+    let (handshake, signing) = chosen.map_err(|error| Failure::Tls(Box::new(error), NO_VERSION))?;
+    Drive { socket, local, reading, signing }.run(handshake).await
+}
+
+/// The client's side.
+pub(crate) async fn ask(
+    socket: &Socket,
+    local: &Local,
+    reading: Reading,
+    outward: Outward,
+) -> Result<Handshake, Failure> {
+    let handshake = Handshake::client(outward.config, outward.server_name)
+        .map_err(|error| Failure::Tls(Box::new(error), NO_VERSION))?;
+    Drive { socket, local, reading, signing: outward.signing }.run(handshake).await
+}
+
+/// The configuration for a client that said this.
+fn choose(
+    hello: &Hello,
+    identity: &Identity,
+) -> Result<(Arc<ServerConfig>, Signing), HandshakeError> {
+    identity.server_config(hello).map_err(|refusal| hello.refuse(refusal.alert(), refusal.label()))
+}
+
+async fn hello(socket: &Socket, local: &Local, reading: Reading) -> Result<Hello, Failure> {
+    let mut reader = HelloReader::new();
+    loop {
+        let wanted = match reading {
+            Reading::Exact => reader.wanted(),
+            Reading::Greedy => GREEDY,
+        };
+        let said = !reader.is_empty();
+        let taken = |bytes: &[u8]| reader.received(bytes);
+        match read(socket, local, wanted, taken).await {
+            Ok(Some(Ok(Some(hello)))) => return Ok(hello),
+            Ok(Some(Ok(None))) => {}
+            Ok(Some(Err(error))) => return Err(Failure::Tls(Box::new(error), NO_VERSION)),
+            Ok(None) | Err(_) if !said => return Err(Failure::Silent),
+            Ok(None) | Err(_) => return Err(Failure::Gone),
+        }
+    }
+}
+
+/// Reads at most `wanted` bytes into the thread's buffer and hands them to `take`; `None`: the peer
+/// has closed.
+async fn read<T>(
+    socket: &Socket,
+    local: &Local,
+    wanted: usize,
+    mut take: impl FnMut(&[u8]) -> T,
+) -> io::Result<Option<T>> {
+    std::future::poll_fn(|cx| {
+        let buffer = &mut local.buffers.borrow_mut().plain;
+        let room = wanted.min(buffer.len());
+        let room = buffer.get_mut(..room).unwrap_or_default();
+        match socket.recv(room) {
+            Ok(0) => std::task::Poll::Ready(Ok(None)),
+            Ok(count) => {
+                let bytes = room.get(..count).unwrap_or_default();
+                std::task::Poll::Ready(Ok(Some(take(bytes))))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.poll_again(cx, Side::Read).map(|()| Ok(None))
+            }
+            Err(error) => std::task::Poll::Ready(Err(error)),
+        }
+    })
+    .await
+}
+
+struct Drive<'a> {
+    socket: &'a Socket,
+    local: &'a Local,
+    reading: Reading,
+    signing: Signing,
+}
+
+impl Drive<'_> {
+    async fn run(&self, mut handshake: Handshake) -> Result<Handshake, Failure> {
+        loop {
+            let (next, out, result) = self.step(handshake).await?;
+            handshake = next;
+            if !out.is_empty() {
+                self.socket.write_all(&out).await.map_err(|_| Failure::Gone)?;
+            }
+            match result {
+                Ok(Progress::Complete) => return Ok(handshake),
+                Ok(Progress::NeedsBytes) => self.feed(&mut handshake).await?,
+                Err(error) => {
+                    let version = version_name(handshake.version());
+                    return Err(Failure::Tls(Box::new(error), version));
+                }
+            }
+        }
+    }
+
+    async fn feed(&self, handshake: &mut Handshake) -> Result<(), Failure> {
+        let wanted = handshake.wanted(self.reading);
+        let taken = |bytes: &[u8]| handshake.received(bytes);
+        match read(self.socket, self.local, wanted, taken).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) | Err(_) => Err(Failure::Gone),
+        }
+    }
+
+    async fn step(&self, handshake: Handshake) -> Result<Stepped, Failure> {
+        match self.signing {
+            Signing::Inline => Ok(step(handshake)),
+            // The pool is bounded, so that a token that hangs holds handshakes up, and no thread
+            // that relays; the caller's time limit ends the wait.
+            Signing::Blocking => tokio::task::spawn_blocking(move || step(handshake))
+                .await
+                .map_err(|_| Failure::Gone),
+        }
+    }
+}
+
+type Stepped = (Handshake, Vec<u8>, Result<Progress, HandshakeError>);
+
+fn step(mut handshake: Handshake) -> Stepped {
+    let mut out = Vec::new();
+    let result = handshake.step(&mut out);
+    (handshake, out, result)
+}
+
+/// A version's name in metrics and in the admin API.
+pub(crate) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+    match version {
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        _ => NO_VERSION,
+    }
+}
+
+const NO_VERSION: &str = "none";
+
+/// The largest record and its header: a flight, whatever it is.
+const GREEDY: usize = 16 * 1024 + 2048;
