@@ -135,7 +135,7 @@ fn clear_alert(bytes: &[u8]) -> Option<AlertDescription> {
 
 /// The alert that goes with an error. rustls encrypts its own before we see it, so that it is
 /// known by the error alone; the rules are those of its conversions.
-fn expected_alert(error: &Error) -> Option<AlertDescription> {
+pub(crate) fn expected_alert(error: &Error) -> Option<AlertDescription> {
     Some(match error {
         Error::AlertReceived(_) => return None,
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
@@ -246,6 +246,16 @@ impl RecordError {
     /// More bytes of one message than we hold.
     pub(crate) fn too_long() -> Self {
         Self::new("too_long", "a message longer than 64 KiB")
+    }
+
+    /// More KeyUpdates or tickets than the policy allows.
+    pub(crate) fn flood() -> Self {
+        Self::new("key_update_flood", "too many KeyUpdates or session tickets")
+    }
+
+    /// We have ended it by an alert.
+    pub(crate) fn given_up() -> Self {
+        Self::new("given_up", "an alert of ours has ended the connection")
     }
 
     /// The keys have sealed as much as they may (RFC 8446 section 5.5), and cannot be renewed.

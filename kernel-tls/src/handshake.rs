@@ -55,6 +55,7 @@ pub struct Handshake {
     /// Nothing of ours is on the wire yet, so an alert of our own can still be in the clear.
     silent: bool,
     complete: bool,
+    may_give_keys: bool,
 }
 
 impl Handshake {
@@ -66,10 +67,11 @@ impl Handshake {
         if config.max_early_data_size != 0 {
             return Err(HandshakeError::early_data());
         }
+        let may_give_keys = config.enable_secret_extraction;
         let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::config)?;
         let (incoming, server_name) = hello.into_parts();
         let connection = Connection::Server(Box::new(connection));
-        Ok(Self { incoming, ..Self::new(connection, server_name) })
+        Ok(Self { incoming, ..Self::new(connection, server_name, may_give_keys) })
     }
 
     /// A client's side; its first step writes the hello.
@@ -81,12 +83,13 @@ impl Handshake {
         server: ServerName<'static>,
     ) -> Result<Self, HandshakeError> {
         let name = server.to_str().into_owned();
+        let may_give_keys = config.enable_secret_extraction;
         let connection =
             UnbufferedClientConnection::new(config, server).map_err(HandshakeError::config)?;
-        Ok(Self::new(Connection::Client(Box::new(connection)), Some(name)))
+        Ok(Self::new(Connection::Client(Box::new(connection)), Some(name), may_give_keys))
     }
 
-    fn new(connection: Connection, server_name: Option<String>) -> Self {
+    fn new(connection: Connection, server_name: Option<String>, may_give_keys: bool) -> Self {
         Self {
             connection,
             incoming: Vec::new(),
@@ -94,6 +97,7 @@ impl Handshake {
             server_name,
             silent: true,
             complete: false,
+            may_give_keys,
         }
     }
 
@@ -171,6 +175,11 @@ impl Handshake {
     /// Whether bytes beyond the handshake were read: they can be opened in user space only.
     pub fn has_read_ahead(&self) -> bool {
         self.complete && !self.incoming.is_empty()
+    }
+
+    /// Whether the configuration lets the kernel have the keys.
+    pub(crate) fn may_give_keys(&self) -> bool {
+        self.may_give_keys
     }
 
     /// The connection, bytes read beyond the handshake, and how many of those rustls has seen.

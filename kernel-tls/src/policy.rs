@@ -24,8 +24,8 @@ pub struct Policy {
     pub kernel: KernelUse,
     /// After this many records under one key we send a KeyUpdate (TLS 1.3).
     pub update_after: u64,
-    /// How many KeyUpdates and session tickets a peer may send at once, where the kernel has the
-    /// records: beyond, the connection ends. In user space rustls has a limit of its own.
+    /// How many KeyUpdates and session tickets a peer may send at once: beyond, the connection
+    /// ends. In user space rustls also allows no more than 32 KeyUpdates without data in between.
     pub update_burst: u32,
     /// After how long it may send one more.
     pub update_interval: Duration,

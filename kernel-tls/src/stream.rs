@@ -89,7 +89,9 @@ impl Stream {
             }
             Err(reason) => {
                 let (connection, read_ahead, seen) = handshake.into_parts();
-                let records = UserRecords::new(connection, read_ahead, seen, policy.update_after);
+                let limits = policy.limits();
+                let agreed = (version, suite);
+                let records = UserRecords::new(connection, agreed, read_ahead, seen, &limits);
                 let paths = Paths { tx: RecordPath::Base, rx: RecordPath::Base, reason };
                 (Records::User(Box::new(records)), paths)
             }
@@ -185,17 +187,18 @@ impl Stream {
         }
     }
 
-    /// Sends an alert and ends the writing side.
+    /// Sends an alert: close_notify, or a fatal one, which ends both directions.
     ///
     /// # Errors
-    /// `Unsupported` in user space for all but close_notify: rustls 0.23 does not let us say
-    /// others. Close without close_notify instead, which the peer sees as data cut short.
+    /// `Unsupported` in user space for a fatal alert where the configuration does not have
+    /// `enable_secret_extraction`: rustls 0.23 does not say it for us. The connection is over
+    /// nevertheless, and its end is as good as the alert. Else as [`write`](Self::write).
     pub fn send_alert(&mut self, fd: impl AsFd, alert: AlertDescription) -> io::Result<()> {
         match (&mut self.records, alert) {
             (Records::User(records), AlertDescription::CloseNotify) => {
                 records.close_write(fd.as_fd())
             }
-            (Records::User(_), _) => Err(io::ErrorKind::Unsupported.into()),
+            (Records::User(records), alert) => records.send_alert(fd.as_fd(), alert),
             (Records::Kernel(records), alert) => records.send_alert(fd.as_fd(), alert),
         }
     }
@@ -260,12 +263,12 @@ impl Stream {
         }
     }
 
-    /// How often keys were renewed, ours and the peer's, as far as it is known: rustls does not
-    /// tell of what it does in user space.
-    pub fn renewals(&self) -> Option<(u64, u64)> {
+    /// How often keys were renewed: ours by KeyUpdates that we began, the peer's by its own. In
+    /// user space, where rustls hides them, a KeyUpdate is known by the length of its record.
+    pub fn renewals(&self) -> (u64, u64) {
         match &self.records {
-            Records::User(_) => None,
-            Records::Kernel(records) => Some(records.renewals()),
+            Records::User(records) => records.renewals(),
+            Records::Kernel(records) => records.renewals(),
         }
     }
 
@@ -315,6 +318,9 @@ fn prepare(
     if handshake.has_read_ahead() {
         // The kernel counts records from those that it sees.
         return Err("records were read together with the handshake".to_owned());
+    }
+    if !handshake.may_give_keys() {
+        return Err("the configuration does not have enable_secret_extraction".to_owned());
     }
     match (handshake.version(), handshake.suite()) {
         (Some(version), Some(suite)) => install::prepare(socket, version, suite, support),

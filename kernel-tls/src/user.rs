@@ -11,19 +11,26 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use rustix::net::{RecvFlags, SendFlags};
-use rustls::{AlertDescription, Error, ProtocolVersion};
+use rustls::{AlertDescription, Error, ProtocolVersion, SupportedCipherSuite};
 
 use crate::connection::{Connection, Look, Outcome, Plain, Write, WriteError};
-use crate::failure::RecordError;
+use crate::failure::{RecordError, expected_alert};
+use crate::handover;
+use crate::last_words::sealed_alert;
 use crate::record::{self, Front, MAX_GATHERED, front};
 use crate::scratch::{MAX_WRITE, READ_AHEAD, Scratch};
 use crate::stream::Received;
+use crate::update::{FloodGuard, UpdateLimits};
 
 /// A connection whose records are ours.
 pub(crate) struct UserRecords {
-    connection: Connection,
+    /// `None` once an alert of ours has ended it.
+    connection: Option<Connection>,
+    version: ProtocolVersion,
+    suite: SupportedCipherSuite,
     /// Bytes received and not done with: the front of a record, or of a message in several.
     held: Vec<u8>,
     /// Of `held`, what rustls has been shown.
@@ -42,6 +49,8 @@ pub(crate) struct UserRecords {
     /// Records under the keys in use.
     under_key: u64,
     update_after: u64,
+    guard: FloodGuard,
+    renewals: (u64, u64),
 }
 
 enum Inbound {
@@ -62,12 +71,15 @@ impl UserRecords {
     /// them known to rustls.
     pub(crate) fn new(
         connection: Connection,
+        (version, suite): (ProtocolVersion, SupportedCipherSuite),
         read_ahead: Vec<u8>,
         seen: usize,
-        update_after: u64,
+        limits: &UpdateLimits,
     ) -> Self {
         Self {
-            connection,
+            connection: Some(connection),
+            version,
+            suite,
             seen,
             read_ahead: read_ahead.len() > seen,
             held: read_ahead,
@@ -79,7 +91,9 @@ impl UserRecords {
             records_sent: 0,
             records_received: 0,
             under_key: 0,
-            update_after,
+            update_after: limits.records.unwrap_or(u64::MAX).max(UpdateLimits::LEAST_RECORDS),
+            guard: FloodGuard::new(limits),
+            renewals: (0, 0),
         }
     }
 
@@ -179,6 +193,29 @@ impl UserRecords {
         }
     }
 
+    /// Ends both directions with a fatal alert, and tries to send it.
+    pub(crate) fn send_alert(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        alert: AlertDescription,
+    ) -> io::Result<()> {
+        self.check_open()?;
+        if !self.say_last(alert) {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        self.outbound = Outbound::Closed;
+        self.inbound = Inbound::Failed(Box::new(RecordError::given_up()));
+        match self.flush(fd) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+
+    /// How often keys were renewed: ours, the peer's. KeyUpdates with padding are not counted.
+    pub(crate) fn renewals(&self) -> (u64, u64) {
+        self.renewals
+    }
+
     pub(crate) fn records_sent(&self) -> u64 {
         self.records_sent
     }
@@ -201,7 +238,7 @@ impl UserRecords {
     fn fill(&mut self, fd: BorrowedFd<'_>, incoming: &mut [u8]) -> io::Result<usize> {
         let had = self.held.len();
         let Some((held, room)) = incoming.split_at_mut_checked(had) else {
-            return Err(self.fail(RecordError::too_long()));
+            return Err(self.fail(RecordError::too_long(), AlertDescription::DecodeError));
         };
         held.copy_from_slice(&self.held);
         self.drained = false;
@@ -225,16 +262,21 @@ impl UserRecords {
         let mut plain = Plain::new(plain);
         let (mut start, mut end) = (0, self.seen);
         while matches!(self.inbound, Inbound::Open) {
-            match front(incoming.get(end..).unwrap_or_default()) {
+            let length = match front(incoming.get(end..).unwrap_or_default()) {
                 Front::Missing(_) => break,
-                Front::Whole(length) => end += length,
-                Front::Impossible => end = filled,
-            }
+                Front::Whole(length) => length,
+                Front::Impossible => filled - end,
+            };
+            end += length;
             self.records_received += 1;
+            let opened = plain.len();
             start += self.show(incoming.get_mut(start..end).unwrap_or_default(), &mut plain);
+            if plain.len() == opened {
+                self.admit(length);
+            }
         }
         if matches!(self.inbound, Inbound::Open) && filled - start > MAX_GATHERED {
-            self.fail(RecordError::too_long());
+            self.fail(RecordError::too_long(), AlertDescription::DecodeError);
         }
         if matches!(self.inbound, Inbound::Open) {
             self.seen = end - start;
@@ -250,10 +292,10 @@ impl UserRecords {
     /// Shows rustls records until it has nothing more to do; answers how many bytes are done with.
     fn show(&mut self, shown: &mut [u8], plain: &mut Plain<'_>) -> usize {
         let mut done = 0;
-        loop {
+        while let (Inbound::Open, Some(connection)) = (&self.inbound, &mut self.connection) {
             let queued = self.unsent.len();
             let rest = shown.get_mut(done..).unwrap_or_default();
-            let Look { discard, outcome } = self.connection.look(rest, plain, &mut self.unsent);
+            let Look { discard, outcome } = connection.look(rest, plain, &mut self.unsent);
             self.count_queued(queued);
             done += discard;
             match outcome {
@@ -265,24 +307,61 @@ impl UserRecords {
                     self.outbound = Outbound::Closed;
                 }
                 Outcome::EarlyData => {
-                    self.fail(Error::HandshakeNotComplete.into());
+                    self.fail_with(Error::HandshakeNotComplete);
                 }
                 Outcome::Failed(error) => {
-                    self.fail(error.into());
+                    self.fail_with(error);
                 }
             }
-            if !matches!(self.inbound, Inbound::Open) {
-                return done;
-            }
+        }
+        done
+    }
+
+    /// Judges a record without data. In TLS 1.3 that is a KeyUpdate, a ticket, a part of one, or
+    /// nothing at all; a clock is read for these alone.
+    fn admit(&mut self, length: usize) {
+        if !self.is_tls13() || !matches!(self.inbound, Inbound::Open) {
+            return;
+        }
+        self.renewals.1 += u64::from(length == KEY_UPDATE_RECORD);
+        if !self.guard.admits(Instant::now()) {
+            self.fail(RecordError::flood(), AlertDescription::UnexpectedMessage);
         }
     }
 
-    /// Ends both directions; the alert waits in the unsent bytes.
-    fn fail(&mut self, error: RecordError) -> io::Error {
-        self.connection.drain(&mut self.unsent);
+    fn fail_with(&mut self, error: Error) -> io::Error {
+        let alert = expected_alert(&error).unwrap_or(AlertDescription::InternalError);
+        self.fail(error.into(), alert)
+    }
+
+    /// Ends both directions; the alert waits in the unsent bytes: rustls's, or `alert` where it has
+    /// none for what happened.
+    fn fail(&mut self, error: RecordError, alert: AlertDescription) -> io::Error {
+        let queued = self.unsent.len();
+        if let Some(connection) = &mut self.connection {
+            connection.drain(&mut self.unsent);
+        }
+        self.count_queued(queued);
+        if self.outbound == Outbound::Open && self.unsent.len() == queued {
+            // A peer that is not told sees the socket end, which is as final.
+            let _told = self.say_last(alert);
+        }
         self.outbound = Outbound::Closed;
         self.inbound = Inbound::Failed(Box::new(error.clone()));
         error.into()
+    }
+
+    /// Seals an alert that rustls does not let us say, which costs the connection its keys. False
+    /// where the configuration does not let us have them.
+    fn say_last(&mut self, alert: AlertDescription) -> bool {
+        let Some(Ok((secrets, _))) = self.connection.take().map(handover::extract) else {
+            return false;
+        };
+        let (number, keys) = secrets.tx;
+        let Some(record) = sealed_alert(self.suite, number, keys, alert) else { return false };
+        self.unsent.extend_from_slice(&record);
+        self.records_sent += 1;
+        true
     }
 
     fn check_open(&self) -> io::Result<()> {
@@ -300,8 +379,10 @@ impl UserRecords {
             let chunk = data.get(..taken).unwrap_or_default();
             let queued = self.unsent.len();
             let seen = self.held.get_mut(..self.seen).unwrap_or_default();
-            let result =
-                self.connection.write(seen, Write::Data(chunk), outgoing, &mut self.unsent);
+            let Some(connection) = &mut self.connection else {
+                return Err(ErrorKind::BrokenPipe.into());
+            };
+            let result = connection.write(seen, Write::Data(chunk), outgoing, &mut self.unsent);
             self.count_queued(queued);
             match result {
                 Ok(written) => {
@@ -322,6 +403,7 @@ impl UserRecords {
         // An empty write makes rustls put its KeyUpdate into the queue.
         self.queue(Write::Data(&[]))?;
         self.under_key = 0;
+        self.renewals.0 += 1;
         Ok(())
     }
 
@@ -331,7 +413,10 @@ impl UserRecords {
         loop {
             let queued = self.unsent.len();
             let seen = self.held.get_mut(..self.seen).unwrap_or_default();
-            let result = self.connection.write(seen, what, &mut outgoing, &mut self.unsent);
+            let Some(connection) = &mut self.connection else {
+                return Err(ErrorKind::BrokenPipe.into());
+            };
+            let result = connection.write(seen, what, &mut outgoing, &mut self.unsent);
             match result {
                 Ok(written) => {
                     self.unsent.extend_from_slice(outgoing.get(..written).unwrap_or_default());
@@ -346,8 +431,10 @@ impl UserRecords {
 
     fn refused(&mut self, error: WriteError) -> io::Error {
         match error {
-            WriteError::Tls(error) => self.fail(error.into()),
-            WriteError::Exhausted => self.fail(RecordError::exhausted()),
+            WriteError::Tls(error) => self.fail_with(error),
+            WriteError::Exhausted => {
+                self.fail(RecordError::exhausted(), AlertDescription::CloseNotify)
+            }
             WriteError::NotNow | WriteError::TooSmall(_) => ErrorKind::BrokenPipe.into(),
         }
     }
@@ -360,7 +447,7 @@ impl UserRecords {
     }
 
     fn is_tls13(&self) -> bool {
-        self.connection.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        self.version == ProtocolVersion::TLSv1_3
     }
 
     /// Sends what is unsent; an error of kind `WouldBlock` while some of it remains.
@@ -391,3 +478,6 @@ fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 
 /// Enough for a close_notify and a KeyUpdate or two.
 const SMALL: usize = 256;
+
+/// A KeyUpdate's record without padding: header, message, inner type, tag.
+const KEY_UPDATE_RECORD: usize = record::HEADER + 5 + 1 + 16;

@@ -61,7 +61,7 @@ impl Attacker {
             received: secrets.rx.0,
             unread: Vec::new(),
         };
-        (attacker, Talk::new(victim, &Support::default(), policy))
+        (attacker, Talk::new(victim, &Support::absent("a test"), policy))
     }
 
     /// One sealed record.

@@ -163,6 +163,6 @@ pub fn connect(
         asked = asked || client.advance().expect("the client's side");
     }
     assert!(served && asked, "both handshakes are over");
-    let support = Support::default();
+    let support = Support::absent("a test");
     (Talk::new(server, &support, policy), Talk::new(client, &support, policy))
 }

@@ -31,17 +31,26 @@ impl Choose for Seeded {
     }
 }
 
-/// Decisions that are bytes; behind the last one everything goes in the largest pieces.
-pub struct Bytes<'a>(pub &'a [u8]);
+/// Decisions that are bytes, and behind the last one those of a seed.
+pub struct Bytes<'a> {
+    bytes: &'a [u8],
+    behind: Seeded,
+}
+
+impl<'a> Bytes<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, behind: Seeded(1) }
+    }
+}
 
 impl Choose for Bytes<'_> {
     fn below(&mut self, bound: usize) -> usize {
-        match self.0.split_first() {
+        match self.bytes.split_first() {
             Some((byte, rest)) => {
-                self.0 = rest;
+                self.bytes = rest;
                 usize::from(*byte) * bound / 256
             }
-            None => bound - 1,
+            None => self.behind.below(bound),
         }
     }
 }

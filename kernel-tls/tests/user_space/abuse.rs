@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
-use kernel_tls::{AskPeer, Reading, Received, RecordError};
+use kernel_tls::{AskPeer, Policy, Reading, Received, RecordError};
 use rustls::crypto::ring;
 use rustls::{AlertDescription, ContentType, SupportedProtocolVersion};
 
@@ -16,7 +16,12 @@ fn meet(version: &'static SupportedProtocolVersion) -> (Attacker, Talk) {
     let server = Arc::new(pki.server(&[], ClientAuthentication::None));
     // ring seals whatever number a record has; aws-lc insists on an unbroken order.
     let client = Arc::new(pki.client(ring::ALL_CIPHER_SUITES, &[version]));
-    Attacker::meet(&server, &client, &in_user_space())
+    Attacker::meet(&server, &client, &patient())
+}
+
+/// A policy that bears any number of messages: what else ends a connection is tested here.
+fn patient() -> Policy {
+    Policy { update_burst: u32::MAX, ..in_user_space() }
 }
 
 /// Reads until the connection fails: the label, and the alert that the attacker got.
@@ -147,7 +152,8 @@ fn empty_records_are_borne_for_a_while_only() {
         for _ in 0..100 {
             attacker.send(ContentType::ApplicationData, b"");
         }
-        refusal(&mut attacker, &mut victim);
+        let (label, alert) = refusal(&mut attacker, &mut victim);
+        assert_eq!((label, alert), ("peer_misbehaved", Some(AlertDescription::UnexpectedMessage)));
     }
 }
 
@@ -155,7 +161,8 @@ fn empty_records_are_borne_for_a_while_only() {
 fn a_message_of_16_mb_is_refused_when_it_is_announced() {
     let (mut attacker, mut victim) = meet(TLS13);
     attacker.send(ContentType::Handshake, &[4, 0xff, 0xff, 0xff, 0, 0]);
-    assert_eq!(refusal(&mut attacker, &mut victim).0, "too_long");
+    let (label, alert) = refusal(&mut attacker, &mut victim);
+    assert_eq!((label, alert), ("too_long", Some(AlertDescription::DecodeError)));
 }
 
 #[test]
@@ -172,6 +179,7 @@ fn a_message_in_tiny_records_is_not_gathered_without_end() {
     }
     let error = error.expect("65,535 records of one byte each are 1.5 MB");
     assert_eq!(RecordError::of(&error).expect("a record error").label(), "too_long");
+    assert_eq!(attacker.alert(), Some(AlertDescription::DecodeError));
 }
 
 #[test]
@@ -179,7 +187,8 @@ fn data_inside_a_message_is_refused() {
     let (mut attacker, mut victim) = meet(TLS13);
     attacker.send(ContentType::Handshake, &[24, 0, 0]);
     attacker.send(ContentType::ApplicationData, b"in between");
-    assert_eq!(refusal(&mut attacker, &mut victim).0, "peer_misbehaved");
+    let (label, alert) = refusal(&mut attacker, &mut victim);
+    assert_eq!((label, alert), ("peer_misbehaved", Some(AlertDescription::UnexpectedMessage)));
 }
 
 #[test]
@@ -193,6 +202,34 @@ fn key_updates_without_end_are_refused() {
     }
     let error = server.read_all().expect_err("a flood");
     assert_eq!(RecordError::of(&error).expect("a record error").label(), "key_update_flood");
+}
+
+#[test]
+fn messages_that_are_no_data_are_limited_by_the_policy() {
+    let pki = Pki::new();
+    let server = Arc::new(pki.server(&[], ClientAuthentication::None));
+    let client = Arc::new(pki.client(ring::ALL_CIPHER_SUITES, &[TLS13]));
+    let policy = Policy { update_burst: 3, ..in_user_space() };
+    let (mut attacker, mut victim) = Attacker::meet(&server, &client, &policy);
+    for _ in 0..3 {
+        attacker.send(ContentType::ApplicationData, b"");
+        attacker.send(ContentType::ApplicationData, b"x");
+    }
+    assert_eq!(victim.read_all().expect("three are borne"), b"xxx");
+    attacker.send(ContentType::ApplicationData, b"");
+    let (label, alert) = refusal(&mut attacker, &mut victim);
+    assert_eq!((label, alert), ("key_update_flood", Some(AlertDescription::UnexpectedMessage)));
+}
+
+#[test]
+fn a_fatal_alert_of_ours_reaches_the_peer_and_ends_both_directions() {
+    for version in VERSIONS {
+        let (mut attacker, mut victim) = meet(version);
+        let alert = AlertDescription::InternalError;
+        victim.stream.send_alert(&victim.socket, alert).expect("said");
+        assert_eq!(attacker.alert(), Some(alert));
+        assert!(victim.write(b"x").is_err() && victim.read().is_err());
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn case(suite: usize, mutual: bool, reading: [Reading; 2], amounts: [usize; 2]) 
         reading,
         amounts,
         updates: true,
-        support: Support::default(),
+        support: Support::absent("a test"),
         policy: in_user_space(),
     }
 }

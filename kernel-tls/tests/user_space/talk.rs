@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use kernel_tls::{AskPeer, Reading, Received};
+use kernel_tls::{AskPeer, Policy, Reading, Received};
 
 use crate::support::end::{connect, in_user_space};
 use crate::support::pki::{ClientAuthentication, Pki, VERSIONS};
@@ -66,6 +66,24 @@ fn keys_are_renewed_when_asked_and_data_goes_on() {
         to.write(&[round; 50]).expect("written");
         assert_eq!(from.read_all().expect("read"), [round; 50]);
     }
+    assert_eq!(client.stream.renewals().0, 10);
+    assert_eq!(server.stream.renewals(), (10, 20), "each request of ours was answered");
+}
+
+#[test]
+fn keys_are_renewed_by_themselves_before_they_have_sealed_as_many_records_as_they_may() {
+    let pki = Pki::new();
+    let server = Arc::new(pki.server(&[], ClientAuthentication::None));
+    let client = Arc::new(pki.client(&[], VERSIONS));
+    let policy = Policy { update_after: 64, ..in_user_space() };
+    let (mut server, mut client) = connect(&server, &client, Reading::Exact, &policy);
+    for record in 0..200_u8 {
+        client.write(&[record]).expect("written");
+        assert_eq!(server.read_all().expect("read"), [record]);
+    }
+    assert_eq!((client.stream.renewals().0, server.stream.renewals().1), (3, 3));
+    assert_eq!(client.stream.records_sent(), 203);
+    assert_eq!(server.stream.records_received(), 203);
 }
 
 #[test]
