@@ -1,28 +1,25 @@
 //! The record loop in user space, after the handshake: what a connection does where the kernel
 //! takes no records.
 //!
-//! Records are read into the thread's [`Scratch`], opened in place one after the other, and their
-//! data handed on in one piece; what is written is sealed into the `Scratch` and sent from there.
 //! Only the front of an incomplete record and what the socket would not take stay with the stream.
 //! rustls answers KeyUpdates (its answer goes out in front of the next data, as RFC 8446 section
 //! 4.6.3 demands), keeps session tickets, and refuses renegotiation. We ask for new keys before
 //! the old ones are worn out. Nothing is repeated after a failure: it ends both directions, and
 //! the alert waits in the unsent bytes.
 
+mod inbound;
+mod outbound;
+
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
-use rustix::net::{RecvFlags, SendFlags};
 use rustls::{AlertDescription, Error, ProtocolVersion, SupportedCipherSuite};
 
-use crate::connection::{Connection, Look, Outcome, Plain, Write, WriteError};
+use crate::connection::{Connection, WriteError};
 use crate::failure::{RecordError, expected_alert};
 use crate::handover;
 use crate::last_words::sealed_alert;
-use crate::record::{self, Front, MAX_GATHERED, front};
-use crate::scratch::{MAX_WRITE, READ_AHEAD, Scratch};
-use crate::stream::Received;
+use crate::record;
 use crate::update::{FloodGuard, UpdateLimits};
 
 /// A connection whose records are ours.
@@ -97,102 +94,6 @@ impl UserRecords {
         }
     }
 
-    pub(crate) fn read<'s>(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        scratch: &'s mut Scratch,
-    ) -> io::Result<Received<'s>> {
-        if let Some(end) = self.end() {
-            return end;
-        }
-        let filled = self.fill(fd, &mut scratch.incoming)?;
-        let length = self.open(filled, scratch);
-        if self.wants_flush() {
-            // An alert or an answer; what the socket does not take now, `wants_flush` tells of,
-            // and an error of the socket comes with the next call that needs it.
-            let _later = self.flush(fd);
-        }
-        match scratch.plain.get(..length) {
-            Some(data) if !data.is_empty() => Ok(Received::Data(data)),
-            _ => self.end().unwrap_or(Ok(Received::Nothing)),
-        }
-    }
-
-    /// True when a read has something to say without asking the socket.
-    pub(crate) fn has_pending(&self) -> bool {
-        self.read_ahead || !matches!(self.inbound, Inbound::Open)
-    }
-
-    /// True when the last read emptied the socket.
-    pub(crate) fn has_drained(&self) -> bool {
-        self.drained
-    }
-
-    pub(crate) fn write(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        data: &[u8],
-        scratch: &mut Scratch,
-    ) -> io::Result<usize> {
-        self.check_open()?;
-        if self.wants_flush() {
-            self.send_unsent(fd)?;
-            scratch.spare.put_back(&mut self.unsent);
-        }
-        if data.is_empty() {
-            return Ok(0);
-        }
-        if self.under_key >= self.update_after && self.is_tls13() {
-            self.refresh()?;
-        }
-        let (taken, sealed) = self.seal(data, &mut scratch.outgoing)?;
-        let sealed = scratch.outgoing.get(..sealed).unwrap_or_default();
-        if self.wants_flush() {
-            // rustls had something to say first.
-            self.unsent.extend_from_slice(sealed);
-            let _later = self.flush(fd);
-            return Ok(taken);
-        }
-        let sent = send(fd, sealed)?;
-        scratch.spare.keep(sealed.get(sent..).unwrap_or_default(), &mut self.unsent);
-        Ok(taken)
-    }
-
-    pub(crate) fn wants_flush(&self) -> bool {
-        self.sent < self.unsent.len()
-    }
-
-    pub(crate) fn flush(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.send_unsent(fd)?;
-        self.unsent = Vec::new();
-        Ok(())
-    }
-
-    /// Queues our close_notify and tries to send it.
-    pub(crate) fn close_write(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.outbound == Outbound::Open && !matches!(self.inbound, Inbound::Failed(_)) {
-            self.outbound = Outbound::Closed;
-            self.queue(Write::CloseNotify)?;
-        }
-        match self.flush(fd) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            result => result,
-        }
-    }
-
-    /// New keys for what we send, and the peer is asked for new ones too.
-    pub(crate) fn update_keys(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.check_open()?;
-        if !self.is_tls13() {
-            return Err(ErrorKind::Unsupported.into());
-        }
-        self.refresh()?;
-        match self.flush(fd) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            result => result,
-        }
-    }
-
     /// Ends both directions with a fatal alert, and tries to send it.
     pub(crate) fn send_alert(
         &mut self,
@@ -200,15 +101,10 @@ impl UserRecords {
         alert: AlertDescription,
     ) -> io::Result<()> {
         self.check_open()?;
-        if !self.say_last(alert) {
-            return Err(ErrorKind::Unsupported.into());
-        }
+        let said = self.say_last(alert);
         self.outbound = Outbound::Closed;
         self.inbound = Inbound::Failed(Box::new(RecordError::given_up()));
-        match self.flush(fd) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            result => result,
-        }
+        if said { self.flush_or_wait(fd) } else { Err(ErrorKind::Unsupported.into()) }
     }
 
     /// How often keys were renewed: ours, the peer's. KeyUpdates with padding are not counted.
@@ -222,111 +118,6 @@ impl UserRecords {
 
     pub(crate) fn records_received(&self) -> u64 {
         self.records_received
-    }
-
-    /// How reading ended, if it has.
-    fn end<'s>(&self) -> Option<io::Result<Received<'s>>> {
-        match &self.inbound {
-            Inbound::Open => None,
-            Inbound::Closed => Some(Ok(Received::CloseNotify)),
-            Inbound::Alert(alert) => Some(Ok(Received::Alert(*alert))),
-            Inbound::Failed(error) => Some(Err(error.as_ref().clone().into())),
-        }
-    }
-
-    /// Puts what was held back, and what the socket has, into `incoming`.
-    fn fill(&mut self, fd: BorrowedFd<'_>, incoming: &mut [u8]) -> io::Result<usize> {
-        let had = self.held.len();
-        let Some((held, room)) = incoming.split_at_mut_checked(had) else {
-            return Err(self.fail(RecordError::too_long(), AlertDescription::DecodeError));
-        };
-        held.copy_from_slice(&self.held);
-        self.drained = false;
-        if std::mem::take(&mut self.read_ahead) {
-            return Ok(had);
-        }
-        let room = room.get_mut(..READ_AHEAD).ok_or(ErrorKind::OutOfMemory)?;
-        match rustix::net::recv(fd, room, RecvFlags::DONTWAIT)?.0 {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.drained = read < READ_AHEAD;
-                Ok(had + read)
-            }
-        }
-    }
-
-    /// Opens the whole records in the first `filled` bytes; answers how much data they held.
-    fn open(&mut self, filled: usize, scratch: &mut Scratch) -> usize {
-        let Scratch { incoming, plain, spare, .. } = scratch;
-        let incoming = incoming.get_mut(..filled).unwrap_or_default();
-        let mut plain = Plain::new(plain);
-        let (mut start, mut end) = (0, self.seen);
-        while matches!(self.inbound, Inbound::Open) {
-            let length = match front(incoming.get(end..).unwrap_or_default()) {
-                Front::Missing(_) => break,
-                Front::Whole(length) => length,
-                Front::Impossible => filled - end,
-            };
-            end += length;
-            self.records_received += 1;
-            let opened = plain.len();
-            start += self.show(incoming.get_mut(start..end).unwrap_or_default(), &mut plain);
-            if plain.len() == opened {
-                self.admit(length);
-            }
-        }
-        if matches!(self.inbound, Inbound::Open) && filled - start > MAX_GATHERED {
-            self.fail(RecordError::too_long(), AlertDescription::DecodeError);
-        }
-        if matches!(self.inbound, Inbound::Open) {
-            self.seen = end - start;
-            spare.keep(incoming.get(start..).unwrap_or_default(), &mut self.held);
-        } else {
-            // Whatever follows an end is not for us (RFC 8446 section 6.1).
-            self.seen = 0;
-            spare.put_back(&mut self.held);
-        }
-        plain.len()
-    }
-
-    /// Shows rustls records until it has nothing more to do; answers how many bytes are done with.
-    fn show(&mut self, shown: &mut [u8], plain: &mut Plain<'_>) -> usize {
-        let mut done = 0;
-        while let (Inbound::Open, Some(connection)) = (&self.inbound, &mut self.connection) {
-            let queued = self.unsent.len();
-            let rest = shown.get_mut(done..).unwrap_or_default();
-            let Look { discard, outcome } = connection.look(rest, plain, &mut self.unsent);
-            self.count_queued(queued);
-            done += discard;
-            match outcome {
-                Outcome::Again => {}
-                Outcome::Quiet => return done,
-                Outcome::PeerClosed => self.inbound = Inbound::Closed,
-                Outcome::Failed(Error::AlertReceived(alert)) => {
-                    self.inbound = Inbound::Alert(alert);
-                    self.outbound = Outbound::Closed;
-                }
-                Outcome::EarlyData => {
-                    self.fail_with(Error::HandshakeNotComplete);
-                }
-                Outcome::Failed(error) => {
-                    self.fail_with(error);
-                }
-            }
-        }
-        done
-    }
-
-    /// Judges a record without data. In TLS 1.3 that is a KeyUpdate, a ticket, a part of one, or
-    /// nothing at all; a clock is read for these alone.
-    fn admit(&mut self, length: usize) {
-        if !self.is_tls13() || !matches!(self.inbound, Inbound::Open) {
-            return;
-        }
-        self.renewals.1 += u64::from(length == KEY_UPDATE_RECORD);
-        if !self.guard.admits(Instant::now()) {
-            self.fail(RecordError::flood(), AlertDescription::UnexpectedMessage);
-        }
     }
 
     fn fail_with(&mut self, error: Error) -> io::Error {
@@ -372,63 +163,6 @@ impl UserRecords {
         }
     }
 
-    /// Seals as much of `data` as fits: answers the bytes of it taken, and those written.
-    fn seal(&mut self, data: &[u8], outgoing: &mut [u8]) -> io::Result<(usize, usize)> {
-        let mut taken = data.len().min(MAX_WRITE);
-        loop {
-            let chunk = data.get(..taken).unwrap_or_default();
-            let queued = self.unsent.len();
-            let seen = self.held.get_mut(..self.seen).unwrap_or_default();
-            let Some(connection) = &mut self.connection else {
-                return Err(ErrorKind::BrokenPipe.into());
-            };
-            let result = connection.write(seen, Write::Data(chunk), outgoing, &mut self.unsent);
-            self.count_queued(queued);
-            match result {
-                Ok(written) => {
-                    let records = record::count(outgoing.get(..written).unwrap_or_default());
-                    self.records_sent += records;
-                    self.under_key += records;
-                    return Ok((taken, written));
-                }
-                // Smaller records than usual need more room for their headers and tags.
-                Err(WriteError::TooSmall(_)) if taken > 1 => taken /= 2,
-                Err(error) => return Err(self.refused(error)),
-            }
-        }
-    }
-
-    fn refresh(&mut self) -> io::Result<()> {
-        self.queue(Write::UpdateKeys)?;
-        // An empty write makes rustls put its KeyUpdate into the queue.
-        self.queue(Write::Data(&[]))?;
-        self.under_key = 0;
-        self.renewals.0 += 1;
-        Ok(())
-    }
-
-    /// Writes something that is not data, behind what is unsent.
-    fn queue(&mut self, what: Write<'_>) -> io::Result<()> {
-        let mut outgoing = vec![0; SMALL];
-        loop {
-            let queued = self.unsent.len();
-            let seen = self.held.get_mut(..self.seen).unwrap_or_default();
-            let Some(connection) = &mut self.connection else {
-                return Err(ErrorKind::BrokenPipe.into());
-            };
-            let result = connection.write(seen, what, &mut outgoing, &mut self.unsent);
-            match result {
-                Ok(written) => {
-                    self.unsent.extend_from_slice(outgoing.get(..written).unwrap_or_default());
-                    self.count_queued(queued);
-                    return Ok(());
-                }
-                Err(WriteError::TooSmall(required)) => outgoing.resize(required, 0),
-                Err(error) => return Err(self.refused(error)),
-            }
-        }
-    }
-
     fn refused(&mut self, error: WriteError) -> io::Error {
         match error {
             WriteError::Tls(error) => self.fail_with(error),
@@ -449,35 +183,4 @@ impl UserRecords {
     fn is_tls13(&self) -> bool {
         self.version == ProtocolVersion::TLSv1_3
     }
-
-    /// Sends what is unsent; an error of kind `WouldBlock` while some of it remains.
-    fn send_unsent(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match send(fd, rest)? {
-                0 => return Err(ErrorKind::WouldBlock.into()),
-                sent => self.sent += sent,
-            }
-        }
-        self.sent = 0;
-        self.unsent.clear();
-        Ok(())
-    }
 }
-
-/// Sends what the socket takes, which may be nothing.
-fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => return Ok(sent),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(0),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Enough for a close_notify and a KeyUpdate or two.
-const SMALL: usize = 256;
-
-/// A KeyUpdate's record without padding: header, message, inner type, tag.
-const KEY_UPDATE_RECORD: usize = record::HEADER + 5 + 1 + 16;

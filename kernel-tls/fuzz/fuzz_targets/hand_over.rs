@@ -47,8 +47,12 @@ fn configurations() -> &'static Configurations {
     static CONFIGURATIONS: OnceLock<Configurations> = OnceLock::new();
     CONFIGURATIONS.get_or_init(|| {
         let pki = Pki::new();
-        let servers = [ClientAuthentication::None, ClientAuthentication::Required]
-            .map(|client| Arc::new(pki.server(ALL_CIPHER_SUITES, client)));
+        let servers = [
+            pki.server(ALL_CIPHER_SUITES, ClientAuthentication::None),
+            pki.server(ALL_CIPHER_SUITES, ClientAuthentication::Required),
+            pki.server_that_retries(ClientAuthentication::Required),
+        ]
+        .map(Arc::new);
         let mut clients = Vec::new();
         for suite in ALL_CIPHER_SUITES {
             let ecdsa = !format!("{:?}", suite.suite()).contains("RSA");

@@ -68,7 +68,11 @@ impl End {
     /// What is held for this connection before it is established.
     pub fn handshake(self) -> (OwnedFd, Handshake) {
         match self.phase {
-            Phase::Shaking(handshake) => (self.socket, *handshake),
+            Phase::Shaking(handshake) => {
+                let exact = self.reading == Reading::Exact;
+                assert!(!exact || !handshake.has_read_ahead(), "it read no byte of the data");
+                (self.socket, *handshake)
+            }
             Phase::Gathering(..) => panic!("no handshake has begun"),
         }
     }

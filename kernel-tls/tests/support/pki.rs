@@ -39,15 +39,33 @@ impl Pki {
         suites: &[SupportedCipherSuite],
         client: ClientAuthentication,
     ) -> ServerConfig {
+        self.server_with(provider(suites), client)
+    }
+
+    /// One that knows a single group, and that not the one for which clients send a share: every
+    /// handshake of TLS 1.3 takes a HelloRetryRequest.
+    pub fn server_that_retries(&self, client: ClientAuthentication) -> ServerConfig {
+        let provider = CryptoProvider {
+            kx_groups: vec![aws_lc_rs::kx_group::SECP384R1],
+            ..aws_lc_rs::default_provider()
+        };
+        self.server_with(Arc::new(provider), client)
+    }
+
+    fn server_with(
+        &self,
+        provider: Arc<CryptoProvider>,
+        client: ClientAuthentication,
+    ) -> ServerConfig {
         let (chain, key) = self.issue(NAME);
-        let builder = ServerConfig::builder_with_provider(provider(suites))
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(VERSIONS)
             .expect("versions");
         let builder = match client {
             ClientAuthentication::None => builder.with_no_client_auth(),
             ClientAuthentication::Required => {
                 let roots = Arc::clone(&self.roots);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider(suites));
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
             }
         };

@@ -1,5 +1,6 @@
 //! No byte is lost or doubled where the handshake ends and the data begins, however the wire cuts
-//! and glues: every version and cipher, mutual TLS or not, resumed or not, both ways of reading.
+//! and glues: every version and cipher, mutual TLS or not, resumed or not, with a HelloRetryRequest
+//! or without, both ways of reading.
 
 use std::sync::Arc;
 
@@ -11,14 +12,22 @@ use crate::support::end::{in_user_space, socket_pair};
 use crate::support::exchange::{Case, Seeded, exchange};
 use crate::support::pki::{ClientAuthentication, Pki, VERSIONS};
 
-fn case(suite: usize, mutual: bool, reading: [Reading; 2], amounts: [usize; 2]) -> Case {
+fn case(
+    suite: usize,
+    [mutual, retries]: [bool; 2],
+    reading: [Reading; 2],
+    amounts: [usize; 2],
+) -> Case {
     let pki = Pki::new();
     let suite = ALL_CIPHER_SUITES[suite];
     let versions = VERSIONS.iter().copied().filter(|version| suite.version() == *version);
     let versions: Vec<_> = versions.collect();
     let authentication =
         if mutual { ClientAuthentication::Required } else { ClientAuthentication::None };
-    let server = pki.server(ALL_CIPHER_SUITES, authentication);
+    let server = match retries {
+        false => pki.server(ALL_CIPHER_SUITES, authentication),
+        true => pki.server_that_retries(authentication),
+    };
     Case {
         server: Arc::new(server),
         client: Arc::new(pki.client(&[suite], &versions)),
@@ -49,11 +58,11 @@ proptest! {
     fn no_byte_is_lost_or_doubled_at_the_hand_over(
         seed in 1..u64::MAX,
         suite in suite(),
-        mutual: bool,
+        ways: [bool; 2],
         reading in [reading(), reading()],
         amounts in [0..60_000_usize, 0..60_000_usize],
     ) {
-        let case = case(suite, mutual, reading, amounts);
+        let case = case(suite, ways, reading, amounts);
         let mut choose = Seeded(seed);
         let first = exchange(&case, socket_pair, &mut choose);
         prop_assert!(!first.resumed);
