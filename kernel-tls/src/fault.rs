@@ -42,7 +42,7 @@ pub(crate) enum Fault {
     /// A NewSessionTicket that rustls does not understand.
     #[error("a malformed NewSessionTicket")]
     BadTicket,
-    /// More KeyUpdates or tickets than [`UpdateLimits`](crate::UpdateLimits) allow.
+    /// More KeyUpdates or tickets than [`UpdateLimits`](crate::update::UpdateLimits) allow.
     #[error("too many KeyUpdates or session tickets")]
     Flood,
     /// More warnings than anybody needs.
