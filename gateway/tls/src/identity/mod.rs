@@ -19,6 +19,7 @@
 //! | `provider` | cipher suites and groups |
 //! | `certificate`, `distinguished_name`, `der`, `time` | what a certificate says |
 //! | `current`, `refresh`, `changes` | replacing one by another |
+//! | `watch` | when to look again |
 //! | `describe` | what people may know of one |
 //! | `fault` | refusals and warnings |
 
@@ -45,6 +46,7 @@ mod tests;
 mod tickets;
 mod time;
 mod trust;
+mod watch;
 
 use std::sync::Arc;
 
@@ -61,6 +63,7 @@ pub use pair::Signing;
 pub use server::Refusal;
 pub use tickets::{NoTicketKey, TicketKeyAge, TicketKeys};
 pub use time::Seconds;
+pub use watch::{Watch, watched};
 
 use client::Client;
 use pair::{Occasion, Pair, PairFiles};
