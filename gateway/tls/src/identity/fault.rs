@@ -9,6 +9,7 @@ use key_files::FileError;
 
 use super::certificate::KeyKind;
 use super::der::BadDer;
+use super::pkcs11::TokenError;
 use super::time::Seconds;
 
 /// A listener's identity that was refused.
@@ -195,8 +196,8 @@ pub enum IdentityFault {
         name: String,
     },
     /// A token that does not do what it should.
-    #[error("{0}")]
-    Token(String),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// rustls would not take what was put together.
     #[error("TLS cannot be set up: {0}; see `versions` and `certificate`")]
     Setup(#[from] rustls::Error),

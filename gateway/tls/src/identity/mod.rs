@@ -13,6 +13,7 @@
 //! | `server`, `client` | configurations for either side, and which one a client gets |
 //! | `pair`, `directory` | a certificate and its key, from files or a directory of them |
 //! | `staple` | OCSP answers |
+//! | `pkcs11` | keys in tokens |
 //! | `names` | which certificate serves which name |
 //! | `trust` | authorities and revocation lists |
 //! | `tickets`, `sessions` | resumption |
@@ -34,6 +35,7 @@ mod distinguished_name;
 mod fault;
 mod names;
 mod pair;
+mod pkcs11;
 mod provider;
 mod refresh;
 mod server;
@@ -42,7 +44,7 @@ mod staple;
 #[cfg(test)]
 mod test_files;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tickets;
 mod time;
 mod trust;
@@ -60,6 +62,7 @@ pub use der::BadDer;
 pub use describe::{CertificateDescription, Description, OcspState, RevocationListDescription};
 pub use fault::{IdentityError, IdentityFault, Warning};
 pub use pair::Signing;
+pub use pkcs11::{BadUri, TokenError, TokenUri};
 pub use server::Refusal;
 pub use tickets::{NoTicketKey, TicketKeyAge, TicketKeys};
 pub use time::Seconds;

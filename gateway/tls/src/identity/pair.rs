@@ -16,6 +16,7 @@ use rustls::{Error, InconsistentKeys};
 use super::certificate::{Facts, Fingerprint, KeyKind, NamesFrom};
 use super::fault::{IdentityFault, Warning};
 use super::names::{canonical, covers};
+use super::pkcs11;
 use super::staple::{self, Staple};
 use super::time::Seconds;
 use crate::settings::{ExpiredCertificate, KeySource, ListenerSettings, Mode};
@@ -99,7 +100,7 @@ impl Pair {
         if matches!(leaf.key, KeyKind::Rsa(bits) if bits < SHORTEST_RSA) {
             return Err(IdentityFault::WeakKey { chain: files.source, kind: leaf.key });
         }
-        let (key, signing) = load_key(&files, &leaf, occasion.provider)?;
+        let (key, signing) = load_key(&files, &chain, &leaf, occasion.provider)?;
         let certified = matched(&files, chain, key)?;
         in_order(&files, &facts)?;
         let mut warnings = Vec::new();
@@ -171,9 +172,11 @@ fn chain_facts(
 
 fn load_key(
     files: &PairFiles,
-    _leaf: &Facts,
+    chain: &[CertificateDer<'_>],
+    leaf: &Facts,
     provider: &CryptoProvider,
 ) -> Result<(Arc<dyn SigningKey>, Signing), IdentityFault> {
+    let certificate = chain.first().ok_or(IdentityFault::NoCertificate)?;
     match &files.key {
         KeySource::File(path) => {
             let der = key_files::private_key(path, files.readers)?;
@@ -182,7 +185,7 @@ fn load_key(
             })?;
             Ok((key, Signing::Inline))
         }
-        KeySource::Pkcs11(_) => Err(IdentityFault::Token("no tokens yet".to_owned())),
+        KeySource::Pkcs11(uri) => Ok((pkcs11::load(uri, certificate, leaf)?, Signing::Blocking)),
     }
 }
 

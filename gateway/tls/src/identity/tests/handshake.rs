@@ -18,16 +18,16 @@ use crate::identity::staple;
 use crate::identity::test_files::rsa_key;
 
 /// A client that trusts one authority.
-pub(super) struct Client {
-    pub(super) config: ClientConfig,
+pub(crate) struct Client {
+    pub(crate) config: ClientConfig,
 }
 
 impl Client {
-    pub(super) fn new(authority: &Authority) -> Self {
+    pub(crate) fn new(authority: &Authority) -> Self {
         Self::with(authority, Versions::default(), None, |_| {})
     }
 
-    fn with(
+    pub(crate) fn with(
         authority: &Authority,
         allowed: Versions,
         own: Option<&Leaf>,
@@ -52,12 +52,18 @@ impl Client {
         Self { config }
     }
 
+    /// Whose every handshake is a full one.
+    pub(crate) fn never_resuming(mut self) -> Self {
+        self.config.resumption = Resumption::disabled();
+        self
+    }
+
     /// With a certificate of its own.
     fn showing(authority: &Authority, leaf: &Leaf) -> Self {
         Self::with(authority, Versions::default(), Some(leaf), |_| {})
     }
 
-    pub(super) fn connect(&self, identity: &Identity, name: &str) -> Result<Connected, String> {
+    pub(crate) fn connect(&self, identity: &Identity, name: &str) -> Result<Connected, String> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let config = Arc::new(self.config.clone());
         let mut client = ClientConnection::new(config, name).map_err(|e| e.to_string())?;
@@ -75,10 +81,10 @@ impl Client {
 
 /// Both sides of a connection.
 #[derive(Debug)]
-pub(super) struct Connected {
-    pub(super) client: ClientConnection,
-    pub(super) server: ServerConnection,
-    signing: Signing,
+pub(crate) struct Connected {
+    pub(crate) client: ClientConnection,
+    pub(crate) server: ServerConnection,
+    pub(crate) signing: Signing,
 }
 
 impl Connected {
@@ -86,13 +92,13 @@ impl Connected {
         Facts::read(&self.client.peer_certificates().unwrap()[0]).unwrap()
     }
 
-    pub(super) fn was_resumed(&self) -> bool {
+    pub(crate) fn was_resumed(&self) -> bool {
         let kinds = (self.client.handshake_kind(), self.server.handshake_kind());
         kinds == (Some(HandshakeKind::Resumed), Some(HandshakeKind::Resumed))
     }
 }
 
-pub(super) fn exchange(
+pub(crate) fn exchange(
     client: &mut ClientConnection,
     server: &mut ServerConnection,
 ) -> Result<(), String> {
@@ -122,8 +128,8 @@ pub(super) fn exchange(
     }
 }
 
-const TLS12: Versions = Versions { tls12: true, tls13: false };
-const TLS13: Versions = Versions { tls12: false, tls13: true };
+pub(crate) const TLS12: Versions = Versions { tls12: true, tls13: false };
+pub(crate) const TLS13: Versions = Versions { tls12: false, tls13: true };
 
 #[test]
 fn the_name_asked_for_decides_and_an_unknown_one_gets_the_first_or_an_alert() {

@@ -3,7 +3,7 @@
 
 mod bad_input;
 mod directories;
-mod handshake;
+pub(crate) mod handshake;
 mod reload;
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::settings::{
 };
 
 /// A listener that terminates TLS with these certificates.
-fn listener(certificates: Vec<CertificateSource>) -> ListenerSettings {
+pub(crate) fn listener(certificates: Vec<CertificateSource>) -> ListenerSettings {
     ListenerSettings {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
@@ -28,7 +28,7 @@ fn listener(certificates: Vec<CertificateSource>) -> ListenerSettings {
     }
 }
 
-fn common() -> Common {
+pub(crate) fn common() -> Common {
     let tickets = TicketKeys::new(Duration::from_secs(3600)).unwrap();
     Common { tickets, device_suites: Vec::new() }
 }
@@ -40,7 +40,7 @@ fn pair(folder: &Folder, name: &str, leaf: &Leaf) -> CertificateSource {
     files(chain, key)
 }
 
-fn files(chain: PathBuf, key: PathBuf) -> CertificateSource {
+pub(crate) fn files(chain: PathBuf, key: PathBuf) -> CertificateSource {
     CertificateSource::Files(CertificateFiles {
         names: Vec::new(),
         chain,
@@ -56,12 +56,12 @@ fn named_for(source: CertificateSource, names: &[&str]) -> CertificateSource {
     CertificateSource::Files(files)
 }
 
-fn load(listener: &ListenerSettings) -> Identity {
+pub(crate) fn load(listener: &ListenerSettings) -> Identity {
     Identity::load(listener, &common()).unwrap()
 }
 
 /// Why it is refused; the listener is always named.
-fn refusal(listener: &ListenerSettings) -> String {
+pub(crate) fn refusal(listener: &ListenerSettings) -> String {
     let error = Identity::load(listener, &common()).unwrap_err().to_string();
     assert!(error.starts_with(r#"TLS listener "sip": "#), "{error}");
     error
