@@ -12,7 +12,7 @@ endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 # QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
 VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
-TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
+TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.

@@ -19,7 +19,7 @@ pub struct IdentityError {
     /// The listener.
     pub listener: String,
     /// What is wrong, and what to do about it.
-    pub fault: IdentityFault,
+    pub fault: Box<IdentityFault>,
 }
 
 /// What is wrong with a listener's certificates, keys, authorities or revocation lists.
@@ -206,7 +206,7 @@ pub enum IdentityFault {
 impl IdentityFault {
     /// Of this listener.
     pub(crate) fn of(self, listener: &str) -> IdentityError {
-        IdentityError { listener: listener.to_owned(), fault: self }
+        IdentityError { listener: listener.to_owned(), fault: Box::new(self) }
     }
 }
 
@@ -225,7 +225,7 @@ fn listed(names: &[String]) -> String {
     const SHOWN: usize = 10;
     match names {
         [] => "no name at all".to_owned(),
-        [names @ ..] if names.len() <= SHOWN => names.join(", "),
-        [shown @ .., _] => format!("{} and more", shown[..SHOWN].join(", ")),
+        names if names.len() <= SHOWN => names.join(", "),
+        names => format!("{} and more", names[..SHOWN].join(", ")),
     }
 }

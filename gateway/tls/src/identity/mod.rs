@@ -19,7 +19,7 @@
 //! | `tickets`, `sessions` | resumption |
 //! | `provider` | cipher suites and groups |
 //! | `certificate`, `distinguished_name`, `der`, `time` | what a certificate says |
-//! | `current`, `refresh`, `changes` | replacing one by another |
+//! | `refresh`, `changes` | replacing one by another |
 //! | `watch` | when to look again |
 //! | `describe` | what people may know of one |
 //! | `fault` | refusals and warnings |
@@ -27,7 +27,6 @@
 mod certificate;
 mod changes;
 mod client;
-mod current;
 mod der;
 mod describe;
 mod directory;
@@ -57,7 +56,6 @@ use rustls::pki_types::ServerName;
 use rustls::{CipherSuite, ClientConfig, ProtocolVersion, ServerConfig};
 
 pub use certificate::{Fingerprint, KeyKind, common_name};
-pub use current::{CurrentIdentity, Reason};
 pub use der::BadDer;
 pub use describe::{CertificateDescription, Description, OcspState, RevocationListDescription};
 pub use fault::{IdentityError, IdentityFault, Warning};

@@ -124,14 +124,11 @@ impl Pair {
     /// The same with its OCSP answer read again. A bad one is a warning: without it the certificate
     /// is as good as others that never had one.
     pub(crate) fn stapled(mut self, now: Seconds) -> Self {
-        let read = self.files.ocsp.as_ref().map(|path| {
-            staple::load(path, &self.facts, self.issuer.as_ref(), now)
-                .map_err(|reason| (path.display(), reason))
-        });
-        let refused = |(path, reason)| format!("{path} is not stapled: {reason}");
-        let (staple, warning) = match read {
-            Some(Ok(staple)) => (Some(staple), None),
-            Some(Err(reason)) => (None, Some(refused(reason))),
+        let (staple, warning) = match &self.files.ocsp {
+            Some(path) => match staple::load(path, &self.facts, self.issuer.as_ref(), now) {
+                Ok(staple) => (Some(staple), None),
+                Err(reason) => (None, Some(format!("{} is not stapled: {reason}", path.display()))),
+            },
             None if self.facts.must_staple => (None, Some(self.unstapled())),
             None => (None, None),
         };

@@ -40,7 +40,7 @@ impl TokenKey {
             KeyKind::P384 => (SignatureAlgorithm::ECDSA, P384),
             KeyKind::Rsa(_) => (SignatureAlgorithm::RSA, RSA),
             KeyKind::P521 | KeyKind::Ed25519 | KeyKind::Other => {
-                let uri = token.uri().clone();
+                let uri = token.uri().to_string();
                 return Err(TokenError::Kind { uri, kind: kind.to_string() });
             }
         };
@@ -49,10 +49,10 @@ impl TokenKey {
         };
         let schemes: Vec<_> = known.iter().copied().filter(can).collect();
         let Some(first) = schemes.first().copied() else {
-            let uri = token.uri().clone();
+            let uri = token.uri().to_string();
             return Err(TokenError::Mechanisms { uri, kind: kind.to_string() });
         };
-        let mismatch = || TokenError::Mismatch { uri: token.uri().clone() };
+        let mismatch = || TokenError::Mismatch { uri: token.uri().to_string() };
         let parsed = webpki::EndEntityCert::try_from(certificate).map_err(|_| mismatch())?;
         let signature = sign(&token, first, TRIAL)?;
         let verifiers = provider().signature_verification_algorithms;
@@ -61,7 +61,7 @@ impl TokenKey {
             let by = |algorithm: &&dyn rustls::pki_types::SignatureVerificationAlgorithm| {
                 parsed.verify_signature(*algorithm, TRIAL, &signature).is_ok()
             };
-            algorithms.iter().any(|algorithm| by(algorithm))
+            algorithms.iter().any(by)
         });
         if !verifies {
             return Err(mismatch());
@@ -107,14 +107,14 @@ impl Signer for TokenSigner {
 
 fn sign(token: &Token, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, TokenError> {
     let Some(recipe) = Recipe::of(scheme) else {
-        let uri = token.uri().clone();
+        let uri = token.uri().to_string();
         return Err(TokenError::Mechanisms { uri, kind: format!("{scheme:?}") });
     };
     let hash = digest::digest(recipe.hash.algorithm(), message);
     match recipe.mechanism {
         How::Ecdsa => {
             let signature = token.sign(&Mechanism::Ecdsa, hash.as_ref())?;
-            in_der(&signature).ok_or_else(|| TokenError::Mismatch { uri: token.uri().clone() })
+            in_der(&signature).ok_or_else(|| TokenError::Mismatch { uri: token.uri().to_string() })
         }
         How::Pss => token.sign(&Mechanism::RsaPkcsPss(recipe.hash.pss_parameters()), hash.as_ref()),
         How::Pkcs1 => {

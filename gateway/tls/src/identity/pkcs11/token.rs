@@ -46,15 +46,15 @@ pub enum TokenError {
     #[error("the PIN of {uri}: {fault}")]
     Pin {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// What is wrong with the file.
-        fault: key_files::FileError,
+        fault: Box<key_files::FileError>,
     },
     /// The PIN's file holds something else.
     #[error("the PIN of {uri}: {} holds no PIN; write it there, in UTF-8", path.display())]
     NoPin {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// The file.
         path: PathBuf,
     },
@@ -70,7 +70,7 @@ pub enum TokenError {
     #[error("{uri}: {} shows no such token; is it plugged in, and initialised?", module.display())]
     NoToken {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// The library that was asked.
         module: PathBuf,
     },
@@ -78,7 +78,7 @@ pub enum TokenError {
     #[error("{uri}: there are {count} such {what}s; say which with `{attribute}`")]
     Ambiguous {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// How many.
         count: usize,
         /// Tokens or private keys.
@@ -90,7 +90,7 @@ pub enum TokenError {
     #[error("{uri}: the token takes no login: {reason}; see `pin-source`")]
     Login {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// Why.
         reason: String,
     },
@@ -100,13 +100,13 @@ pub enum TokenError {
     )]
     NoKey {
         /// The key.
-        uri: TokenUri,
+        uri: String,
     },
     /// The certificate's key is of a kind that no token signs with here.
     #[error("{uri}: the certificate's key is {kind}; tokens sign with ECDSA P-256, P-384 or RSA")]
     Kind {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// The kind.
         kind: String,
     },
@@ -114,7 +114,7 @@ pub enum TokenError {
     #[error("{uri}: the token offers none of the signatures that TLS knows for {kind}")]
     Mechanisms {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// The kind of key.
         kind: String,
     },
@@ -122,7 +122,7 @@ pub enum TokenError {
     #[error("{uri}: {what}: {reason}")]
     Failed {
         /// The key.
-        uri: TokenUri,
+        uri: String,
         /// What was tried.
         what: &'static str,
         /// Why it failed.
@@ -132,13 +132,13 @@ pub enum TokenError {
     #[error("{uri}: all {SESSIONS} sessions were busy for {} s", PATIENCE.as_secs())]
     Busy {
         /// The key.
-        uri: TokenUri,
+        uri: String,
     },
     /// What the key signs does not verify.
     #[error("{uri}: the key in the token is not that of the certificate; see `object` and `id`")]
     Mismatch {
         /// The key.
-        uri: TokenUri,
+        uri: String,
     },
 }
 
@@ -224,7 +224,7 @@ impl Token {
             .wait_timeout_while(self.pool(), PATIENCE, full)
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() && pool.busy >= SESSIONS {
-            return Err(TokenError::Busy { uri: self.uri.clone() });
+            return Err(TokenError::Busy { uri: self.uri.to_string() });
         }
         pool.busy += 1;
         Ok(Lease { token: self, generation: pool.generation, ready: pool.idle.pop() })
@@ -269,7 +269,7 @@ impl Token {
         slots.retain(|slot| self.is_meant(&context, *slot));
         match slots[..] {
             [slot] => Ok((context, slot)),
-            [] => Err(TokenError::NoToken { uri: self.uri.clone(), module: module.clone() }),
+            [] => Err(TokenError::NoToken { uri: self.uri.to_string(), module: module.clone() }),
             _ => Err(self.ambiguous(slots.len(), "token", "token` or `serial")),
         }
     }
@@ -292,7 +292,7 @@ impl Token {
         let mut refused = self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reason) = &*refused {
             let reason = format!("{reason}; the PIN is not tried again before a reload");
-            return Err(TokenError::Login { uri: self.uri.clone(), reason });
+            return Err(TokenError::Login { uri: self.uri.to_string(), reason });
         }
         match session.login(UserType::User, Some(&self.pin(path)?)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
@@ -301,18 +301,19 @@ impl Token {
                 if is_about_pin(&error) {
                     *refused = Some(reason.clone());
                 }
-                Err(TokenError::Login { uri: self.uri.clone(), reason })
+                Err(TokenError::Login { uri: self.uri.to_string(), reason })
             }
         }
     }
 
     fn pin(&self, path: &Path) -> Result<AuthPin, TokenError> {
-        let (path, text) = key_files::secret(path, Readers::Owner)
-            .map_err(|fault| TokenError::Pin { uri: self.uri.clone(), fault })?;
+        let (path, text) = key_files::secret(path, Readers::Owner).map_err(|fault| {
+            TokenError::Pin { uri: self.uri.to_string(), fault: Box::new(fault) }
+        })?;
         // Editors end files with a line feed.
         match str::from_utf8(&text).map(|text| text.trim_end_matches(['\r', '\n'])) {
             Ok(pin) if !pin.is_empty() => Ok(AuthPin::from(pin)),
-            _ => Err(TokenError::NoPin { uri: self.uri.clone(), path }),
+            _ => Err(TokenError::NoPin { uri: self.uri.to_string(), path }),
         }
     }
 
@@ -325,7 +326,7 @@ impl Token {
             .map_err(|error| self.failed("its keys cannot be listed", &error))?;
         match found[..] {
             [key] => Ok(key),
-            [] => Err(TokenError::NoKey { uri: self.uri.clone() }),
+            [] => Err(TokenError::NoKey { uri: self.uri.to_string() }),
             _ => Err(self.ambiguous(found.len(), "private key", "id")),
         }
     }
@@ -335,11 +336,11 @@ impl Token {
     }
 
     fn failed(&self, what: &'static str, error: &Error) -> TokenError {
-        TokenError::Failed { uri: self.uri.clone(), what, reason: error.to_string() }
+        TokenError::Failed { uri: self.uri.to_string(), what, reason: error.to_string() }
     }
 
     fn ambiguous(&self, count: usize, what: &'static str, attribute: &'static str) -> TokenError {
-        TokenError::Ambiguous { uri: self.uri.clone(), count, what, attribute }
+        TokenError::Ambiguous { uri: self.uri.to_string(), count, what, attribute }
     }
 }
 

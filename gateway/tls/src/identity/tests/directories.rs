@@ -33,7 +33,7 @@ fn a_kubernetes_secret_is_read_and_its_next_generation_is_taken() {
     let authority = Authority::new("CA");
     generation(&folder, 1, &authority.leaf(&["a.example"]), 0o440);
     let (listener, common) = (directory(&folder), common());
-    let current = CurrentIdentity::new(Identity::load(&listener, &common).unwrap());
+    let current = Current::new(Identity::load(&listener, &common).unwrap());
     assert_eq!(sources(&current.identity()), ["tls.crt"]);
     let before = current.identity().describe().certificates[0].fingerprint;
     generation(&folder, 2, &authority.leaf(&["a.example"]), 0o440);
@@ -82,7 +82,7 @@ fn a_half_written_pair_stays_as_it_was_and_others_are_taken() {
         pair(&folder, name, &authority.leaf(&[&format!("{name}.example")]));
     }
     let (listener, common) = (directory(&folder), common());
-    let current = CurrentIdentity::new(Identity::load(&listener, &common).unwrap());
+    let current = Current::new(Identity::load(&listener, &common).unwrap());
     let prints = || -> Vec<_> {
         let certificates = current.identity().describe().certificates.into_iter();
         certificates.map(|it| it.fingerprint).collect()
@@ -110,7 +110,7 @@ fn a_directory_that_vanishes_takes_nothing_with_it() {
     let authority = Authority::new("CA");
     pair(&folder, "a", &authority.leaf(&["a.example"]));
     let (listener, common) = (directory(&folder), common());
-    let current = CurrentIdentity::new(Identity::load(&listener, &common).unwrap());
+    let current = Current::new(Identity::load(&listener, &common).unwrap());
     fs::remove_dir_all(folder.path("")).unwrap();
     current.reload(&listener, &common, Reason::Changed).unwrap();
     assert_eq!(sources(&current.identity()), ["a.pem"]);

@@ -66,3 +66,40 @@ pub(crate) fn refusal(listener: &ListenerSettings) -> String {
     assert!(error.starts_with(r#"TLS listener "sip": "#), "{error}");
     error
 }
+
+/// Why files are read again.
+#[derive(Clone, Copy)]
+enum Reason {
+    Asked,
+    Changed,
+}
+
+/// The identity in force, as a listener holds it.
+struct Current(std::sync::RwLock<Arc<Identity>>);
+
+impl Current {
+    fn new(identity: Identity) -> Self {
+        Self(std::sync::RwLock::new(Arc::new(identity)))
+    }
+
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.0.read().unwrap())
+    }
+
+    /// Answers with what changed; what is refused changes nothing.
+    fn reload(
+        &self,
+        listener: &ListenerSettings,
+        common: &Common,
+        reason: Reason,
+    ) -> Result<Vec<String>, IdentityError> {
+        let old = self.identity();
+        let new = match reason {
+            Reason::Asked => old.reload(listener, common)?,
+            Reason::Changed => old.refresh(listener, common)?,
+        };
+        let changes = new.changes_since(&old);
+        *self.0.write().unwrap() = Arc::new(new);
+        Ok(changes)
+    }
+}
