@@ -1,0 +1,12 @@
+//! The relay in this process, with rustls on the TLS side and plain sockets on the other.
+#![cfg(test)]
+
+mod data;
+mod ends;
+mod half_open;
+mod keys;
+mod limits;
+mod proxy;
+mod reload;
+mod support;
+mod upstreams;

@@ -1,0 +1,154 @@
+//! Listeners come, change and go, and connections stay.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway_control::{TlsReloadRequest, TlsReloadResult};
+use tls_relay::TlsRelay;
+
+use crate::support::{Pki, Relay, any_port, echo, read_exactly, sbc, settings, until};
+
+#[test]
+fn reloads_under_load_drop_no_connection_and_fail_no_handshake() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let relay = Relay::start(vec![pki.terminate(&[address])]);
+    let to = relay.address(0);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let mut lasting = pki.connect(&rustls::version::TLS13, to);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut client = pki.connect(&rustls::version::TLS13, to);
+                    client.write_all(b"hello").unwrap();
+                    assert_eq!(read_exactly(&mut client, 5), b"hello");
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for round in 0..30 {
+            if round % 3 == 0 {
+                pki.issue("localhost");
+            }
+            let report = relay.relay.reload(&TlsReloadRequest::default()).unwrap();
+            assert_ne!(report.listeners[0].result, TlsReloadResult::Refused, "{report:?}");
+            lasting.write_all(b"still here").unwrap();
+            assert_eq!(read_exactly(&mut lasting, 10), b"still here");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(done.load(Ordering::Relaxed) > 10);
+    assert_eq!(relay.counters().handshakes.len(), 1, "{:?}", relay.counters().handshakes);
+}
+
+#[test]
+fn a_broken_certificate_is_refused_and_the_old_one_serves() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let wanted = pki.terminate(&[address]);
+    let relay = Relay::start(vec![wanted]);
+    pki.folder.file("localhost.pem", "no certificate");
+    let report = relay.relay.reload(&TlsReloadRequest::default()).unwrap();
+    assert_eq!(report.listeners[0].result, TlsReloadResult::Refused);
+    assert!(report.listeners[0].reason.contains("localhost.pem"), "{report:?}");
+    assert!(relay.relay.status(0, 0).listeners[0].problem.is_some());
+    let mut client = pki.connect(&rustls::version::TLS13, relay.address(0));
+    client.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut client, 5), b"hello");
+}
+
+#[test]
+fn a_new_address_is_bound_before_the_old_one_closes_and_connections_outlive_both() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let mut relay = Relay::start(vec![pki.terminate(&[address])]);
+    let old = relay.address(0);
+    let mut lasting = pki.connect(&rustls::version::TLS13, old);
+    // Somebody has the port: all stays as it was.
+    let (_holder, taken) = sbc();
+    relay.settings.listeners[0].listen = taken;
+    let report = relay.relay.apply(relay.settings.clone());
+    assert_eq!(report.listeners[0].result, TlsReloadResult::Refused);
+    let reason = &report.listeners[0].reason;
+    assert!(reason.contains(&taken.to_string()) && reason.contains("ss -ltnp"), "{reason}");
+    assert_eq!(relay.address(0), old);
+    drop(pki.connect(&rustls::version::TLS13, old));
+
+    relay.settings.listeners[0].listen = std::net::SocketAddr::from(([127, 0, 0, 2], 0));
+    let report = relay.relay.apply(relay.settings.clone());
+    assert_eq!(report.listeners[0].result, TlsReloadResult::Reloaded, "{report:?}");
+    let new = relay.address(0);
+    assert_ne!(new, old);
+    drop(pki.connect(&rustls::version::TLS13, new));
+    until("the old address is closed", || std::net::TcpStream::connect(old).is_err());
+
+    relay.settings.listeners.clear();
+    let report = relay.relay.apply(relay.settings.clone());
+    assert_eq!(report.listeners[0].result, TlsReloadResult::Stopped);
+    until("the new address is closed", || std::net::TcpStream::connect(new).is_err());
+    lasting.write_all(b"still here").unwrap();
+    assert_eq!(read_exactly(&mut lasting, 10), b"still here");
+    assert_eq!(relay.relay.counters().len(), 1, "its numbers stay while it drains");
+    drop(lasting);
+    until("it has drained", || relay.relay.counters().is_empty());
+}
+
+#[test]
+fn a_renamed_listener_takes_over_the_address() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let mut relay = Relay::start(vec![pki.terminate(&[address])]);
+    let at = relay.address(0);
+    relay.settings.listeners[0].listen = at;
+    relay.settings.listeners[0].name = "renamed".to_owned();
+    let report = relay.relay.apply(relay.settings.clone());
+    let results: Vec<_> = report.listeners.iter().map(|one| one.result).collect();
+    assert_eq!(results, [TlsReloadResult::Stopped, TlsReloadResult::Started], "{report:?}");
+    drop(pki.connect(&rustls::version::TLS13, at));
+}
+
+#[test]
+fn one_broken_listener_is_told_and_the_others_start() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let good = pki.terminate(&[address]);
+    let (_holder, taken) = sbc();
+    let mut busy = pki.terminate(&[address]);
+    (busy.name, busy.listen) = ("busy".to_owned(), taken);
+    let mut bare = pki.terminate(&[]);
+    bare.name = "bare".to_owned();
+    let started = TlsRelay::start(settings(vec![busy, good, bare])).unwrap();
+    let told: Vec<_> = started.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[0].contains("busy") && told[0].contains(&taken.to_string()), "{told:?}");
+    assert!(told[1].contains("bare") && told[1].contains("no upstream"), "{told:?}");
+    let serving = started.relay.status(0, 0).listeners[1].listen;
+    drop(pki.connect(&rustls::version::TLS13, serving));
+}
+
+#[test]
+fn a_draining_relay_takes_no_connection_and_keeps_those_it_has() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let relay = Relay::start(vec![pki.terminate(&[address])]);
+    let to = relay.address(0);
+    let mut lasting = pki.connect(&rustls::version::TLS13, to);
+    relay.relay.drain();
+    until("nobody listens", || std::net::TcpStream::connect(to).is_err());
+    lasting.write_all(b"still here").unwrap();
+    assert_eq!(read_exactly(&mut lasting, 10), b"still here");
+    assert_eq!(relay.relay.connections(), 1);
+    // The process ends: so does the connection, visibly.
+    drop(relay);
+    assert!(!matches!(lasting.read(&mut [0; 1]), Ok(1..)));
+    let _ = any_port();
+}
