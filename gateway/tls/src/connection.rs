@@ -10,7 +10,9 @@
 //! Each step has its time limit, and every end is counted once, by its reason. What fails here is
 //! a peer's doing: it is logged at `debug` and told in counters, never as an error of ours.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,10 +47,15 @@ pub(crate) async fn run(local: Rc<Local>, accepted: Accepted) {
     let Accepted { socket, entered, terms, place, handshaking } = accepted;
     // Boxed, so that a connection that is up does not keep the room that its beginning took.
     let begun = Box::pin(begin(&local, socket, &entered, &terms, handshaking)).await;
-    let Some(Begun { pump, upstream: _open, counted }) = begun else { return };
     drop(terms);
-    let ending = relay(&local, &entered, pump).await;
-    counted.end(ending);
+    let Some(mut begun) = begun else { return };
+    // Data, until it ends; then each side learns how.
+    begun.pump.begin(&entered);
+    let ending = {
+        let run = pin!(poll_fn(|cx| begun.pump.poll(cx, &entered, &local)));
+        entered.in_time(run).await.unwrap_or(Ending::Idle)
+    };
+    begun.end(ending);
     tracing::debug!(connection = entered.id, ending = ending.name(), "TLS connection ended");
     drop(place);
 }
@@ -56,8 +63,15 @@ pub(crate) async fn run(local: Rc<Local>, accepted: Accepted) {
 /// A connection that is up.
 struct Begun {
     pump: Pump,
-    upstream: Open,
     counted: Counted,
+    _upstream: Open,
+}
+
+impl Begun {
+    fn end(self, ending: Ending) {
+        self.pump.end(ending);
+        self.counted.end(ending);
+    }
 }
 
 async fn begin(
@@ -73,8 +87,10 @@ async fn begin(
         Mode::Terminate => {
             let limits = &terms.settings.limits;
             entered.allow(entered.accepted, Some(limits.handshake_timeout));
-            let work = handshake::serve(&socket, local, terms.reading, &terms.identity);
-            let result = entered.in_time(work).await;
+            let result = {
+                let work = handshake::serve(&socket, local, terms.reading, &terms.identity);
+                entered.in_time(pin!(work)).await
+            };
             let handshake = shaken(tally, &socket, entered, result, entered.accepted).await?;
             drop((handshaking, under_way));
             terminate(local, socket, entered, terms, handshake).await
@@ -115,7 +131,7 @@ async fn terminate(
     }
     counted.up(entered, facts, upstream.address);
     let pump = Pump::new(tls, plain, stream, terms.settings.limits.idle_timeout);
-    Some(Begun { pump, upstream, counted })
+    Some(Begun { pump, counted, _upstream: upstream })
 }
 
 /// Upstream by upstream, until one takes the connection and its handshake is good.
@@ -132,8 +148,11 @@ async fn originate(
         let Some((tls, upstream)) = try_one(entered, terms, address).await else { continue };
         let begun = Instant::now();
         entered.allow(begun, Some(limits.handshake_timeout));
-        let work = handshake::ask(&tls, local, terms.reading, terms.identity.client_config()?);
-        let result = entered.in_time(work).await;
+        let outward = terms.identity.client_config()?;
+        let result = {
+            let work = handshake::ask(&tls, local, terms.reading, outward);
+            entered.in_time(pin!(work)).await
+        };
         let reason = describe(&result);
         let Some(handshake) = shaken(tally, &tls, entered, result, begun).await else {
             drop(upstream);
@@ -146,7 +165,7 @@ async fn originate(
         let counted = Counted::new(local, entered, terms, &stream);
         counted.up(entered, facts, address);
         let pump = Pump::new(tls, plain, stream, limits.idle_timeout);
-        return Some(Begun { pump, upstream, counted });
+        return Some(Begun { pump, counted, _upstream: upstream });
     }
     tally.ended(Ending::NoUpstream);
     plain.reset_on_close();
@@ -168,7 +187,7 @@ async fn try_one(entered: &Entered, terms: &Terms, address: SocketAddr) -> Optio
     let limits = &terms.settings.limits;
     let listener = &entered.listener;
     entered.allow(Instant::now(), Some(limits.connect_timeout));
-    let failure = match entered.in_time(Socket::connect(address)).await {
+    let failure = match entered.in_time(pin!(Socket::connect(address))).await {
         Ok(Ok(socket)) => {
             listener.upstreams.connected(address);
             return Some((socket, Open { listener: Arc::clone(listener), address }));
@@ -178,15 +197,6 @@ async fn try_one(entered: &Entered, terms: &Terms, address: SocketAddr) -> Optio
     };
     listener.upstreams.failed(address, &failure, Instant::now(), limits.upstream_retry);
     None
-}
-
-/// Data, until it ends; then each side learns how.
-async fn relay(local: &Rc<Local>, entered: &Entered, mut pump: Pump) -> Ending {
-    pump.begin(entered);
-    let run = std::future::poll_fn(|cx| pump.poll(cx, entered, local));
-    let ending = entered.in_time(run).await.unwrap_or(Ending::Idle);
-    pump.end(ending);
-    ending
 }
 
 /// Counts a handshake's end; after a bad one the peer hears why.
@@ -237,13 +247,13 @@ async fn say_why(
         tally.alert(Direction::Outbound, alert.into());
     }
     entered.allow(Instant::now(), Some(LINGER));
-    let farewell = async {
+    let farewell = pin!(async {
         if socket.write_all(error.alert_bytes()).await.is_err() || socket.end().is_err() {
             return;
         }
         let mut ignored = [0; 256];
         while socket.read(&mut ignored).await.is_ok_and(|count| count > 0) {}
-    };
+    });
     let _too_long = entered.in_time(farewell).await;
 }
 

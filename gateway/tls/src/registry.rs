@@ -8,6 +8,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -179,9 +180,12 @@ impl Entered {
         }
     }
 
-    /// Runs `work` until it is done or the connection's time is up.
-    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Expired> {
-        let mut work = std::pin::pin!(work);
+    /// Runs `work` until it is done or the connection's time is up. It is pinned by the caller: an
+    /// `async fn` that takes a future has room for it twice.
+    pub(crate) async fn in_time<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Expired> {
         std::future::poll_fn(|cx| {
             self.entry.remember(cx.waker());
             if self.entry.take_expired() {
