@@ -37,6 +37,8 @@ pub(crate) struct Pump {
     inward: Way,
     outward: Way,
     idle_timeout: Option<Duration>,
+    /// KeyUpdates that were counted, those sent and those received.
+    renewals: (u64, u64),
 }
 
 /// How far a direction has come.
@@ -66,6 +68,7 @@ impl Pump {
             inward: Way::Open,
             outward: Way::Open,
             idle_timeout,
+            renewals: (0, 0),
         }
     }
 
@@ -86,11 +89,12 @@ impl Pump {
         let before = self.ways();
         let mut moved = Moved::default();
         if entered.take_new_keys() {
-            self.renew_keys(tally, entered);
+            self.renew_keys(entered);
         }
         let inward = self.poll_inward(cx, &mut buffers, &mut moved);
         let outward = self.poll_outward(cx, &mut buffers, &mut moved);
         moved.count(tally, entered);
+        self.count_renewals(tally, entered);
         if let Some(limit) = self.limit()
             && (moved.any() || self.ways() != before)
         {
@@ -276,14 +280,21 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    fn renew_keys(&mut self, tally: &Tally, entered: &Entered) {
-        match self.stream.update_keys(&self.tls, AskPeer::Renew) {
-            Ok(()) => {
-                tally.key_updates_sent.add(1);
-                entered.key_updates.set(entered.key_updates.get() + 1);
-            }
+    fn renew_keys(&mut self, entered: &Entered) {
+        if let Err(error) = self.stream.update_keys(&self.tls, AskPeer::Renew) {
             // TLS 1.2 has none, or the connection is about to end: the data tells how.
-            Err(error) => tracing::debug!(connection = entered.id, %error, "no new keys"),
+            tracing::debug!(connection = entered.id, %error, "no new keys");
+        }
+    }
+
+    /// Counts KeyUpdates since the last time.
+    fn count_renewals(&mut self, tally: &Tally, entered: &Entered) {
+        let now = self.stream.renewals();
+        if now != self.renewals {
+            tally.key_updates_sent.add(now.0 - self.renewals.0);
+            tally.key_updates_received.add(now.1 - self.renewals.1);
+            entered.key_updates.set(now.0 + now.1);
+            self.renewals = now;
         }
     }
 

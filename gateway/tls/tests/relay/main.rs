@@ -3,7 +3,6 @@
 
 mod data;
 mod ends;
-mod half_open;
 mod keys;
 mod limits;
 mod proxy;

@@ -1,4 +1,10 @@
-//! Ten thousand peers that begin a handshake and say no more.
+//! Ten thousand peers that begin a handshake and say no more. Alone in its process, as it measures
+//! its memory.
+#![cfg(test)]
+
+#[expect(dead_code, reason = "the tests of the relay use the rest")]
+#[path = "../relay/support.rs"]
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -49,7 +55,7 @@ fn ten_thousand_half_open_handshakes_cost_little_and_live_connections_go_on() {
     let mut sbc = accept(&listener);
     let before = resident();
     let mut peers = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "half_open::peers", "--ignored", "--nocapture"])
+        .args(["--exact", "peers", "--ignored", "--nocapture"])
         .env(ADDRESS, relay.address(0).to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -71,7 +77,6 @@ fn ten_thousand_half_open_handshakes_cost_little_and_live_connections_go_on() {
     // And one more client is served, handshake and all.
     drop(pki.connect(&rustls::version::TLS13, relay.address(0)));
     let each = resident().saturating_sub(before) / PEERS as u64;
-    // Of that, rustls's acceptor is a third. All of them together are below 80 MiB.
     assert!(each < 8192, "{each} bytes for each half-open handshake");
     println!("{each} bytes for each half-open handshake");
     drop(peers.stdin.take());
