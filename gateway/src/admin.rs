@@ -1,10 +1,14 @@
 //! The admin API: HTTP and JSON over a Unix socket that only our user may open, and over mutual TLS
 //! for those that `access` knows (`remote`).
 //!
-//! Calls are only read; SAs are changed too ([`crate::ipsec`]). Every response carries the API's version, and a request that
+//! Calls are only read; SAs ([`crate::ipsec`]) and TLS listeners ([`crate::tls`]) are changed too.
+//! Every response carries the API's version, and a request that
 //! names another one is refused before it is looked at.
 
 pub(crate) mod access;
+pub(crate) mod body;
+pub(crate) mod idempotency;
+pub(crate) mod refusal;
 pub(crate) mod remote;
 
 use std::io;
@@ -28,6 +32,7 @@ use crate::config::AdminListen;
 use crate::ipsec::routes;
 use crate::observer::{Observer, Unavailable};
 use access::Caller;
+use idempotency::Answers;
 use remote::Remote;
 
 /// A bound socket, removed again when we leave.
@@ -153,7 +158,8 @@ impl AdminSocket {
 }
 
 fn router(observer: Observer) -> Router {
-    let sas = routes::router(observer.ipsec.clone());
+    let answers = Answers::default();
+    let sas = routes::router(observer.ipsec.clone(), answers);
     Router::new()
         .route(path::STATUS, get(status))
         .route(path::CALLS, get(calls))
@@ -281,7 +287,7 @@ async fn no_such_method(request: Request) -> Response {
         place: request.uri().path().to_owned(),
         hint:
             "most paths are read with GET; SAs are added and rotated with POST, and removed with \
-               DELETE"
+             DELETE; what is under /v1/tls/ is done with POST"
                 .to_owned(),
     })
 }

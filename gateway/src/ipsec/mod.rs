@@ -17,7 +17,7 @@
 //! | `schedule` | rotations that nobody asked for |
 //! | `audience` | who is told how far a rotation is |
 //! | `define` | pairs of the configuration and of the admin API |
-//! | `routes`, `operations`, `idempotency`, `reply` | the admin API |
+//! | `routes`, `operations`, `reply` | the admin API |
 //! | `log`, `tally`, `traffic` | what rotations came to, what pairs carried |
 
 pub(crate) mod agent;
@@ -27,7 +27,6 @@ mod carried;
 mod define;
 mod drive;
 mod exchange;
-mod idempotency;
 mod log;
 mod operations;
 mod peers;

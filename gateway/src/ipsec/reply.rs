@@ -1,33 +1,11 @@
-//! How the admin API says no about SAs.
+//! How the agent's refusals become the admin API's.
 
-use axum::response::{IntoResponse, Response};
 use crypto_offload::ErrorClass;
 use gateway_control::agent::{AgentError, AgentErrorCode};
-use gateway_control::{ApiError, ErrorCode, path};
+use gateway_control::{ErrorCode, path};
 
 use super::agent::AskError;
-use crate::admin;
-
-/// An answer that is not a success.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal(pub(crate) ApiError);
-
-impl Refusal {
-    pub(crate) fn new(
-        code: ErrorCode,
-        place: impl Into<String>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self(ApiError { code, message: message.into(), place: place.into(), hint: hint.into() })
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        admin::refuse(self.0)
-    }
-}
+pub(crate) use crate::admin::refusal::Refusal;
 
 impl From<AskError> for Refusal {
     fn from(error: AskError) -> Self {

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Json, Response};
 use crypto_offload::Capabilities;
 use gateway_control::{AddSa, OperationStarted, RotationRequest};
 
-use super::body::{Body, Name};
+use super::name::Name;
 use crate::admin::access::PeerIdentity;
+use crate::admin::body::Body;
 use crate::ipsec::Ipsec;
 use crate::ipsec::define::Added;
 use crate::ipsec::operations::Progress;

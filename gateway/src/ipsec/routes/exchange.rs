@@ -6,8 +6,9 @@ use gateway_control::{
     ExchangeFile, ExchangeIdentity, ExportRequest, ImportRequest, OperationStarted,
 };
 
-use super::body::{Body, Name};
 use super::change::started;
+use super::name::Name;
+use crate::admin::body::Body;
 use crate::ipsec::Ipsec;
 use crate::ipsec::by_hand::Export;
 use crate::ipsec::reply::Refusal;

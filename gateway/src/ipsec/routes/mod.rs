@@ -1,9 +1,9 @@
 //! The admin API's paths about SAs. Each checks what it is given, asks the desk or the agent, and
 //! puts the answer into JSON; nothing is decided here.
 
-mod body;
 mod change;
 mod exchange;
+mod name;
 mod peer;
 mod read;
 
@@ -13,10 +13,10 @@ use axum::routing::{get, post};
 use gateway_control::path;
 
 use super::Ipsec;
-use super::idempotency::{self, Answers};
+use crate::admin::idempotency::{self, Answers};
 
 /// Every path about SAs.
-pub(crate) fn router(ipsec: Ipsec) -> Router {
+pub(crate) fn router(ipsec: Ipsec, answers: Answers) -> Router {
     Router::new()
         .route(path::SAS, get(read::list).post(change::add))
         .route(path::SA, get(read::show).delete(change::remove))
@@ -28,7 +28,7 @@ pub(crate) fn router(ipsec: Ipsec) -> Router {
         .route(path::EXCHANGE, get(exchange::identity))
         .route(path::EXPORT, post(exchange::export))
         .route(path::IMPORT, post(exchange::import))
-        .layer(middleware::from_fn_with_state(Answers::default(), idempotency::remember))
+        .layer(middleware::from_fn_with_state(answers, idempotency::remember))
         // Behind the layer, and so not remembered: answers to peers hold keys, and every step is
         // idempotent by pair and epoch anyway.
         .route(path::PEER, get(peer::ask).post(peer::step))

@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Json, Response};
 use crypto_offload::{Epoch, PairName};
 use gateway_control::{ErrorCode, PairStatus, PeerOffer, PeerStep, path};
 
-use super::body::{Raw, pair_name};
+use super::name::pair_name;
 use crate::admin::access::PeerIdentity;
+use crate::admin::body::Raw;
 use crate::ipsec::Ipsec;
 use crate::ipsec::peers::Peer;
 use crate::ipsec::reply::Refusal;

@@ -10,7 +10,8 @@ use gateway_control::{
 };
 use serde::Deserialize;
 
-use super::body::{Asked, Body, Name};
+use super::name::Name;
+use crate::admin::body::{Asked, Body};
 use crate::ipsec::Ipsec;
 use crate::ipsec::reply::Refusal;
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use gateway_control::{ApiError, ErrorCode};
 use ring::digest;
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 
 /// The HTTP header.
 pub(crate) const HEADER: &str = "idempotency-key";
