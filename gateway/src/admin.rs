@@ -31,6 +31,7 @@ use crate::bounded::Bounded;
 use crate::config::AdminListen;
 use crate::ipsec::routes;
 use crate::observer::{Observer, Unavailable};
+use crate::tls;
 use access::Caller;
 use idempotency::Answers;
 use remote::Remote;
@@ -159,7 +160,8 @@ impl AdminSocket {
 
 fn router(observer: Observer) -> Router {
     let answers = Answers::default();
-    let sas = routes::router(observer.ipsec.clone(), answers);
+    let sas = routes::router(observer.ipsec.clone(), answers.clone());
+    let tls = tls::routes::router(observer.tls.clone(), answers);
     Router::new()
         .route(path::STATUS, get(status))
         .route(path::CALLS, get(calls))
@@ -167,6 +169,7 @@ fn router(observer: Observer) -> Router {
         .route(path::EVENTS, get(events))
         .with_state(observer)
         .merge(sas)
+        .merge(tls)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -275,6 +278,10 @@ async fn no_such_path(request: Request) -> Response {
             path::ROTATIONS,
             path::OPERATION,
             path::EXCHANGE,
+            path::TLS,
+            path::TLS_RELOAD,
+            path::TLS_TICKETS,
+            path::TLS_KEYUPDATE,
         ]
         .join(", "),
     })

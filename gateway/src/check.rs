@@ -8,7 +8,7 @@ use crate::admin::remote;
 use crate::config::{Config, PortRange};
 use crate::machine::Machine;
 use crate::ports::{AddressError, check_addresses};
-use crate::settings;
+use crate::{settings, tls};
 
 /// What would run, and what to mind.
 pub(crate) struct Report {
@@ -25,6 +25,8 @@ pub(crate) enum CheckError {
     Driver(#[from] packet_io::OpenError),
     #[error("admin.tls: {0}")]
     Tls(#[from] admin_client::FileError),
+    #[error(transparent)]
+    Listeners(#[from] tls::check::Faults),
 }
 
 impl Report {
@@ -57,7 +59,11 @@ pub(crate) fn check(config: &Config) -> Result<Report, CheckError> {
         remote::server(tls)?;
         facts.push(format!("admin API at {}: its certificate, key and authority work", tls.listen));
     }
-    Ok(Report { facts, warnings: warnings(config, &Machine::read()) })
+    let mut warnings = warnings(config, &Machine::read());
+    let listeners = tls::check::check(&config.tls)?;
+    facts.extend(listeners.facts);
+    warnings.extend(listeners.warnings);
+    Ok(Report { facts, warnings })
 }
 
 /// What would run, but not as well or as long as it should.

@@ -1,7 +1,8 @@
 //! The read-only HTTP listener: metrics for Prometheus, health for whoever restarts us.
 //!
 //! `/healthz` fails while a worker is stalled, which a restart would heal; `/readyz` fails while
-//! draining too, which a restart would not.
+//! draining too, which a restart would not. TLS listeners that do not serve are told in the latter's
+//! text and fail neither: calls go on, and a restart would not mend a certificate.
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,10 +55,16 @@ async fn health(State(observer): State<Observer>) -> Response {
 async fn readiness(State(observer): State<Observer>) -> Response {
     match (stalled(&observer), observer.lifecycle().await) {
         (Some(problem), _) => unavailable(problem),
-        (None, Ok(Lifecycle::Running)) => "ready\n".into_response(),
+        (None, Ok(Lifecycle::Running)) => ready(&observer.tls.problems().await).into_response(),
         (None, Ok(Lifecycle::Draining)) => unavailable("draining".to_owned()),
         (None, Err(error)) => unavailable(error.to_string()),
     }
+}
+
+/// Ready, and what needs somebody all the same.
+fn ready(problems: &[String]) -> String {
+    let lines = problems.iter().map(|problem| format!("{problem}\n"));
+    std::iter::once("ready\n".to_owned()).chain(lines).collect()
 }
 
 fn stalled(observer: &Observer) -> Option<String> {

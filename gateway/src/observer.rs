@@ -19,6 +19,7 @@ use crate::metrics::ledger::Ledger;
 use crate::ports::PortUsage;
 use crate::relay::command::{CallReport, Counters, Residence, StreamReport, WorkerSnapshot};
 use crate::relay::drop_reason::DropReason;
+use crate::tls::Tls;
 use crate::weakness;
 use crate::workers::Workers;
 
@@ -73,6 +74,7 @@ pub(crate) struct Observer {
     /// How long anybody may take to answer; a reload changes it.
     pub(crate) patience: watch::Receiver<Duration>,
     pub(crate) ipsec: Ipsec,
+    pub(crate) tls: Tls,
 }
 
 impl Observer {
@@ -87,6 +89,7 @@ impl Observer {
             ports: overview.ports,
             workers: self.workers.snapshots(self.patience()).await,
             ipsec: self.ipsec.figures().await,
+            tls: self.tls.figures().await,
         })
     }
 
@@ -118,6 +121,7 @@ impl Observer {
             http: self.http,
             workers: workers.collect(),
             interfaces: overview.ports.into_iter().map(interface_status).collect(),
+            problems: self.tls.problems().await,
         })
     }
 
@@ -237,6 +241,7 @@ mod tests {
             http: None,
             patience: patience_now,
             ipsec: Ipsec::none(),
+            tls: Tls::none(),
         };
         patience.send_replace(Duration::from_millis(10));
         let asked = tokio::time::timeout(Duration::from_secs(10), observer.status()).await;

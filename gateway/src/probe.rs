@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, UdpSocket};
 
+use crypto_offload::Answer;
+use kernel_tls::{Support, TlsFeature};
 use packet_io::{Choice, OpenError, uring};
 
 use crate::machine::{Machine, sysctl};
@@ -34,9 +36,10 @@ pub(crate) fn report() -> String {
         Finding::new(capability.name, yes(capability.available), capability.evidence)
     }));
     findings.extend([aes(), cpus(), ipv6(), files(&machine), ephemeral(&machine)]);
+    findings.extend(kernel_tls());
     let mut text = String::new();
     for Finding { what, answer, evidence } in findings {
-        let _ = writeln!(text, "{what:<27} {answer:<15} {evidence}");
+        let _ = writeln!(text, "{what:<33} {answer:<15} {evidence}");
     }
     text
 }
@@ -54,6 +57,27 @@ fn driver(what: &str, choice: Choice) -> Finding {
         Err(OpenError::Uring { reason }) => Finding::new(what, "no", reason),
         Err(error) => Finding::new(what, "no", error.to_string()),
     }
+}
+
+/// Where the kernel has no TLS, one line says so for all.
+fn kernel_tls() -> Vec<Finding> {
+    let support = Support::shared();
+    let lines = support.lines().iter();
+    match support.has(TlsFeature::Ulp) {
+        true => lines.map(records).collect(),
+        false => lines.filter(|line| line.feature == TlsFeature::Ulp).map(records).collect(),
+    }
+}
+
+/// Each with what was tried and what can be done about it.
+fn records(line: &kernel_tls::Line) -> Finding {
+    let answer = match line.answer {
+        Answer::Yes => "yes",
+        Answer::No => "no",
+        Answer::Unknown => "unknown",
+    };
+    let remedy = line.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    Finding::new(&line.feature.to_string(), answer, format!("{}{remedy}", line.evidence))
 }
 
 fn aes() -> Finding {

@@ -31,6 +31,7 @@ use crate::ports::{AddressError, check_addresses};
 use crate::relay::worker::StartError;
 use crate::signals::{Signals, Supervisor};
 use crate::systemd::Notifier;
+use crate::tls::Tls;
 use crate::workers::{self, Inlet, Outbox, Started, Workers};
 use crate::{check, http, ipsec, settings, sys};
 
@@ -53,6 +54,8 @@ pub(crate) enum RunError {
     Exchange(#[from] IdentityError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Tls(#[from] tls_relay::StartError),
     #[error("{what}: {source}")]
     Process { what: &'static str, source: io::Error },
 }
@@ -88,6 +91,8 @@ pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
     let Started { workers, inlets, threads } = workers::start(&plan.config, &events)?;
     let ended = runtime.block_on(serve(plan, filter, events, workers.clone(), inlets, opened));
     workers.stop();
+    // Not waited for to its end: a file or a token that hangs must not keep us.
+    runtime.shutdown_timeout(LAST_PATIENCE);
     join(threads);
     ended
 }
@@ -106,6 +111,7 @@ async fn serve(
     let signals = Signals::install().map_err(process("signal handlers"))?;
     let Opened { ng, ng_address, listeners } = opened;
     let ipsec = Ipsec::start(&config, &events)?;
+    let tls = Tls::start(&config.tls, &events)?;
     let (feeds, inputs) = control::channels();
     let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
@@ -117,6 +123,7 @@ async fn serve(
         http: listeners.http.as_ref().and_then(|listener| listener.local_addr().ok()),
         patience: patience_now,
         ipsec: ipsec.clone(),
+        tls: tls.clone(),
     };
     announce(&config, &observer, &listeners);
     tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
@@ -136,8 +143,11 @@ async fn serve(
         patience,
         renewal,
         ipsec,
+        tls: tls.clone(),
     };
-    supervisor.watch(signals, control).await.map_err(process("control"))
+    let ended = supervisor.watch(signals, control).await.map_err(process("control"));
+    tls.stop();
+    ended
 }
 
 fn prepare_process() -> Result<(), RunError> {

@@ -17,6 +17,7 @@ use crate::events::{Events, Occurrence};
 use crate::ipsec::Ipsec;
 use crate::log::Filter;
 use crate::systemd::{Notifier, State};
+use crate::tls::{self, Tls};
 
 /// The signals we act on, caught from now on.
 pub(crate) struct Signals {
@@ -43,6 +44,8 @@ pub(crate) struct Supervisor {
     pub(crate) renewal: Option<Renewal>,
     /// Its peers and pairs.
     pub(crate) ipsec: Ipsec,
+    /// Its listeners.
+    pub(crate) tls: Tls,
 }
 
 impl Signals {
@@ -74,6 +77,7 @@ impl Supervisor {
                 }
                 _ = signals.terminate.recv() => {
                     self.notifier.notify(State::Stopping);
+                    self.tls.drain();
                     // Control is gone only if it has drained already.
                     let _ = self.orders.send(Order::Drain).await;
                 }
@@ -114,7 +118,7 @@ impl Supervisor {
         if let Err(error) = self.filter.change(&config.log.filter) {
             tracing::error!("SIGHUP: {error}");
         }
-        let reason = match kept.as_slice() {
+        let mut reason = match kept.as_slice() {
             [] => "SIGHUP".to_owned(),
             kept => format!("SIGHUP; these need a restart and stay: {}", kept.join(", ")),
         };
@@ -123,6 +127,14 @@ impl Supervisor {
             self.tell(EventKind::ConfigRefused, "admin.tls", &error.to_string());
         }
         self.ipsec.reconfigure(&config);
+        match self.tls.apply(&config.tls).await {
+            Ok(report) => {
+                for listener in tls::refused(&report) {
+                    reason.push_str(&format!("; TLS listener {listener} goes on as it was"));
+                }
+            }
+            Err(silent) => reason.push_str(&format!("; {silent}, and are waited for")),
+        }
         self.patience.send_replace(config.limits.report_timeout.0);
         self.config = config.clone();
         let _ = self.orders.send(Order::Reconfigure(Box::new(config))).await;

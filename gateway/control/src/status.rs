@@ -27,6 +27,10 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// The addresses that media uses.
     pub interfaces: Vec<InterfaceStatus>,
+    /// What needs somebody while everything else runs on: TLS listeners that do not serve, or not
+    /// as their files say.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// Whether calls are taken.

@@ -210,6 +210,7 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     let (ipsec, ours) = (&old.ipsec, &mut new.ipsec);
     keep("ipsec.agent", &ipsec.agent, &mut ours.agent, &mut kept);
     keep("ipsec.gateway_id", &ipsec.gateway_id, &mut ours.gateway_id, &mut kept);
+    keep("tls.threads", &old.tls.threads, &mut new.tls.threads, &mut kept);
     keep("log.format", &old.log.format, &mut new.log.format, &mut kept);
     (new, kept)
 }

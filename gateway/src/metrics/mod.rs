@@ -7,6 +7,7 @@ mod ipsec;
 pub(crate) mod ledger;
 mod ours;
 mod text;
+mod tls;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hdrhistogram::Histogram;
 use crate::ipsec::tally;
 use crate::ports::PortUsage;
 use crate::relay::command::WorkerSnapshot;
+use crate::tls::figures::Figures as Tls;
 use crate::workers::Snapshots;
 use ledger::Ledger;
 
@@ -28,6 +30,8 @@ pub(crate) struct Figures {
     pub(crate) ports: Vec<PortUsage>,
     pub(crate) workers: Snapshots,
     pub(crate) ipsec: tally::Figures,
+    /// `None` without listeners.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Figures {
@@ -58,6 +62,9 @@ pub(crate) fn page(figures: &Figures) -> String {
     let mut page = text::Page::default();
     ours::write(figures, &mut page);
     ipsec::write(&figures.ipsec, &mut page);
+    if let Some(figures) = &figures.tls {
+        tls::write(figures, &mut page);
+    }
     incumbent::write(figures, &mut page);
     page.finish()
 }
@@ -112,6 +119,7 @@ mod tests {
             }],
             workers: vec![Some(snapshot(0)), None, Some(snapshot(2))],
             ipsec: tally::Figures::default(),
+            tls: None,
         }
     }
 

@@ -223,5 +223,6 @@ fn unknown() -> Status {
         http: None,
         workers: Vec::new(),
         interfaces: Vec::new(),
+        problems: Vec::new(),
     }
 }

@@ -134,6 +134,7 @@ pub(crate) fn observer(events: &Events) -> Observer {
         http: None,
         patience: watch::channel(Duration::from_millis(10)).1,
         ipsec: crate::ipsec::Ipsec::none(),
+        tls: crate::tls::Tls::none(),
     }
 }
 
