@@ -9,7 +9,7 @@
 use std::fmt;
 
 use rustls::server::{Accepted, Acceptor, ClientHello};
-use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
+use rustls::{AlertDescription, CipherSuite, Error, ProtocolVersion};
 
 use crate::failure::HandshakeError;
 use crate::record::{Front, HEADER, MAX_GATHERED, front};
@@ -83,7 +83,7 @@ impl HelloReader {
             let mut bytes = Vec::new();
             // Writing to memory does not fail; without the alert the peer learns less, that is all.
             let _written = alert.write_all(&mut bytes);
-            if self.is_too_old() {
+            if matches!(error, Error::PeerIncompatible(_)) && self.is_too_old() {
                 // rustls misses an extension that TLS 1.1 does not have, and says only that.
                 return HandshakeError::too_old();
             }
@@ -93,7 +93,7 @@ impl HelloReader {
 
     /// Whether this is a ClientHello that offers nothing newer than TLS 1.1.
     fn is_too_old(&self) -> bool {
-        let message = message(&self.bytes);
+        let message = message(self.bytes.get(..self.accepted).unwrap_or_default());
         message.first() == Some(&CLIENT_HELLO)
             && message.get(4..6).is_some()
             && !offers(&message, ProtocolVersion::TLSv1_2)
@@ -119,7 +119,7 @@ impl Hello {
         self.accepted.client_hello()
     }
 
-    /// The name that the client asks for (RFC 6066 section 3), in lower case where it sent it so.
+    /// The name that the client asks for (RFC 6066 section 3), in lower case.
     pub fn server_name(&self) -> Option<String> {
         self.client_hello().server_name().map(str::to_owned)
     }

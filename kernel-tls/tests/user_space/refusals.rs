@@ -124,6 +124,20 @@ fn versions_before_tls12_are_told_that_they_are_too_old() {
     }
 }
 
+/// Found by the `hello` fuzz target.
+#[test]
+fn a_refusal_does_not_depend_on_what_came_behind_the_bytes_that_are_refused() {
+    let old_and_broken: &[u8] = &[1, 0, 0, 40, 3, 1];
+    for first in [record(22, old_and_broken), record(22, &plain_hello([3, 1]))] {
+        let behind = [first.clone(), record(22, &[7; 40]), vec![0; 9]].concat();
+        let mut reader = HelloReader::new();
+        let pieces = behind.chunks(1).find_map(|byte| reader.received(byte).err());
+        let pieces = pieces.expect("refused");
+        assert_eq!(refused(&behind).label(), pieces.label());
+        assert_eq!(refused(&behind).alert_bytes(), pieces.alert_bytes());
+    }
+}
+
 #[test]
 fn no_shared_cipher_is_a_handshake_failure() {
     let pki = Pki::new();
