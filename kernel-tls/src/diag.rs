@@ -30,7 +30,7 @@ pub struct Diagnosis {
     pub version: Option<Version>,
     /// `None` before it has keys, and for ciphers that we do not use.
     pub cipher: Option<Cipher>,
-    /// Whether `TLS_TX_ZEROCOPY_RO` is on.
+    /// Whether `TLS_TX_ZEROCOPY_RO` is on and matters: it is told where a device sends.
     pub zerocopy: bool,
     /// Whether `TLS_RX_EXPECT_NO_PAD` is on.
     pub no_pad: bool,
@@ -77,6 +77,8 @@ fn address(
 /// A `nlmsghdr` and an `inet_diag_req_v2` that names the socket by its addresses.
 fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     const EVERY_STATE: u32 = u32::MAX;
+    /// `INET_DIAG_INFO`, without which the kernel leaves the ULP out too.
+    const WITH_INFO: u8 = 1 << (2 - 1);
     const NO_INTERFACE: u32 = 0;
     const NO_COOKIE: [u8; 8] = [0xff; 8];
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -85,7 +87,7 @@ fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    bytes.extend([family as u8, libc::IPPROTO_TCP as u8, WITH_INFO, 0]);
     bytes.extend(EVERY_STATE.to_ne_bytes());
     bytes.extend(local.port().to_be_bytes());
     bytes.extend(peer.port().to_be_bytes());

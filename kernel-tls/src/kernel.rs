@@ -72,7 +72,8 @@ enum Sending {
     Open,
     /// The last alert is waiting or gone.
     Ended,
-    /// The peer has been told of keys that the kernel did not take: nothing can be said.
+    /// Nothing can be said: the socket has failed, or the peer has been told of keys that the
+    /// kernel did not take.
     Mute,
 }
 
@@ -393,6 +394,8 @@ impl KernelRecords {
         socket: BorrowedFd<'_>,
         ask: AskPeer,
     ) -> io::Result<Result<(), Fault>> {
+        // How many there were is known only as long as the old keys are there.
+        self.received.under_key.correct(self.number(socket, Way::Receiving)?);
         if let Err(fault) = self.install_next(socket, Way::Receiving) {
             return Ok(Err(fault));
         }
@@ -510,8 +513,18 @@ impl KernelRecords {
             Some(libc::EMSGSIZE) => Fault::RecordOverflow,
             Some(libc::EINVAL) => Fault::BadHeader,
             Some(errno @ libc::EKEYEXPIRED) => Fault::Renewal(errno),
-            _ => return error,
+            _ => {
+                if is_final(error.kind()) {
+                    // The kernel goes on taking records for nobody, and calls that a success.
+                    self.sending = Sending::Mute;
+                    self.waiting = Waiting::default();
+                }
+                return error;
+            }
         };
+        // The kernel also keeps it as the socket's error, on which our alert would run aground;
+        // reading that takes it away.
+        let _taken = rustix::net::sockopt::socket_error(socket);
         self.fail(socket, fault)
     }
 
@@ -570,6 +583,17 @@ fn keep_ticket(schedule: Option<&mut KeySchedule>, body: &[u8]) -> Result<(), Fa
         Some(KeySchedule::Server(_)) | None => Err(Fault::UnexpectedMessage(NEW_SESSION_TICKET)),
         Some(client) => client.keep_ticket(body).map_err(|_| Fault::BadTicket),
     }
+}
+
+/// Whether nothing can be sent after such an error.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::TimedOut
+    )
 }
 
 /// What rustls knows of the cipher (RFC 8446 section 5.5).

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::CipherSuite;
 
 use crate::crypto_info::{Cipher, CryptoInfo, NONCE, Version, Way};
-use crate::diag::diagnose;
+use crate::diag::{DiagnosisError, diagnose};
 use crate::post_handshake::{HANDSHAKE, key_update_message};
 use crate::stream::AskPeer;
 use crate::sys::{self, TlsOption};
@@ -361,9 +361,15 @@ fn probe_option(option: TlsOption) -> Result<&'static str, Failure> {
 fn probe_diagnosis() -> Result<&'static str, Failure> {
     let pair = Pair::attached()?;
     pair.install(Way::Sending, Version::Tls12, Cipher::Aes128Gcm, 0)?;
+    const TRIED: &str = "INET_DIAG_ULP_INFO of a loopback socket";
     match diagnose(&pair.sender) {
-        Ok(_) => Ok("INET_DIAG_ULP_INFO of a loopback socket"),
-        Err(_) => Err(Failure { tried: "INET_DIAG tells nothing of a TLS socket", errno: None }),
+        Ok(_) => Ok(TRIED),
+        Err(DiagnosisError::Refused(error) | DiagnosisError::NoAddresses(error)) => {
+            Err(Failure::at(TRIED)(error))
+        }
+        Err(DiagnosisError::NotTold | DiagnosisError::Malformed) => {
+            Err(Failure { tried: "INET_DIAG tells nothing of a TLS socket", errno: None })
+        }
     }
 }
 
