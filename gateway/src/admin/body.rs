@@ -13,6 +13,9 @@ use super::refusal::Refusal;
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
+/// A JSON body that may be left out: then nothing in it is set.
+pub(crate) struct Optional<T>(pub(crate) T);
+
 /// A body that is yet to be read. It may hold keys: its bytes are wiped once they are read, where
 /// they are ours alone.
 pub(crate) struct Raw {
@@ -44,6 +47,18 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         Raw::from_request(request, state).await?.json().map(Self)
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for Optional<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let raw = Raw::from_request(request, state).await?;
+        if raw.bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        raw.json().map(Self)
     }
 }
 

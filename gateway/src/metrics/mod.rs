@@ -73,7 +73,7 @@ pub(crate) fn page(figures: &Figures) -> String {
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
 
     use super::*;
@@ -121,6 +121,11 @@ mod tests {
             ipsec: tally::Figures::default(),
             tls: None,
         }
+    }
+
+    /// A page with these listeners.
+    pub(crate) fn page_of(tls: Option<Tls>) -> String {
+        page(&Figures { tls, ..figures() })
     }
 
     #[test]

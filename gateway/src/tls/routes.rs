@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tls_relay::UnknownListener;
 
 use super::{Silent, Tls};
-use crate::admin::body::{Asked, Body};
+use crate::admin::body::{Asked, Optional};
 use crate::admin::idempotency::{self, Answers};
 use crate::admin::refusal::Refusal;
 
@@ -79,7 +79,7 @@ async fn only_of(
 
 async fn reload(
     State(tls): State<Tls>,
-    Body(request): Body<TlsReloadRequest>,
+    Optional(request): Optional<TlsReloadRequest>,
 ) -> Answer<TlsReloadReport> {
     known(&tls, request.listener.as_deref())?;
     let report = tls.aside(move |relay| relay.reload(&request)).await?;
@@ -88,7 +88,7 @@ async fn reload(
 
 async fn rotate_tickets(
     State(tls): State<Tls>,
-    Body(request): Body<TlsTicketsRequest>,
+    Optional(request): Optional<TlsTicketsRequest>,
 ) -> Answer<TlsTicketsReport> {
     let report = tls.aside(move |relay| relay.rotate_tickets(&request)).await?;
     let report = report.transpose().map_err(|error| {
@@ -101,7 +101,7 @@ async fn rotate_tickets(
 
 async fn update_keys(
     State(tls): State<Tls>,
-    Body(request): Body<TlsKeyUpdateRequest>,
+    Optional(request): Optional<TlsKeyUpdateRequest>,
 ) -> Answer<TlsKeyUpdateReport> {
     known(&tls, request.listener.as_deref())?;
     let connection = request.connection;
