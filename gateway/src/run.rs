@@ -30,6 +30,7 @@ use crate::observer::Observer;
 use crate::ports::{AddressError, check_addresses};
 use crate::relay::worker::StartError;
 use crate::signals::{Signals, Supervisor};
+use crate::sys::Keep;
 use crate::systemd::Notifier;
 use crate::tls::Tls;
 use crate::workers::{self, Inlet, Outbox, Started, Workers};
@@ -169,12 +170,19 @@ fn prepare_process() -> Result<(), RunError> {
 /// Before there is a second thread: capabilities are a thread's, and those that it starts inherit
 /// what it has then.
 fn give_up_privileges(config: &Config) {
-    // Media sockets are opened call by call, and such ports need CAP_NET_BIND_SERVICE each time.
-    if config.relay.ports.min < FIRST_UNPRIVILEGED_PORT {
-        return tracing::warn!("relay.ports below 1024: capabilities are kept");
-    }
-    if let Err(error) = sys::drop_capabilities() {
+    if let Err(error) = sys::drop_capabilities(kept(config)) {
         tracing::warn!(%error, "cannot give capabilities up");
+    }
+}
+
+/// Media sockets are opened call by call, TLS listeners after this and at SIGHUP.
+fn kept(config: &Config) -> Keep {
+    let listeners = config.tls.listener.iter().map(|listener| listener.listen.port());
+    // Port 0 is whatever is free, and above.
+    let mut ports = listeners.chain([config.relay.ports.min]).filter(|port| *port != 0);
+    match ports.any(|port| port < FIRST_UNPRIVILEGED_PORT) {
+        true => Keep::LowPorts,
+        false => Keep::Nothing,
     }
 }
 

@@ -94,21 +94,44 @@ pub(crate) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     watched.map_err(|error| error.into_parts().1)
 }
 
-/// Gives every capability of the calling thread up, for good: effective, permitted, inheritable,
+/// Which capabilities a thread keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// None.
+    Nothing,
+    /// CAP_NET_BIND_SERVICE, where it has that.
+    LowPorts,
+}
+
+/// Gives the capabilities of the calling thread up, for good: effective, permitted, inheritable,
 /// ambient and bounding sets (capabilities(7)), and with no_new_privs what an exec could give
-/// back. Threads that it starts from then on have none either.
-pub(crate) fn drop_capabilities() -> io::Result<()> {
+/// back. Threads that it starts from then on have no more either.
+pub(crate) fn drop_capabilities(keep: Keep) -> io::Result<()> {
     clear_ambient()?;
     for capability in 0..MAX_CAPABILITIES {
-        forbid_capability(capability);
+        if keep == Keep::Nothing || capability != CAP_NET_BIND_SERVICE {
+            forbid_capability(capability);
+        }
     }
+    match keep {
+        Keep::Nothing => set_capabilities(0)?,
+        // Who has it not cannot keep it.
+        Keep::LowPorts => {
+            set_capabilities(1 << CAP_NET_BIND_SERVICE).or_else(|_| set_capabilities(0))?;
+        }
+    }
+    forbid_new_privileges()
+}
+
+/// Effective and permitted; nothing is inheritable.
+fn set_capabilities(capabilities: u32) -> io::Result<()> {
     let header = CapabilityHeader { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
-    let sets = [CapabilitySets::default(); 2];
+    let low = CapabilitySets { effective: capabilities, permitted: capabilities, inheritable: 0 };
+    let sets = [low, CapabilitySets::default()];
     // SAFETY: version 3 takes a header and two sets, which live for the call's duration and which
     // capset reads and does not keep.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
-    check(result as libc::c_int)?;
-    forbid_new_privileges()
+    check(result as libc::c_int).map(drop)
 }
 
 fn clear_ambient() -> io::Result<()> {
@@ -170,6 +193,9 @@ const _: () = assert!(size_of::<CapabilityHeader>() == 8 && size_of::<Capability
 /// `_LINUX_CAPABILITY_VERSION_3`: 64 capabilities in two sets.
 const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
+/// `CAP_NET_BIND_SERVICE` of linux/capability.h.
+const CAP_NET_BIND_SERVICE: libc::c_ulong = 10;
+
 /// As many as the two sets hold; kernels know fewer.
 const MAX_CAPABILITIES: libc::c_ulong = 64;
 
@@ -219,7 +245,7 @@ mod tests {
     #[test]
     fn a_thread_that_gave_its_capabilities_up_has_none_and_gets_none() {
         let status = std::thread::spawn(|| {
-            drop_capabilities().unwrap();
+            drop_capabilities(Keep::Nothing).unwrap();
             std::fs::read_to_string("/proc/thread-self/status").unwrap()
         });
         let status = status.join().unwrap();
@@ -227,6 +253,25 @@ mod tests {
             assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
         }
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+
+    #[test]
+    fn a_thread_that_needs_low_ports_keeps_that_and_nothing_else() {
+        let status = std::thread::spawn(|| {
+            let before = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            drop_capabilities(Keep::LowPorts).unwrap();
+            (before, std::fs::read_to_string("/proc/thread-self/status").unwrap())
+        });
+        let (before, after) = status.join().unwrap();
+        let set = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        for name in ["CapPrm:", "CapEff:"] {
+            let expected = set(&before, name) & (1 << CAP_NET_BIND_SERVICE);
+            assert_eq!(set(&after, name), expected, "{after}");
+        }
+        assert!(after.contains("NoNewPrivs:\t1"), "{after}");
     }
 
     #[test]
