@@ -14,15 +14,17 @@
 //! * a reset of either side becomes a reset of the other, without close_notify.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crypto_offload::Direction;
-use kernel_tls::{AskPeer, Received, Stream};
+use kernel_tls::{AskPeer, Received, Spliced, Stream};
 
 use crate::counters::{Ending, Tally};
 use crate::registry::Entered;
 use crate::socket::{Side, Socket};
+use crate::splice::{Lane, Pipes, move_plain};
 use crate::thread::{Buffers, Local};
 
 /// A connection's two sockets, and what is between them.
@@ -34,6 +36,9 @@ pub(crate) struct Pump {
     opened: Rest,
     /// Read from the plain socket, and not sealed.
     unsealed: Rest,
+    /// Through the kernel, where it has the records.
+    inward_lane: Lane,
+    outward_lane: Lane,
     inward: Way,
     outward: Way,
     idle_timeout: Option<Duration>,
@@ -65,6 +70,8 @@ impl Pump {
             stream,
             opened: Rest::default(),
             unsealed: Rest::default(),
+            inward_lane: Lane::default(),
+            outward_lane: Lane::default(),
             inward: Way::Open,
             outward: Way::Open,
             idle_timeout,
@@ -85,14 +92,15 @@ impl Pump {
         local: &Local,
     ) -> Poll<Ending> {
         let tally = local.tally(&entered.listener);
-        let mut buffers = local.buffers.borrow_mut();
+        let buffers = &mut *local.buffers.borrow_mut();
+        let pipes = &local.pipes;
         let before = self.ways();
         let mut moved = Moved::default();
         if entered.take_new_keys() {
             self.renew_keys(entered);
         }
-        let inward = self.poll_inward(cx, &mut buffers, &mut moved);
-        let outward = self.poll_outward(cx, &mut buffers, &mut moved);
+        let inward = self.poll_inward(cx, buffers, pipes, &mut moved);
+        let outward = self.poll_outward(cx, buffers, pipes, &mut moved);
         moved.count(tally, entered);
         self.count_renewals(tally, entered);
         if let Some(limit) = self.limit()
@@ -128,6 +136,7 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
+        pipes: &Pipes,
         moved: &mut Moved,
     ) -> Poll<Result<(), Ending>> {
         for _ in 0..TURN {
@@ -135,6 +144,7 @@ impl Pump {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.opened.poll_send(cx, &self.plain)).map_err(|_| Ending::PlainReset)?;
+            ready!(self.poll_inward_lane(cx, pipes)).map_err(|_| Ending::PlainReset)?;
             match self.inward {
                 Way::Open => {}
                 Way::Cut if self.outward != Way::Done => {
@@ -151,10 +161,49 @@ impl Pump {
             if !self.stream.has_pending() {
                 ready!(self.tls.poll_ready(cx, Side::Read));
             }
-            self.read_tls(cx, buffers, moved)?;
+            if !self.inward_lane.is_open() || !self.splice_tls(cx, pipes, moved)? {
+                self.read_tls(cx, buffers, moved)?;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Moves from the TLS socket into the pipe. False: something else than data is next.
+    fn splice_tls(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipes: &Pipes,
+        moved: &mut Moved,
+    ) -> Result<bool, Ending> {
+        let (stream, tls) = (&mut self.stream, &self.tls);
+        let filled = self.inward_lane.fill(pipes, |pipe, room| {
+            stream.splice_from(tls, pipe, room).map(|spliced| match spliced {
+                Spliced::Data(count) => Some(count),
+                Spliced::Record => None,
+            })
+        });
+        match filled {
+            Ok(Some(count)) => moved.inward += count as u64,
+            Ok(None) => return Ok(false),
+            Err(error) => self.tls_failed(cx, &error)?,
+        }
+        Ok(true)
+    }
+
+    /// Empties the pipe into the plain socket.
+    fn poll_inward_lane(&mut self, cx: &mut Context<'_>, pipes: &Pipes) -> Poll<io::Result<()>> {
+        while let Some(pipe) = self.inward_lane.filled() {
+            match pipe.drain(|pipe, length| move_plain(pipe, &self.plain, length)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.plain.poll_again(cx, Side::Write).map(Ok);
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.inward_lane.release(pipes);
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once, and writes what came.
@@ -167,6 +216,9 @@ impl Pump {
         match self.stream.read(&self.tls, &mut buffers.tls) {
             Ok(Received::Data(data)) => {
                 moved.inward += data.len() as u64;
+                if self.stream.is_kernel() {
+                    self.inward_lane.has_read(data.len());
+                }
                 self.opened.send(data, &self.plain).map_err(|_| Ending::PlainReset)?;
             }
             Ok(Received::CloseNotify) => self.inward = Way::Ending,
@@ -175,20 +227,26 @@ impl Pump {
                 return Err(Ending::Alerted);
             }
             Ok(Received::Nothing) => {}
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => self.tls.clear(cx, Side::Read),
-                ErrorKind::Interrupted => {}
-                ErrorKind::UnexpectedEof => self.inward = Way::Cut,
-                ErrorKind::InvalidData => {
-                    // The alert is in the stream.
-                    let _gone = self.stream.flush(&self.tls);
-                    return Err(Ending::Protocol);
-                }
-                _ => return Err(Ending::TlsReset),
-            },
+            Err(error) => self.tls_failed(cx, &error)?,
         }
         if self.stream.has_drained() {
             self.tls.clear(cx, Side::Read);
+        }
+        Ok(())
+    }
+
+    /// What an error of the TLS socket's reading side means.
+    fn tls_failed(&mut self, cx: &mut Context<'_>, error: &io::Error) -> Result<(), Ending> {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.tls.clear(cx, Side::Read),
+            ErrorKind::Interrupted => {}
+            ErrorKind::UnexpectedEof => self.inward = Way::Cut,
+            ErrorKind::InvalidData => {
+                // The alert is in the stream.
+                let _gone = self.stream.flush(&self.tls);
+                return Err(Ending::Protocol);
+            }
+            _ => return Err(Ending::TlsReset),
         }
         Ok(())
     }
@@ -198,11 +256,13 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
+        pipes: &Pipes,
         moved: &mut Moved,
     ) -> Poll<Result<(), Ending>> {
         for _ in 0..TURN {
             ready!(self.poll_flush(cx)).map_err(|error| self.unwritable(&error))?;
             ready!(self.poll_unsealed(cx, buffers)).map_err(|error| self.unwritable(&error))?;
+            ready!(self.poll_outward_lane(cx, pipes)).map_err(|error| self.unwritable(&error))?;
             match self.outward {
                 Way::Open => {}
                 Way::Cut | Way::Done => return Poll::Ready(Ok(())),
@@ -215,10 +275,48 @@ impl Pump {
                 }
             }
             ready!(self.plain.poll_ready(cx, Side::Read));
-            self.read_plain(cx, buffers, moved)?;
+            match self.outward_lane.is_open() {
+                true => self.splice_plain(cx, buffers, pipes, moved)?,
+                false => self.read_plain(cx, buffers, moved)?,
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Moves from the plain socket into the pipe.
+    fn splice_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        pipes: &Pipes,
+        moved: &mut Moved,
+    ) -> Result<(), Ending> {
+        let plain = &self.plain;
+        let fill = |pipe: &OwnedFd, room: usize| move_plain(plain, pipe, room).map(Some);
+        match self.outward_lane.fill(pipes, fill) {
+            Ok(None) => self.read_plain(cx, buffers, moved)?,
+            Ok(Some(0)) => self.outward = Way::Ending,
+            Ok(Some(count)) => moved.outward += count as u64,
+            Err(error) => self.plain_failed(cx, &error)?,
+        }
+        Ok(())
+    }
+
+    /// Empties the pipe into the TLS socket.
+    fn poll_outward_lane(&mut self, cx: &mut Context<'_>, pipes: &Pipes) -> Poll<io::Result<()>> {
+        while let Some(pipe) = self.outward_lane.filled() {
+            let (stream, tls) = (&mut self.stream, &self.tls);
+            match pipe.drain(|pipe, length| stream.splice_to(tls, pipe, length)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.tls.poll_again(cx, Side::Write).map(Ok);
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.outward_lane.release(pipes);
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once, and seals what came.
@@ -237,15 +335,24 @@ impl Pump {
                 }
                 let data = plain.get(..count).unwrap_or_default();
                 moved.outward += count as u64;
+                if self.stream.is_kernel() {
+                    self.outward_lane.has_read(count);
+                }
                 let sealed = seal(&mut self.stream, &self.tls, data, tls)
                     .map_err(|error| self.unwritable(&error))?;
                 self.unsealed.keep(data.get(sealed..).unwrap_or_default());
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.plain.clear(cx, Side::Read);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Ending::PlainReset),
+            Err(error) => self.plain_failed(cx, &error)?,
+        }
+        Ok(())
+    }
+
+    /// What an error of the plain socket's reading side means.
+    fn plain_failed(&self, cx: &mut Context<'_>, error: &io::Error) -> Result<(), Ending> {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.plain.clear(cx, Side::Read),
+            ErrorKind::Interrupted => {}
+            _ => return Err(Ending::PlainReset),
         }
         Ok(())
     }

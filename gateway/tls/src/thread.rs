@@ -23,6 +23,7 @@ use crate::counters::Tally;
 use crate::listener::{Accepting, Listener};
 use crate::notice::Teller;
 use crate::registry::{Placed, Registry};
+use crate::splice::Pipes;
 
 /// What all threads share.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct Local {
     pub(crate) registry: Rc<Registry>,
     /// Borrowed within one poll, never across a wait.
     pub(crate) buffers: RefCell<Buffers>,
+    pub(crate) pipes: Pipes,
     placed: RefCell<Vec<Rc<Placed>>>,
 }
 
@@ -108,6 +110,7 @@ impl Local {
             index,
             registry: Rc::default(),
             buffers: RefCell::new(buffers),
+            pipes: Pipes::default(),
             placed: RefCell::default(),
         })
     }
