@@ -9,6 +9,7 @@ mod connection;
 mod counters;
 mod handshake;
 pub mod identity;
+mod inventory;
 mod limits;
 mod listener;
 mod notice;
@@ -18,6 +19,7 @@ mod registry;
 mod relay;
 mod settings;
 mod socket;
+mod splice;
 mod thread;
 mod upstream;
 

@@ -60,6 +60,16 @@ struct Told {
 }
 
 impl Terms {
+    /// What is different, in words; nothing: they are the same.
+    pub(crate) fn changes_since(&self, old: Option<&Self>) -> Vec<String> {
+        let Some(old) = old else { return Vec::new() };
+        let mut what = self.identity.changes_since(&old.identity);
+        if self.settings != old.settings && what.is_empty() || self.policy != old.policy {
+            what.push("its settings changed".to_owned());
+        }
+        what
+    }
+
     /// Where records are asked to be first.
     pub(crate) fn requested(&self) -> Placement {
         match self.policy.kernel {
