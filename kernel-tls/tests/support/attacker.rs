@@ -1,5 +1,5 @@
-//! A client that finishes a real handshake and then sends whatever records it likes, properly
-//! sealed: types, contents and sizes that no honest implementation sends.
+//! A client, or a server, that finishes a real handshake and then sends whatever records it likes,
+//! properly sealed: types, contents and sizes that no honest implementation sends.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,8 +11,8 @@ use rustls::crypto::cipher::{
 };
 use rustls::pki_types::ServerName;
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType,
-    ProtocolVersion, ServerConfig, SupportedCipherSuite,
+    AlertDescription, ClientConfig, ClientConnection, Connection, ConnectionTrafficSecrets,
+    ContentType, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite,
 };
 
 use super::end::{End, Talk};
@@ -36,25 +36,46 @@ impl Attacker {
         policy: &Policy,
     ) -> (Self, Talk) {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        theirs.set_nonblocking(true).expect("non-blocking");
-        let mut victim = End::server(ours.into(), Arc::clone(server), Reading::Exact);
+        let victim = End::server(ours.into(), Arc::clone(server), Reading::Exact);
         let name = ServerName::try_from(NAME).expect("a name");
-        let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
+        let client = ClientConnection::new(Arc::clone(client), name).expect("a client");
+        Self::shake(victim, client.into(), theirs, policy)
+    }
+
+    /// Shakes hands with a client of ours.
+    pub fn lure(
+        server: &Arc<ServerConfig>,
+        client: &Arc<ClientConfig>,
+        policy: &Policy,
+    ) -> (Self, Talk) {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let victim = End::client(ours.into(), Arc::clone(client), Reading::Exact);
+        let server = ServerConnection::new(Arc::clone(server)).expect("a server");
+        Self::shake(victim, server.into(), theirs, policy)
+    }
+
+    fn shake(
+        mut victim: End,
+        mut ours: Connection,
+        socket: UnixStream,
+        policy: &Policy,
+    ) -> (Self, Talk) {
+        socket.set_nonblocking(true).expect("non-blocking");
         let mut over = false;
         for _ in 0..20 {
-            while client.wants_write() {
-                client.write_tls(&mut &theirs).expect("sent");
+            while ours.wants_write() {
+                ours.write_tls(&mut &socket).expect("sent");
             }
-            over = over || victim.advance().expect("the server's side");
-            if client.read_tls(&mut &theirs).is_ok() {
-                client.process_new_packets().expect("the client's side");
+            over = over || victim.advance().expect("the victim's side");
+            if ours.read_tls(&mut &socket).is_ok() {
+                ours.process_new_packets().expect("the attacker's side");
             }
         }
-        assert!(over && !client.is_handshaking(), "the handshake is over");
-        let suite = client.negotiated_cipher_suite().expect("a suite");
-        let secrets = client.dangerous_extract_secrets().expect("secrets");
+        assert!(over && !ours.is_handshaking(), "the handshake is over");
+        let suite = ours.negotiated_cipher_suite().expect("a suite");
+        let secrets = ours.dangerous_extract_secrets().expect("secrets");
         let attacker = Self {
-            socket: theirs,
+            socket,
             seal: encrypter(suite, secrets.tx.1),
             open: decrypter(suite, secrets.rx.1),
             sent: secrets.tx.0,

@@ -19,6 +19,15 @@ fn meet(version: &'static SupportedProtocolVersion) -> (Attacker, Talk) {
     Attacker::meet(&server, &client, &patient())
 }
 
+/// The same, with an attacker that is the server.
+fn lure(version: &'static SupportedProtocolVersion, policy: &Policy) -> (Attacker, Talk) {
+    let pki = Pki::new();
+    // As above; the two providers' keys do not mix, their ciphers do.
+    let server = Arc::new(pki.server(ring::ALL_CIPHER_SUITES, ClientAuthentication::None));
+    let client = Arc::new(pki.client(&[], &[version]));
+    Attacker::lure(&server, &client, policy)
+}
+
 /// A policy that bears any number of messages: what else ends a connection is tested here.
 fn patient() -> Policy {
     Policy { update_burst: u32::MAX, ..in_user_space() }
@@ -273,6 +282,58 @@ fn garbage_after_our_own_close_notify_is_refused_without_a_panic() {
         assert!(victim.read_all().is_err());
     }
 }
+
+#[test]
+fn a_hello_request_is_declined_once_and_refused_after_that() {
+    let (mut attacker, mut victim) = lure(TLS12, &patient());
+    attacker.send(ContentType::Handshake, HELLO_REQUEST);
+    assert_eq!(victim.read_all().expect("declined"), b"");
+    assert_eq!(attacker.alert(), Some(AlertDescription::NoRenegotiation));
+    attacker.send(ContentType::Handshake, HELLO_REQUEST);
+    assert_eq!(refusal(&mut attacker, &mut victim).0, "peer_misbehaved");
+}
+
+#[test]
+fn a_hello_request_is_refused_in_tls13() {
+    let (mut attacker, mut victim) = lure(TLS13, &patient());
+    attacker.send(ContentType::Handshake, HELLO_REQUEST);
+    assert_eq!(refusal(&mut attacker, &mut victim).1, Some(AlertDescription::UnexpectedMessage));
+}
+
+#[test]
+fn tickets_without_end_are_refused() {
+    let (mut attacker, mut victim) = lure(TLS13, &in_user_space());
+    let ticket = [&[4, 0, 0, 14, 0, 0, 14, 16, 1, 2, 3, 4, 0, 0, 1][..], &[7, 0, 0]].concat();
+    for _ in 0..10 {
+        attacker.send(ContentType::Handshake, &ticket);
+    }
+    attacker.send(ContentType::ApplicationData, b"and data");
+    assert_eq!(victim.read_all().expect("ten are borne"), b"and data");
+    for _ in 0..100 {
+        attacker.send(ContentType::Handshake, &ticket);
+    }
+    let (label, alert) = refusal(&mut attacker, &mut victim);
+    assert_eq!((label, alert), ("key_update_flood", Some(AlertDescription::UnexpectedMessage)));
+}
+
+#[test]
+fn a_malformed_ticket_is_refused() {
+    let (mut attacker, mut victim) = lure(TLS13, &patient());
+    attacker.send(ContentType::Handshake, &[4, 0, 0, 3, 0, 0, 0]);
+    let (label, alert) = refusal(&mut attacker, &mut victim);
+    assert_eq!((label, alert), ("decode_error", Some(AlertDescription::DecodeError)));
+}
+
+#[test]
+fn a_ticket_from_a_client_is_refused() {
+    let (mut attacker, mut victim) = meet(TLS13);
+    let ticket = [&[4, 0, 0, 14, 0, 0, 14, 16, 1, 2, 3, 4, 0, 0, 1][..], &[7, 0, 0]].concat();
+    attacker.send(ContentType::Handshake, &ticket);
+    assert_eq!(refusal(&mut attacker, &mut victim).1, Some(AlertDescription::UnexpectedMessage));
+}
+
+/// Asks a client to renegotiate.
+const HELLO_REQUEST: &[u8] = &[0, 0, 0, 0];
 
 /// Enough of one to be recognised.
 const CLIENT_HELLO: &[u8] = &[

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kernel_tls::{Handshake, HandshakeError, Hello, HelloReader, Progress, Reading};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CipherSuite, ProtocolVersion, ServerConfig};
+use rustls::{
+    AlertDescription, CipherSuite, ProtocolVersion, ServerConfig, SupportedProtocolVersion,
+};
 
 use crate::support::pki::{ClientAuthentication, NAME, Pki, VERSIONS};
 
@@ -253,6 +255,60 @@ fn a_handshake_cut_short_at_any_byte_only_waits() {
         client.received(&flight[..length]);
         assert_eq!(client.step(&mut out).expect("waiting"), Progress::NeedsBytes, "{length}");
         assert!(client.wanted(Reading::Exact) <= start - length);
+    }
+}
+
+/// What a client says behind its hello, with the byte at `place` changed: how the server takes it.
+fn answer(pki: &Pki, versions: &[&'static SupportedProtocolVersion], place: usize) -> Answer {
+    let config = Arc::new(pki.server(&[], ClientAuthentication::Required));
+    let name = ServerName::try_from(NAME).expect("a name");
+    let config_of_client = Arc::new(pki.client(&[], versions));
+    let mut client = Handshake::client(config_of_client, name).expect("client");
+    let mut out = Vec::new();
+    client.step(&mut out).expect("a hello");
+    let mut server = Handshake::server(config, gathered(&out)).expect("a server");
+    let mut flight = Vec::new();
+    server.step(&mut flight).expect("a flight");
+    client.received(&flight);
+    out.clear();
+    client.step(&mut out).expect("the second flight");
+    let Some(byte) = out.get_mut(place) else { return Answer::NoSuchByte };
+    *byte ^= 0x55;
+    server.received(&out[..place]);
+    flight.clear();
+    let progress = server.step(&mut flight).expect("nothing wrong so far");
+    assert_eq!(progress, Progress::NeedsBytes, "cut at {place}");
+    assert!(server.wanted(Reading::Exact) <= out.len() - place, "cut at {place}");
+    server.received(&out[place..]);
+    match server.step(&mut flight) {
+        Ok(progress) => Answer::Taken(progress),
+        Err(error) => Answer::Refused(error),
+    }
+}
+
+enum Answer {
+    NoSuchByte,
+    Taken(Progress),
+    Refused(HandshakeError),
+}
+
+#[test]
+fn a_second_flight_that_is_cut_or_changed_at_any_byte_completes_nothing() {
+    let pki = Pki::new();
+    for versions in [&VERSIONS[..1], &VERSIONS[1..]] {
+        let mut refusals = 0;
+        for place in (0..).step_by(5) {
+            match answer(&pki, versions, place) {
+                Answer::NoSuchByte => break,
+                // A changed length may announce more than has come.
+                Answer::Taken(progress) => assert_eq!(progress, Progress::NeedsBytes, "{place}"),
+                Answer::Refused(error) => {
+                    assert_ne!(error.label(), "internal", "{place}: {error}");
+                    refusals += 1;
+                }
+            }
+        }
+        assert!(refusals > 50, "{refusals} refusals");
     }
 }
 
