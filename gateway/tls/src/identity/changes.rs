@@ -29,8 +29,13 @@ pub(crate) fn between(old: &Identity, new: &Identity) -> Vec<String> {
     if changes.is_empty() && order(old) != order(new) {
         changes.push("another order of certificates".to_owned());
     }
-    if changes.is_empty() && old.warnings != new.warnings {
-        changes.push("other warnings".to_owned());
+    if changes.is_empty() && old.kept != new.kept {
+        let now = if new.kept.is_empty() {
+            "all files can be used again"
+        } else {
+            "files that cannot be used"
+        };
+        changes.push(now.to_owned());
     }
     changes
 }

@@ -18,7 +18,7 @@ pub struct Description {
     pub certificates: Vec<CertificateDescription>,
     /// The lists that peers' certificates are looked up in.
     pub revocation_lists: Vec<RevocationListDescription>,
-    /// As of when it was loaded.
+    /// What deserves a word now.
     pub warnings: Vec<Warning>,
 }
 
@@ -78,7 +78,7 @@ impl Identity {
         Description {
             certificates: self.pairs.iter().map(|pair| certificate(pair)).collect(),
             revocation_lists: lists.iter().map(list).collect(),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings(),
         }
     }
 }

@@ -211,12 +211,34 @@ impl IdentityFault {
 }
 
 /// What is in force and yet deserves a word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning(pub String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// What kind it is of.
+    pub kind: WarningKind,
+    /// The file, what is the matter with it, and what to do.
+    pub text: String,
+}
+
+/// Kinds of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WarningKind {
+    /// A certificate or a list is over, or soon, or not yet in its time.
+    Time,
+    /// What a file holds now cannot be used, and something else stays or is left out.
+    Refused,
+    /// Some peers will mind.
+    Advice,
+}
+
+impl WarningKind {
+    pub(crate) fn says(self, text: String) -> Warning {
+        Warning { kind: self, text }
+    }
+}
 
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -58,7 +58,7 @@ use rustls::{CipherSuite, ClientConfig, ProtocolVersion, ServerConfig};
 pub use certificate::{Fingerprint, KeyKind, common_name};
 pub use der::BadDer;
 pub use describe::{CertificateDescription, Description, OcspState, RevocationListDescription};
-pub use fault::{IdentityError, IdentityFault, Warning};
+pub use fault::{IdentityError, IdentityFault, Warning, WarningKind};
 pub use pair::Signing;
 pub use pkcs11::{BadUri, TokenError, TokenUri};
 pub use server::Refusal;
@@ -94,7 +94,8 @@ pub struct Identity {
     pairs: Vec<Arc<Pair>>,
     trust: Option<Arc<Trust>>,
     side: Side,
-    warnings: Vec<Warning>,
+    /// What a refresh could not take.
+    kept: Vec<Warning>,
 }
 
 /// Which side of TLS a listener is.
@@ -179,9 +180,9 @@ impl Identity {
         }
     }
 
-    /// What is in force and yet deserves a word, as of when it was loaded.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+    /// What is in force and yet deserves a word now: certificates that end soon are among it.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.warnings_at(Seconds::now())
     }
 
     /// Whose it is.
@@ -218,7 +219,7 @@ impl Identity {
                 pairs.push(Arc::new(Pair::load(files, &occasion)?));
             }
         }
-        Self::build(listener, common, pairs, trust, now)
+        Self::build(listener, common, pairs, trust)
     }
 
     /// Puts together what was read.
@@ -227,7 +228,6 @@ impl Identity {
         common: &Common,
         pairs: Vec<Arc<Pair>>,
         trust: Option<Arc<Trust>>,
-        now: Seconds,
     ) -> Result<Self, IdentityFault> {
         let (provider, believed) = (provider::provider(), trust.as_deref());
         let side = match listener.mode {
@@ -239,10 +239,15 @@ impl Identity {
                 Side::Client(Client::new(listener, pair, believed, &provider)?)
             }
         };
-        let mut warnings: Vec<_> = pairs.iter().flat_map(|pair| pair.warnings().cloned()).collect();
-        warnings.extend(trust.iter().flat_map(|trust| trust.warnings(now)));
         let (listener, settings) = (listener.name.clone(), listener.identity.clone());
-        Ok(Self { listener, settings, pairs, trust, side, warnings })
+        Ok(Self { listener, settings, pairs, trust, side, kept: Vec::new() })
+    }
+
+    fn warnings_at(&self, now: Seconds) -> Vec<Warning> {
+        let mut warnings: Vec<_> = self.pairs.iter().flat_map(|pair| pair.warnings(now)).collect();
+        warnings.extend(self.trust.iter().flat_map(|trust| trust.warnings(now)));
+        warnings.extend(self.kept.iter().cloned());
+        warnings
     }
 
     fn in_service(&self) -> Vec<Fingerprint> {

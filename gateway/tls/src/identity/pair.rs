@@ -14,7 +14,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys};
 
 use super::certificate::{Facts, Fingerprint, KeyKind, NamesFrom};
-use super::fault::{IdentityFault, Warning};
+use super::fault::{IdentityFault, Warning, WarningKind};
 use super::names::{canonical, covers};
 use super::pkcs11;
 use super::staple::{self, Staple};
@@ -79,14 +79,14 @@ pub(crate) struct Pair {
     /// In lower case; those it is chosen for.
     pub(crate) names: Vec<String>,
     pub(crate) facts: Facts,
-    /// Of the second certificate in the file, if there is one.
-    issuer: Option<Facts>,
+    /// Of the certificates behind the first.
+    issuers: Vec<Facts>,
     /// Without an OCSP answer.
     pub(crate) certified: Arc<CertifiedKey>,
     pub(crate) staple: Option<Staple>,
     pub(crate) signing: Signing,
-    /// About the certificate.
-    warnings: Vec<Warning>,
+    /// About the certificate, whatever the time is.
+    advice: Vec<Warning>,
     /// About its OCSP answer.
     staple_warning: Option<Warning>,
 }
@@ -103,19 +103,19 @@ impl Pair {
         let (key, signing) = load_key(&files, &chain, &leaf, occasion.provider)?;
         let certified = matched(&files, chain, key)?;
         in_order(&files, &facts)?;
-        let mut warnings = Vec::new();
-        warnings.extend(times(&files, &facts, occasion)?);
-        warnings.extend(purpose(&files, &leaf, occasion.mode));
-        let names = names(&files, &leaf, occasion.mode, &mut warnings)?;
+        in_time(&files, &leaf, occasion)?;
+        let mut advice = Vec::new();
+        advice.extend(purpose(&files, &leaf, occasion.mode));
+        let names = names(&files, &leaf, occasion.mode, &mut advice)?;
         let pair = Self {
             files,
             names,
             facts: leaf,
-            issuer: facts.into_iter().nth(1),
+            issuers: facts.into_iter().skip(1).collect(),
             certified: Arc::new(certified),
             staple: None,
             signing,
-            warnings,
+            advice,
             staple_warning: None,
         };
         Ok(pair.stapled(occasion.now))
@@ -125,7 +125,7 @@ impl Pair {
     /// is as good as others that never had one.
     pub(crate) fn stapled(mut self, now: Seconds) -> Self {
         let (staple, warning) = match &self.files.ocsp {
-            Some(path) => match staple::load(path, &self.facts, self.issuer.as_ref(), now) {
+            Some(path) => match staple::load(path, &self.facts, self.issuers.first(), now) {
                 Ok(staple) => (Some(staple), None),
                 Err(reason) => (None, Some(format!("{} is not stapled: {reason}", path.display()))),
             },
@@ -133,13 +133,40 @@ impl Pair {
             None => (None, None),
         };
         self.staple = staple;
-        self.staple_warning = warning.map(Warning);
+        self.staple_warning = warning.map(|text| WarningKind::Refused.says(text));
         self
     }
 
-    /// What deserves a word.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.warnings.iter().chain(&self.staple_warning)
+    /// What deserves a word at this time.
+    pub(crate) fn warnings(&self, now: Seconds) -> Vec<Warning> {
+        let chain = std::iter::once(&self.facts).chain(&self.issuers).enumerate();
+        let file = self.files.source.display();
+        let mut warnings: Vec<_> = chain
+            .filter_map(|(place, facts)| {
+                let (begins, ends) = (facts.not_before, facts.not_after);
+                let place = place + 1;
+                let text = if ends < now {
+                    format!("{file}: certificate {place} in it expired at {ends}; renew it")
+                } else if now < begins {
+                    format!(
+                        "{file}: certificate {place} in it holds only from {begins} on; is this \
+                         machine's clock right?"
+                    )
+                } else if ends.0 - now.0 < Seconds::days(SOON) {
+                    format!("{file}: certificate {place} in it expires at {ends}; renew it")
+                } else {
+                    return None;
+                };
+                Some(WarningKind::Time.says(text))
+            })
+            .collect();
+        let over = self.staple.as_ref().filter(|staple| staple.until <= now);
+        warnings.extend(over.map(|staple| {
+            let until = staple.until;
+            WarningKind::Time.says(format!("{file}: its OCSP answer was over at {until}"))
+        }));
+        warnings.extend(self.advice.iter().chain(&self.staple_warning).cloned());
+        warnings
     }
 
     /// Why its OCSP answer is not stapled.
@@ -234,41 +261,18 @@ fn in_order(files: &PairFiles, facts: &[Facts]) -> Result<(), IdentityFault> {
     Ok(())
 }
 
-/// Whether the pair may be shown now; see [`Occasion`].
-fn times(
-    files: &PairFiles,
-    facts: &[Facts],
-    occasion: &Occasion<'_>,
-) -> Result<Vec<Warning>, IdentityFault> {
-    let (now, file) = (occasion.now, files.source.display());
-    let mut warnings = Vec::new();
-    for (place, facts) in facts.iter().enumerate() {
-        let is_leaf = place == 0;
-        let in_service = occasion.in_service.map(|served| served.contains(&facts.fingerprint));
-        let (begins, ends) = (facts.not_before, facts.not_after);
-        if ends < now {
-            let stays = in_service == Some(true) || occasion.expired == ExpiredCertificate::Serve;
-            if is_leaf && !stays {
-                return Err(IdentityFault::Expired {
-                    chain: files.source.clone(),
-                    not_after: ends,
-                });
-            }
-            let place = place + 1;
-            warnings.push(format!("{file}: certificate {place} in it expired at {ends}; renew it"));
-        } else if now < begins {
-            if is_leaf && in_service == Some(false) {
-                let chain = files.source.clone();
-                return Err(IdentityFault::NotYetValid { chain, not_before: begins });
-            }
-            warnings.push(format!(
-                "{file}: holds only from {begins} on; is this machine's clock right?"
-            ));
-        } else if is_leaf && ends.0 - now.0 < Seconds::days(SOON) {
-            warnings.push(format!("{file}: expires at {ends}; renew it"));
-        }
+/// Whether the certificate may be shown now; see [`Occasion`].
+fn in_time(files: &PairFiles, leaf: &Facts, occasion: &Occasion<'_>) -> Result<(), IdentityFault> {
+    let chain = || files.source.clone();
+    let in_service = occasion.in_service.map(|served| served.contains(&leaf.fingerprint));
+    let may_be_over = in_service == Some(true) || occasion.expired == ExpiredCertificate::Serve;
+    if leaf.not_after < occasion.now && !may_be_over {
+        return Err(IdentityFault::Expired { chain: chain(), not_after: leaf.not_after });
     }
-    Ok(warnings.into_iter().map(Warning).collect())
+    if occasion.now < leaf.not_before && in_service == Some(false) {
+        return Err(IdentityFault::NotYetValid { chain: chain(), not_before: leaf.not_before });
+    }
+    Ok(())
 }
 
 fn purpose(files: &PairFiles, leaf: &Facts, mode: Mode) -> Option<Warning> {
@@ -278,7 +282,7 @@ fn purpose(files: &PairFiles, leaf: &Facts, mode: Mode) -> Option<Warning> {
     };
     (!is_fit).then(|| {
         let file = files.source.display();
-        Warning(format!(
+        WarningKind::Advice.says(format!(
             "{file}: the certificate is not for {side} (extended key usage): most peers refuse it"
         ))
     })
@@ -289,14 +293,14 @@ fn names(
     files: &PairFiles,
     leaf: &Facts,
     mode: Mode,
-    warnings: &mut Vec<Warning>,
+    advice: &mut Vec<Warning>,
 ) -> Result<Vec<String>, IdentityFault> {
     if mode == Mode::Originate {
         return Ok(Vec::new());
     }
     if leaf.names_from == NamesFrom::CommonName {
         let file = files.source.display();
-        warnings.push(Warning(format!(
+        advice.push(WarningKind::Advice.says(format!(
             "{file}: the certificate has no alternative names; most clients ignore its common name"
         )));
     }

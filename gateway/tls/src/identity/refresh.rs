@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::fault::{IdentityFault, Warning};
+use super::fault::{IdentityFault, Warning, WarningKind};
 use super::pair::{Occasion, Pair, PairFiles};
 use super::time::Seconds;
 use super::trust::Trust;
@@ -47,8 +47,8 @@ pub(crate) fn refresh(
             }
         }
     }
-    let mut new = Identity::build(listener, common, pairs, trust, now)?;
-    new.warnings.extend(kept);
+    let mut new = Identity::build(listener, common, pairs, trust)?;
+    new.kept = kept;
     Ok(new)
 }
 
@@ -88,5 +88,5 @@ fn of_pair<'a>(
 }
 
 fn as_before(fault: &IdentityFault) -> Warning {
-    Warning(format!("{fault}; until then what was there before stays"))
+    WarningKind::Refused.says(format!("{fault}; until then what was there before stays"))
 }

@@ -23,7 +23,7 @@ use rustls::server::danger::ClientCertVerifier;
 use super::certificate::Facts;
 use super::der::{BadDer, Reader, tag};
 use super::distinguished_name::DistinguishedName;
-use super::fault::{IdentityFault, Warning};
+use super::fault::{IdentityFault, Warning, WarningKind};
 use super::time::Seconds;
 use crate::settings::{ClientAuthentication, IdentitySettings};
 
@@ -110,14 +110,14 @@ impl Trust {
         for authority in &self.authorities {
             let Ok(facts) = Facts::read(&authority.as_slice().into()) else { continue };
             if facts.not_after < now {
-                warnings.push(Warning(format!(
+                warnings.push(WarningKind::Time.says(format!(
                     "the authority {} expired at {}: peers that look refuse what it issued",
                     facts.subject, facts.not_after
                 )));
             }
             let listed = self.lists.iter().any(|list| list.issuer == facts.subject);
             if !self.lists.is_empty() && !listed {
-                warnings.push(Warning(format!(
+                warnings.push(WarningKind::Advice.says(format!(
                     "there is no revocation list of the authority {}: whatever it issued is \
                      refused; add its list to `crl`",
                     facts.subject
@@ -193,7 +193,7 @@ impl RevocationList {
 
     fn warning(&self, now: Seconds) -> Option<Warning> {
         let next = self.next_update.filter(|next| *next < now)?;
-        Some(Warning(format!(
+        Some(WarningKind::Time.says(format!(
             "{}: the revocation list of {} should have been replaced at {next}; it stays in force, \
              and what was revoked since is not known",
             self.path.display(),

@@ -88,7 +88,7 @@ fn a_certificate_that_is_over() {
     let mut listener = listener(vec![pair(&folder, "a", &leaf)]);
     says(&listener, &["a.pem", "expired at 2021-01-01T00:00:00Z", "renew it"]);
     listener.identity.expired = ExpiredCertificate::Serve;
-    let warnings = load(&listener).warnings().to_vec();
+    let warnings = load(&listener).warnings();
     assert!(warnings[0].to_string().contains("expired at 2021-01-01"), "{warnings:?}");
 }
 
@@ -98,7 +98,7 @@ fn a_certificate_that_is_not_valid_yet_starts_with_a_warning() {
     let leaf = Authority::new("CA").leaf_with(&["a.example"], KeyPair::generate().unwrap(), |it| {
         it.not_before = rcgen::date_time_ymd(2090, 1, 1);
     });
-    let warnings = load(&listener(vec![pair(&folder, "a", &leaf)])).warnings().to_vec();
+    let warnings = load(&listener(vec![pair(&folder, "a", &leaf)])).warnings();
     assert!(warnings[0].to_string().contains("only from 2090-01-01"), "{warnings:?}");
 }
 

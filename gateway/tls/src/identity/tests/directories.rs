@@ -94,7 +94,7 @@ fn a_half_written_pair_stays_as_it_was_and_others_are_taken() {
     let changes = current.reload(&listener, &common, Reason::Changed).unwrap();
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert!(changes[0].contains("b.pem"), "{changes:?}");
-    let warnings = current.identity().warnings().to_vec();
+    let warnings = current.identity().warnings();
     assert!(warnings[0].to_string().contains("what was there before stays"), "{warnings:?}");
     assert_eq!(prints()[0], before[0]);
     assert_ne!(prints()[1], before[1]);

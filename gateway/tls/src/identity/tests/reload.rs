@@ -67,7 +67,7 @@ fn a_certificate_that_ended_while_it_was_shown_stays_through_reloads() {
     let common = common();
     let day_before = Seconds(1_609_372_800);
     let identity = Identity::load_at(&listener, &common, None, day_before).unwrap();
-    assert!(identity.warnings()[0].to_string().contains("expires at 2021-01-01"));
+    assert!(identity.warnings_at(day_before)[0].to_string().contains("expires at 2021-01-01"));
     let next = identity.reload(&listener, &common).unwrap();
     assert!(next.warnings()[0].to_string().contains("expired at 2021-01-01"));
     // And does not keep others from coming.
