@@ -7,5 +7,6 @@ mod keys;
 mod limits;
 mod proxy;
 mod reload;
+mod renewal;
 mod support;
 mod upstreams;
