@@ -21,12 +21,13 @@ use kernel_tls::{Policy, Reading, Support};
 use rustls::CipherSuite;
 
 use crate::counters::ListenerCounters;
-use crate::identity::{self, Identity, IdentityError, NoTicketKey, TicketKeys};
+use crate::identity::{self, Identity, IdentityError, NoTicketKey, Sign, TicketKeys};
 use crate::listener::{Listener, Listening, Terms, Unbound};
 use crate::notice::{Notice, Teller};
 use crate::relay::{ListenerFault, StartError, UnknownListener};
 use crate::settings::{ListenerSettings, Mode, Settings, VersionPreference};
 use crate::thread::{Common, Order, Thread};
+use crate::warned::Warned;
 
 /// Threads, and the listeners that they serve.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ struct State {
     retired: Vec<Arc<Listener>>,
     /// Nothing listens any more, and nothing will.
     draining: bool,
+    warned: Warned,
 }
 
 /// One listener of the settings.
@@ -101,6 +103,7 @@ impl Inventory {
             listeners: Vec::new(),
             retired: Vec::new(),
             draining: false,
+            warned: Warned::default(),
         };
         Ok(Self { common, threads: threads?, state: Mutex::new(state) })
     }
@@ -110,6 +113,7 @@ impl Inventory {
         let mut report = Vec::new();
         let (mut old, released) = state.part_with(&settings, &mut report);
         let listeners = settings.listeners.clone();
+        state.identities = identities_after(&state.identities, &settings);
         state.settings = settings;
         for settings in listeners {
             let slot = old.iter().position(|slot| slot.settings.name == settings.name);
@@ -119,6 +123,7 @@ impl Inventory {
             state.listeners.push(slot);
             report.push(told);
         }
+        state.warn(&self.common.teller);
         TlsReloadReport { listeners: report }
     }
 
@@ -145,16 +150,22 @@ impl Inventory {
             };
             state.listeners.push(slot);
         }
+        state.warn(&self.common.teller);
         Ok(TlsReloadReport { listeners: report })
     }
 
-    /// Takes what changed in watched files.
-    pub(crate) fn refresh(&self) {
+    /// Does what is due: takes what changed in watched files, makes and drops ticket keys, tells
+    /// what is about to be over.
+    pub(crate) fn look_after(&self, sign: Sign) {
         let mut state = self.state();
-        for slot in std::mem::take(&mut state.listeners) {
-            let (slot, _told) = self.read_again(&state, slot, Files::Changed);
-            state.listeners.push(slot);
+        state.identities.tickets.maintain();
+        if sign == Sign::Changed {
+            for slot in std::mem::take(&mut state.listeners) {
+                let (slot, _told) = self.read_again(&state, slot, Files::Changed);
+                state.listeners.push(slot);
+            }
         }
+        state.warn(&self.common.teller);
     }
 
     pub(crate) fn rotate_tickets(
@@ -435,6 +446,14 @@ impl State {
         running.map(|running| &running.listener).chain(&self.retired)
     }
 
+    fn warn(&mut self, teller: &Teller) {
+        let running = self.listeners.iter().filter_map(|slot| {
+            let terms = slot.running.as_ref()?.listener.terms();
+            Some((slot.settings.name.clone(), terms.identity.warnings()))
+        });
+        self.warned.tell(running, teller);
+    }
+
     fn known(&self, listener: Option<&str>) -> Result<(), UnknownListener> {
         let Some(name) = listener else { return Ok(()) };
         let found = self.listeners.iter().any(|slot| slot.settings.name == name);
@@ -508,6 +527,15 @@ pub(crate) fn check(settings: &Settings) -> Vec<ListenerFault> {
         Some(ListenerFault { listener: listener.name.clone(), reason })
     };
     settings.listeners.iter().filter_map(fault).collect()
+}
+
+/// The ticket keys stay, unless they are to live longer or shorter.
+fn identities_after(old: &identity::Common, settings: &Settings) -> identity::Common {
+    match identities(settings) {
+        Ok(new) if new.tickets.lifetime() != old.tickets.lifetime() => new,
+        Ok(new) => identity::Common { tickets: Arc::clone(&old.tickets), ..new },
+        Err(NoTicketKey) => old.clone(),
+    }
 }
 
 fn identities(settings: &Settings) -> Result<identity::Common, NoTicketKey> {

@@ -22,6 +22,7 @@ mod socket;
 mod splice;
 mod thread;
 mod upstream;
+mod warned;
 
 pub use counters::{AlertCount, HandshakeCount, ListenerCounters, PlacementCount, UpstreamCount};
 pub use notice::{Notice, Notices};

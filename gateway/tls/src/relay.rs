@@ -163,18 +163,16 @@ impl TlsRelay {
         self.inventory.notices_lost()
     }
 
-    /// Reads files again when something happens in these directories.
+    /// Reads files again when something happens in these directories, and looks after what time
+    /// changes.
     fn watch(&self, directories: BTreeSet<PathBuf>) {
         let mut watching = self.watching();
-        if watching.directories == directories {
+        if watching._watch.is_some() && watching.directories == directories {
             return;
         }
         *watching = Watching::default();
-        if directories.is_empty() {
-            return;
-        }
         let inventory = Arc::clone(&self.inventory);
-        match Watch::start(directories.clone(), move || inventory.refresh()) {
+        match Watch::start(directories.clone(), move |sign| inventory.look_after(sign)) {
             Ok(watch) => *watching = Watching { directories, _watch: Some(watch) },
             Err(error) => self.inventory.unwatched(&error),
         }

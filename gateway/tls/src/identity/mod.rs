@@ -64,7 +64,7 @@ pub use pkcs11::{BadUri, TokenError, TokenUri};
 pub use server::Refusal;
 pub use tickets::{NoTicketKey, TicketKeyAge, TicketKeys};
 pub use time::Seconds;
-pub use watch::{Watch, watched};
+pub use watch::{Sign, Watch, watched};
 
 use client::Client;
 use pair::{Occasion, Pair, PairFiles};

@@ -11,7 +11,7 @@ use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,15 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::settings::{CertificateSource, IdentitySettings};
 
+/// Why it is time to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// A file may have changed.
+    Changed,
+    /// No file has changed, and half a minute may have passed.
+    Time,
+}
+
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
@@ -31,31 +40,32 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Calls `changed` on a thread of its own after anything in `directories` may have changed.
+    /// Calls `look` on a thread of its own after anything in `directories` may have changed, and
+    /// every half minute. Where there is no inotify for us, it only looks by itself.
     ///
     /// # Errors
     /// There is no descriptor or thread left.
     pub fn start(
         directories: BTreeSet<PathBuf>,
-        changed: impl FnMut() + Send + 'static,
+        look: impl FnMut(Sign) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::with_poll(directories, POLL, changed)
+        Self::with_poll(directories, POLL, look)
     }
 
     fn with_poll(
         directories: BTreeSet<PathBuf>,
         poll_every: Duration,
-        changed: impl FnMut() + Send + 'static,
+        look: impl FnMut(Sign) + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
         let mut watcher = Watcher { directories, events, stop: Arc::clone(&stop), poll_every };
         watcher.attach();
         // Before the thread runs, so that nothing after this call is missed.
         let seen = watcher.stamp();
         let thread = std::thread::Builder::new()
             .name("tls-watch".to_owned())
-            .spawn(move || watcher.run(seen, changed))?;
+            .spawn(move || watcher.run(seen, look))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -92,7 +102,8 @@ pub fn watched(settings: &IdentitySettings) -> BTreeSet<PathBuf> {
 /// What the thread has.
 struct Watcher {
     directories: BTreeSet<PathBuf>,
-    events: OwnedFd,
+    /// `None`: all that a user may have are taken.
+    events: Option<OwnedFd>,
     stop: Arc<OwnedFd>,
     poll_every: Duration,
 }
@@ -106,20 +117,17 @@ enum Woken {
 }
 
 impl Watcher {
-    fn run(&mut self, mut seen: u64, mut changed: impl FnMut()) {
+    fn run(&mut self, mut seen: u64, mut look: impl FnMut(Sign)) {
         loop {
-            match self.wait(self.poll_every) {
-                Woken::Stop => return,
-                Woken::Event if self.settle() == Woken::Stop => return,
-                Woken::Event | Woken::Time => {}
+            let woken = self.wait(self.poll_every);
+            if woken == Woken::Stop || woken == Woken::Event && self.settle() == Woken::Stop {
+                return;
             }
             // A directory may have been replaced by another one of its name.
             self.attach();
             let now = self.stamp();
-            if now != seen {
-                seen = now;
-                changed();
-            }
+            look(if now == seen { Sign::Time } else { Sign::Changed });
+            seen = now;
         }
     }
 
@@ -136,14 +144,12 @@ impl Watcher {
     }
 
     fn wait(&self, at_most: Duration) -> Woken {
-        let mut fds = [
-            PollFd::new(&*self.stop, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
-        ];
+        let mut fds = vec![PollFd::new(&*self.stop, PollFlags::IN)];
+        fds.extend(self.events.as_ref().map(|events| PollFd::new(events, PollFlags::IN)));
         let timeout = Timespec::try_from(at_most).ok();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if !fds[0].revents().is_empty() => Woken::Stop,
-            Ok(_) if !fds[1].revents().is_empty() => Woken::Event,
+            Ok(_) if fds[1..].iter().any(|fd| !fd.revents().is_empty()) => Woken::Event,
             // An interrupted wait is looked at like one that took its time.
             Ok(_) | Err(_) => Woken::Time,
         }
@@ -151,15 +157,17 @@ impl Watcher {
 
     /// What happened is seen by looking, not by its event.
     fn drain(&self) {
+        let Some(events) = &self.events else { return };
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(&self.events, &mut buffer);
+        let mut reader = inotify::Reader::new(events, &mut buffer);
         while reader.next().is_ok() {}
     }
 
     fn attach(&self) {
+        let Some(events) = &self.events else { return };
         for directory in &self.directories {
             // One that is not there yet is found by looking, and attached to after that.
-            let _later = inotify::add_watch(&self.events, directory, INTERESTING);
+            let _later = inotify::add_watch(events, directory, INTERESTING);
         }
     }
 
@@ -215,7 +223,11 @@ mod tests {
 
     fn watch(directory: PathBuf, poll_every: Duration) -> (Watch, Receiver<()>) {
         let (told, heard) = channel();
-        let changed = move || told.send(()).unwrap();
+        let changed = move |sign| {
+            if sign == Sign::Changed {
+                told.send(()).unwrap();
+            }
+        };
         (Watch::with_poll(BTreeSet::from([directory]), poll_every, changed).unwrap(), heard)
     }
 
