@@ -44,12 +44,15 @@ pub(crate) fn prepare(
     let version = Version::of(version).ok_or_else(unknown)?;
     let cipher = cipher_of(name).ok_or_else(unknown)?;
     support.takes(version, cipher)?;
-    sys::attach(socket).map_err(|error| match error.raw_os_error() {
+    match sys::attach(socket).map_err(|error| (error.raw_os_error(), error)) {
+        // It has it already: whoever opened the socket was early.
+        Ok(()) | Err((Some(libc::EEXIST), _)) => Ok(Prepared { version, cipher, suite }),
         // Only an established connection can have it (net/tls/tls_main.c, tls_init).
-        Some(libc::ENOTCONN) => "the peer closed its side before the hand-over".to_owned(),
-        _ => format!("TCP_ULP: {error}"),
-    })?;
-    Ok(Prepared { version, cipher, suite })
+        Err((Some(libc::ENOTCONN), _)) => {
+            Err("the peer closed its side before the hand-over".to_owned())
+        }
+        Err((_, error)) => Err(format!("TCP_ULP: {error}")),
+    }
 }
 
 impl Prepared {
