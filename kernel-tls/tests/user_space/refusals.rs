@@ -272,6 +272,9 @@ fn answer(pki: &Pki, versions: &[&'static SupportedProtocolVersion], place: usiz
     client.received(&flight);
     out.clear();
     client.step(&mut out).expect("the second flight");
+    if is_version_of_record(&out, place) {
+        return Answer::Ignored;
+    }
     let Some(byte) = out.get_mut(place) else { return Answer::NoSuchByte };
     *byte ^= 0x55;
     server.received(&out[..place]);
@@ -286,8 +289,21 @@ fn answer(pki: &Pki, versions: &[&'static SupportedProtocolVersion], place: usiz
     }
 }
 
+/// Whether a byte is one that RFC 8446 section 5.1 wants ignored in every record.
+fn is_version_of_record(records: &[u8], place: usize) -> bool {
+    let mut start = 0;
+    while let Some(header) = records.get(start..start + 5) {
+        if (start + 1..start + 3).contains(&place) {
+            return true;
+        }
+        start += 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
+    }
+    false
+}
+
 enum Answer {
     NoSuchByte,
+    Ignored,
     Taken(Progress),
     Refused(HandshakeError),
 }
@@ -297,9 +313,10 @@ fn a_second_flight_that_is_cut_or_changed_at_any_byte_completes_nothing() {
     let pki = Pki::new();
     for versions in [&VERSIONS[..1], &VERSIONS[1..]] {
         let mut refusals = 0;
-        for place in (0..).step_by(5) {
+        for place in (0..).step_by(3) {
             match answer(&pki, versions, place) {
                 Answer::NoSuchByte => break,
+                Answer::Ignored => {}
                 // A changed length may announce more than has come.
                 Answer::Taken(progress) => assert_eq!(progress, Progress::NeedsBytes, "{place}"),
                 Answer::Refused(error) => {
