@@ -4,8 +4,10 @@
 //! cost a task and a socket each. A step whose signature is a token's runs on a blocking thread.
 //! How long all of it may take is the caller's to say; what it came to is the caller's to count.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use kernel_tls::{Handshake, HandshakeError, Hello, HelloReader, Progress, Reading};
 use rustls::{ProtocolVersion, ServerConfig};
@@ -98,27 +100,31 @@ async fn hello(socket: &Socket, local: &Local, reading: Reading) -> Result<Hello
 }
 
 /// Reads at most `wanted` bytes into the thread's buffer and hands them to `take`; `None`: the peer
-/// has closed.
+/// has closed. It waits before it reads: right after a flight was sent there is nothing yet, and a
+/// hello that is there already is told of by the same `epoll_wait` as everything else.
 async fn read<T>(
     socket: &Socket,
     local: &Local,
     wanted: usize,
     mut take: impl FnMut(&[u8]) -> T,
 ) -> io::Result<Option<T>> {
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
+        ready!(socket.poll_ready(cx, Side::Read));
         let buffer = &mut local.buffers.borrow_mut().plain;
         let room = wanted.min(buffer.len());
         let room = buffer.get_mut(..room).unwrap_or_default();
         match socket.recv(room) {
-            Ok(0) => std::task::Poll::Ready(Ok(None)),
+            Ok(0) => Poll::Ready(Ok(None)),
             Ok(count) => {
-                let bytes = room.get(..count).unwrap_or_default();
-                std::task::Poll::Ready(Ok(Some(take(bytes))))
+                if count < room.len() {
+                    socket.clear(cx, Side::Read);
+                }
+                Poll::Ready(Ok(Some(take(room.get(..count).unwrap_or_default()))))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 socket.poll_again(cx, Side::Read).map(|()| Ok(None))
             }
-            Err(error) => std::task::Poll::Ready(Err(error)),
+            Err(error) => Poll::Ready(Err(error)),
         }
     })
     .await

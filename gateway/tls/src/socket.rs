@@ -99,8 +99,7 @@ impl Socket {
         Ok(net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 
-    /// Reads what there is, waiting for it where there is nothing: tried before waiting, as a
-    /// peer's first bytes are often there.
+    /// Reads what there is, waiting for it where there is nothing.
     pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         std::future::poll_fn(|cx| match self.recv(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

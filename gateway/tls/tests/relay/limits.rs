@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gateway_control::EventKind;
 
-use crate::support::{PATIENCE, Pki, Relay, accept, read_exactly, sbc, until};
+use crate::support::{PATIENCE, Pki, Relay, accept, echo, read_exactly, sbc, until};
 
 fn closed(mut socket: &TcpStream) -> bool {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -17,25 +17,28 @@ fn closed(mut socket: &TcpStream) -> bool {
 fn beyond_max_connections_the_next_is_closed_and_a_place_that_comes_free_is_given_again() {
     let pki = Pki::new();
     let (listener, address) = sbc();
+    echo(listener);
     let mut settings = pki.terminate(&[address]);
     settings.limits.max_connections = 2;
     let mut relay = Relay::start(vec![settings]);
-    let first = pki.connect(&rustls::version::TLS13, relay.address(0));
-    let _second = pki.connect(&rustls::version::TLS13, relay.address(0));
+    let served = || {
+        let mut client = pki.connect(&rustls::version::TLS13, relay.address(0));
+        client.write_all(b"served").unwrap();
+        assert_eq!(read_exactly(&mut client, 6), b"served");
+        client
+    };
+    let (first, _second) = (served(), served());
     for _ in 0..3 {
         assert!(closed(&TcpStream::connect(relay.address(0)).unwrap()));
     }
     assert!(relay.counters().refused.contains(&("max_connections", 3)));
+    drop(first);
+    until("a place comes free", || relay.relay.connections() < 2);
+    drop(served());
     let told = std::iter::from_fn(|| relay.notices.try_recv().ok())
         .filter(|notice| notice.kind == EventKind::LimitReached)
         .count();
     assert_eq!(told, 1, "once in a while");
-    drop((first, accept(&listener)));
-    until("a place comes free", || relay.relay.connections() < 2);
-    let mut third = pki.connect(&rustls::version::TLS13, relay.address(0));
-    let _second = accept(&listener);
-    third.write_all(b"served").unwrap();
-    assert_eq!(read_exactly(&mut accept(&listener), 6), b"served");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_control::{TlsReloadRequest, TlsReloadResult};
-use tls_relay::TlsRelay;
+use tls_relay::{CertificateSource, TlsRelay};
 
 use crate::support::{Pki, Relay, any_port, echo, read_exactly, sbc, settings, until};
 
@@ -151,4 +151,43 @@ fn a_draining_relay_takes_no_connection_and_keeps_those_it_has() {
     drop(relay);
     assert!(!matches!(lasting.read(&mut [0; 1]), Ok(1..)));
     let _ = any_port();
+}
+
+#[test]
+fn a_secret_that_kubernetes_swaps_is_served_without_anybody_asking() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let mount = pki.folder.path("mount");
+    let swap = |version: &str| {
+        // As kubelet does: a folder of its own, then one link that points at it.
+        let folder = mount.join(version);
+        std::fs::create_dir_all(&folder).unwrap();
+        let own = pki.issue("localhost");
+        std::fs::rename(own.chain, folder.join("tls.crt")).unwrap();
+        std::fs::rename(own.key, folder.join("tls.key")).unwrap();
+        std::os::unix::fs::symlink(version, mount.join("..data_tmp")).unwrap();
+        std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+    };
+    swap("..first");
+    for name in ["tls.crt", "tls.key"] {
+        let link = std::path::Path::new("..data").join(name);
+        std::os::unix::fs::symlink(link, mount.join(name)).unwrap();
+    }
+    let mut wanted = pki.terminate(&[address]);
+    wanted.identity.certificates = vec![CertificateSource::Directory(mount.clone())];
+    let relay = Relay::start(vec![wanted]);
+    let shown = || {
+        let client = pki.connect(&rustls::version::TLS13, relay.address(0));
+        client.conn.peer_certificates().unwrap()[0].clone()
+    };
+    let first = shown();
+    let fingerprint = || relay.relay.status(0, 0).listeners[0].certificates[0].fingerprint.clone();
+    let before = fingerprint();
+    let mut lasting = pki.connect(&rustls::version::TLS13, relay.address(0));
+    swap("..second");
+    until("the new certificate is served", || shown() != first);
+    assert_ne!(fingerprint(), before);
+    lasting.write_all(b"still here").unwrap();
+    assert_eq!(read_exactly(&mut lasting, 10), b"still here");
 }
