@@ -130,7 +130,11 @@ pub(crate) mod tests {
 
     #[test]
     fn each_family_is_declared_once_and_before_its_samples() {
-        let page = page(&figures());
+        assert_declared(&page(&figures()));
+    }
+
+    /// Each family once, before its samples.
+    pub(crate) fn assert_declared(page: &str) {
         let mut declared = HashSet::new();
         for line in page.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

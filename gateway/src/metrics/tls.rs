@@ -338,3 +338,119 @@ const BOUNDS: [(u64, &str); 17] = [
     (10_000_000, "10"),
     (60_000_000, "60"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use gateway_control::{TlsCertificate, TlsListenerStatus, TlsMode};
+    use tls_relay::{AlertCount, HandshakeCount, Mode};
+
+    use super::*;
+
+    fn placement(reason: &str) -> PlacementCount {
+        PlacementCount {
+            direction: Direction::Inbound,
+            placement: Placement::UserSpace,
+            reason: reason.to_owned(),
+            opened: 2,
+            open: 1,
+        }
+    }
+
+    fn counters() -> ListenerCounters {
+        let mut handshake_time = Histogram::new_with_bounds(1, 120_000_000, 2).unwrap();
+        handshake_time.record(2_000).unwrap();
+        handshake_time.record(40_000).unwrap();
+        ListenerCounters {
+            listener: "sip".to_owned(),
+            mode: Mode::Terminate,
+            accepted: 5,
+            refused: vec![("max_handshakes", 1)],
+            handshakes: vec![
+                HandshakeCount { result: "done", version: "1.3", count: 2 },
+                HandshakeCount { result: "no_shared_cipher", version: "none", count: 1 },
+            ],
+            resumed: 1,
+            handshaking: 1,
+            open: 2,
+            placements: vec![placement("kernel TLS: no; load the module")],
+            ended: vec![("closed", 1)],
+            key_updates_sent: 3,
+            key_updates_received: 4,
+            alerts: vec![AlertCount { direction: Direction::Outbound, code: 40, count: 1 }],
+            bytes_in: 500,
+            bytes_out: 600,
+            upstreams: Vec::new(),
+            handshake_time,
+        }
+    }
+
+    fn page(figures: &Figures) -> String {
+        let mut page = Page::default();
+        write(figures, &mut page);
+        page.finish()
+    }
+
+    #[test]
+    fn what_is_counted_is_on_the_page_under_the_listeners_name() {
+        let kernel = vec![("TlsCurrTxSw".to_owned(), 3), ("TlsDecryptError".to_owned(), 1)];
+        let page = page(&Figures { counters: vec![counters()], kernel, ..Figures::default() });
+        for line in [
+            "postern_tls_handshakes_total{listener=\"sip\",reason=\"done\",version=\"1.3\"} 2",
+            "postern_tls_handshakes_total{listener=\"sip\",reason=\"no_shared_cipher\",version=\"none\"} 1",
+            "postern_tls_resumptions_total{listener=\"sip\"} 1",
+            "postern_tls_refused_total{listener=\"sip\",reason=\"max_handshakes\"} 1",
+            "postern_tls_key_updates_total{listener=\"sip\",direction=\"in\"} 4",
+            "postern_tls_key_updates_total{listener=\"sip\",direction=\"out\"} 3",
+            "postern_tls_alerts_total{listener=\"sip\",direction=\"out\",code=\"40\"} 1",
+            "postern_tls_bytes_total{listener=\"sip\",direction=\"out\"} 600",
+            "postern_tls_placements{listener=\"sip\",direction=\"in\",placement=\"user-space\",reason=\"kernel TLS: no\"} 1",
+            "postern_tls_handshake_seconds_bucket{listener=\"sip\",le=\"0.0025\"} 1",
+            "postern_tls_handshake_seconds_bucket{listener=\"sip\",le=\"0.05\"} 2",
+            "postern_tls_handshake_seconds_count{listener=\"sip\"} 2",
+            "postern_tls_kernel_sockets{reason=\"TlsCurrTxSw\"} 3",
+            "postern_tls_kernel_total{reason=\"TlsDecryptError\"} 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_bounded_and_no_connection_is_left_out() {
+        let many: Vec<_> = (0..100).map(|number| placement(&format!("reason {number}"))).collect();
+        let sums = by_reason(&many, |one| one.opened);
+        assert_eq!(sums.len(), REASONS + 1);
+        assert_eq!(sums.values().sum::<u64>(), 200);
+        assert_eq!(sums[&("in", "user-space", "other")], 2 * (100 - REASONS as u64));
+    }
+
+    #[test]
+    fn of_many_certificates_those_that_expire_first_are_told() {
+        let certificate = |number: u64| TlsCertificate {
+            names: vec![format!("{number}.example")],
+            not_before: 0,
+            not_after: 1_000 - number,
+            fingerprint: String::new(),
+            source: String::new(),
+            key: String::new(),
+            ocsp_until: None,
+        };
+        let listener = TlsListenerStatus {
+            name: "sip".to_owned(),
+            mode: TlsMode::Terminate,
+            listen: ([127, 0, 0, 1], 5061).into(),
+            state: TlsListenerState::Serving,
+            problem: None,
+            certificates: (0..500).map(certificate).collect(),
+            upstreams: Vec::new(),
+            connections: 0,
+            handshakes: 0,
+            placements: Vec::new(),
+        };
+        let mut figures = Figures::default();
+        figures.status.listeners = vec![listener];
+        let page = page(&figures);
+        let family = "postern_tls_certificate_not_after_seconds{";
+        assert_eq!(page.lines().filter(|line| line.starts_with(family)).count(), CERTIFICATES);
+        assert!(page.contains("certificate=\"499.example\"} 501"), "{page}");
+    }
+}

@@ -193,7 +193,7 @@ async fn a_broken_certificate_is_refused_by_a_reload_and_the_old_one_stays() {
     assert_eq!(report.listeners[0].result, TlsReloadResult::Refused);
     let name = chain.file_name().unwrap().to_str().unwrap();
     assert!(report.listeners[0].reason.contains(name), "{report:?}");
-    assert_eq!(refused_names(&report), ["sip"]);
+    assert_eq!(super::refused(&report), ["sip"]);
     let status = site.status().await;
     assert_eq!(status.listeners[0].state, TlsListenerState::Serving);
     TcpStream::connect(status.listeners[0].listen).unwrap();
@@ -202,16 +202,13 @@ async fn a_broken_certificate_is_refused_by_a_reload_and_the_old_one_stays() {
     let page = crate::metrics::tests::page_of(site.tls.figures().await);
     assert!(page.contains("postern_tls_listener_up{listener=\"sip\"} 1"), "{page}");
     assert!(page.contains("postern_tls_listener_outdated{listener=\"sip\"} 1"), "{page}");
+    crate::metrics::tests::assert_declared(&page);
 
     let good = Files::of(&site.authority);
     assert_eq!(good.chain, chain);
     let report = site.reload(&TlsReloadRequest::default()).await;
     assert_eq!(report.listeners[0].result, TlsReloadResult::Reloaded);
     assert!(site.tls.problems().await.is_empty());
-}
-
-fn refused_names(report: &TlsReloadReport) -> Vec<&str> {
-    super::refused(report)
 }
 
 #[tokio::test]

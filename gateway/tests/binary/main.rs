@@ -16,3 +16,4 @@ mod media;
 mod ng_protocol;
 mod process;
 mod remote;
+mod tls;
