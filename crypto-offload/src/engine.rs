@@ -1,4 +1,4 @@
-//! The traits of inline engines, and how engines fail.
+//! The trait of IPsec engines, and how engines fail.
 //!
 //! An inline engine has no per-packet call: it is told about keys, and asked about counters. Every
 //! call blocks until the engine has answered (microseconds for the kernel), none waits for
@@ -139,30 +139,6 @@ pub trait IpsecEngine: Send {
     /// # Errors
     /// When they cannot be read.
     fn statistics(&mut self) -> Result<Vec<(String, u64)>, EngineError>;
-}
-
-/// Something that does TLS records for us under keys that a handshake gave: the kernel, with or
-/// without a device. The keys and sockets are the implementation's own types, as a socket of the
-/// kernel's has nothing in common with the record layer of a library.
-pub trait TlsEngine {
-    /// A connection after its handshake.
-    type Connection;
-    /// What both directions are protected with.
-    type Secrets;
-
-    /// What it can do.
-    fn capabilities(&self) -> &Capabilities;
-
-    /// Hands one connection's records over. The answer says for sending and receiving where they
-    /// are processed now.
-    ///
-    /// # Errors
-    /// Then the connection is as it was, and goes on in user space.
-    fn install(
-        &mut self,
-        connection: &Self::Connection,
-        secrets: Self::Secrets,
-    ) -> Result<(Effective, Effective), EngineError>;
 }
 
 /// An SA as an engine lists it.

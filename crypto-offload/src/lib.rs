@@ -10,7 +10,7 @@
 //! | `spi`, `sa`, `lifetime` | one SA and its policies, as an engine takes them |
 //! | `pair` | an SA each way, as people name, configure and rotate it |
 //! | `placement`, `capability` | where work is done, what could do it, and how we know |
-//! | `engine` | the traits, their events and errors |
+//! | `engine` | the trait of IPsec engines, its events and errors |
 //! | `middleware` | engines around engines, for tests |
 //! | `rotation` | new keys for a pair without losing a packet |
 //! | `schedule` | when that is due |
@@ -39,7 +39,7 @@ pub use algorithm::{Aead, KeyFingerprint, KeyingMaterial, WrongKeyLength};
 pub use capability::{Answer, Capabilities, Capability, Evidence, Feature};
 pub use engine::{
     EngineError, EngineEvent, ErrorClass, InstalledPolicy, InstalledSa, IpsecEngine, Precedence,
-    SaUsage, TlsEngine,
+    SaUsage,
 };
 pub use ledger::{KeyLedger, KeyReused};
 pub use lifetime::{BadLifetime, Lifetimes, Limits};
