@@ -1,0 +1,270 @@
+//! SIP trunks: some hundred calls between two sipp agents with a TLS hop of somebody else's between
+//! them. Kamailio's tls module is the client of a terminating listener and the server of an
+//! originating one; so is sipp where one was built with TLS (scripts/build-sipp-tls); and with
+//! neither, one listener of ours originates what the other terminates.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::dialogue::Dialogue;
+use crate::gateway::Gateway;
+use crate::isolation::{Peer, bound_udp_ports};
+use crate::pki::{Authority, Leaf};
+use crate::scene::{Scene, demand, wait_for, wait_for_listener, wait_up_to};
+
+#[test]
+fn calls_of_kamailios_tls_client_arrive() {
+    demand("kamailio_client", &["kamailio", "sipp"], |scene| {
+        certificates(scene)?;
+        let mut answering = Agent::answer(scene, "sipp", "t1", 5060)?;
+        let gateway = Gateway::start(scene, &terminate())?;
+        wait_for_listener(5061)?;
+        let mut kamailio = kamailio(scene, Side::Client)?;
+        let mut calling = Agent::call(scene, "sipp", "u1", 5095, "127.0.0.1:5070")?;
+        calling.finish().with_context(|| kamailio.last_words())?;
+        answering.finish()?;
+        ensure!(kamailio.ended()?.is_none(), "Kamailio ended: {}", kamailio.last_words());
+        ensure!(gateway.metric("postern_tls_handshakes_total", &["\"done\""])? >= 1.0);
+        Ok(())
+    });
+}
+
+#[test]
+fn calls_reach_kamailios_tls_server_that_demands_a_certificate() {
+    demand("kamailio_server", &["kamailio", "sipp"], |scene| {
+        certificates(scene)?;
+        let mut answering = Agent::answer(scene, "sipp", "u1", 5090)?;
+        let mut kamailio = kamailio(scene, Side::Server)?;
+        wait_for_listener(7061)?;
+        let _gateway = Gateway::start(scene, &originate())?;
+        wait_for_listener(6060)?;
+        let mut calling = Agent::call(scene, "sipp", "t1", 5095, "127.0.0.1:6060")?;
+        calling.finish().with_context(|| kamailio.last_words())?;
+        answering.finish()?;
+        let said = fs::read_to_string(scene.path("kamailio.log"))?;
+        ensure!(said.contains("verified 1 of gateway.example"), "{said}");
+        ensure!(kamailio.ended()?.is_none(), "Kamailio ended: {}", kamailio.last_words());
+        Ok(())
+    });
+}
+
+#[test]
+fn calls_of_sipps_tls_client_arrive() {
+    demand_sipp_tls("sipp_client", |scene, sipp| {
+        certificates(scene)?;
+        for (index, mode) in ["l1", "ln"].into_iter().enumerate() {
+            let mut answering = Agent::answer(scene, "sipp", "t1", 5060)?;
+            let gateway = Gateway::start(scene, &terminate())?;
+            wait_for_listener(5061)?;
+            let port = 5095 + 2 * u16::try_from(index)?;
+            Agent::call(scene, sipp, mode, port, "127.0.0.1:5061")?.finish()?;
+            answering.finish()?;
+            let handshakes = gateway.metric("postern_tls_handshakes_total", &["\"done\""])?;
+            ensure!(mode == "l1" || handshakes >= f64::from(CALLS), "{mode}: {handshakes} handshakes");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn calls_reach_sipps_tls_server() {
+    demand_sipp_tls("sipp_server", |scene, sipp| {
+        certificates(scene)?;
+        let mut answering = Agent::answer(scene, sipp, "l1", 7061)?;
+        let _gateway = Gateway::start(scene, &originate())?;
+        wait_for_listener(6060)?;
+        Agent::call(scene, "sipp", "t1", 5095, "127.0.0.1:6060")?.finish()?;
+        answering.finish()
+    });
+}
+
+#[test]
+fn calls_pass_from_our_originating_listener_to_our_terminating_one() {
+    demand("sipp_both", &["sipp"], |scene| {
+        certificates(scene)?;
+        let mut answering = Agent::answer(scene, "sipp", "t1", 5060)?;
+        let both = originate().replace("127.0.0.1:7061", "127.0.0.1:5061") + &terminate().replace("[tls]\n", "");
+        let gateway = Gateway::start(scene, &both)?;
+        wait_for_listener(6060)?;
+        // A connection for each call.
+        Agent::call(scene, "sipp", "tn", 5095, "127.0.0.1:6060")?.finish()?;
+        answering.finish()?;
+        let handshakes = gateway.metric("postern_tls_handshakes_total", &["\"done\""])?;
+        ensure!(handshakes >= 2.0 * f64::from(CALLS), "{handshakes} handshakes");
+        Ok(())
+    });
+}
+
+/// A sipp that calls or answers.
+struct Agent {
+    process: Dialogue,
+    name: &'static str,
+    folder: PathBuf,
+}
+
+impl Agent {
+    /// Answers on `port` over transport `mode`, sipp's own word for it.
+    fn answer(scene: &Scene, sipp: &str, mode: &str, port: u16) -> Result<Self> {
+        fs::write(scene.path("uas.xml"), include_str!("uas.xml"))?;
+        let agent = Self::start(scene, sipp, "uas", mode, port, &["-sf", "uas.xml"])?;
+        match mode {
+            "u1" => wait_for("sipp", || Ok(bound_udp_ports()?.contains(&port).then_some(())))?,
+            _ => wait_for_listener(port)?,
+        }
+        Ok(agent)
+    }
+
+    /// Makes the calls.
+    fn call(scene: &Scene, sipp: &str, mode: &str, port: u16, to: &str) -> Result<Self> {
+        let rate = ["-sn", "uac", "-r", "100", "-d", "200", "-l", "100", "-max_socket", "1000", to];
+        Self::start(scene, sipp, "uac", mode, port, &rate)
+    }
+
+    fn start(
+        scene: &Scene,
+        sipp: &str,
+        name: &'static str,
+        mode: &str,
+        port: u16,
+        more: &[&str],
+    ) -> Result<Self> {
+        let mut command = Command::new(sipp);
+        command.args(["-nostdin", "-t", mode, "-i", "127.0.0.1"]);
+        command.args(["-p", &port.to_string(), "-m", &CALLS.to_string()]);
+        command.args(["-trace_err", "-error_file", &format!("{name}.errors")]).args(more);
+        if mode.starts_with('l') {
+            command.args(["-tls_cert", "trunk.pem", "-tls_key", "trunk.key"]);
+            // It takes an authority only with a revocation list.
+            command.args(["-tls_ca", "authority.pem", "-tls_crl", "none.crl"]);
+        }
+        if mode.starts_with('l') && name == "uac" {
+            // In TLS 1.3 its blocking read of a session ticket waits for data before it sends any.
+            command.args(["-tls_version", "1.2"]);
+        }
+        let process = Dialogue::start(scene, name, &mut command)?;
+        Ok(Self { process, name, folder: scene.folder.clone() })
+    }
+
+    /// Waits until its calls are over; each must have gone well, by sipp's own count.
+    fn finish(&mut self) -> Result<()> {
+        let status = wait_up_to(CALLING, "end of sipp", || self.process.ended())
+            .with_context(|| self.errors())?;
+        // One that answers may still see the caller's program end its connection with a reset.
+        let answered = self.name == "uas" && self.successful()? == CALLS;
+        ensure!(status.success() || answered, "{} ended with {status}: {}", self.name, self.errors());
+        Ok(())
+    }
+
+    /// Calls that went well, as its last screen has it.
+    fn successful(&self) -> Result<u32> {
+        let said = self.process.said();
+        let line = said.lines().rfind(|line| line.trim_start().starts_with("Successful call"));
+        let count = line.and_then(|line| line.rsplit('|').next()).map(str::trim);
+        count.context("no count of calls")?.parse().with_context(|| said.clone())
+    }
+
+    fn errors(&self) -> String {
+        let errors = self.folder.join(format!("{}.errors", self.name));
+        let mut text = fs::read_to_string(errors).unwrap_or_default();
+        text.truncate(2000);
+        let said = self.process.said();
+        text + &said[said.len().saturating_sub(2000)..]
+    }
+}
+
+/// Which end of the trunk Kamailio is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+fn kamailio(scene: &Scene, side: Side) -> Result<Peer> {
+    fs::write(scene.path("trunk.cfg"), include_str!("trunk.cfg"))?;
+    let file = |name: &str| scene.text(name);
+    let ours = format!(
+        "private_key = {}\ncertificate = {}\nca_list = {}\nverify_certificate = yes\n",
+        file("trunk.key"),
+        file("trunk.pem"),
+        file("authority.pem")
+    );
+    let tls = format!(
+        "[server:default]\nmethod = TLSv1.2+\nrequire_certificate = yes\n{ours}\
+         [client:default]\nmethod = TLSv1.2+\nrequire_certificate = yes\nserver_name = {NAME}\n{ours}"
+    );
+    fs::write(scene.path("tls.cfg"), tls)?;
+    let mut command = Command::new("kamailio");
+    if side == Side::Client {
+        command.args(["-A", "CLIENT"]);
+    }
+    command.args(["-DD", "-E", "-f", "trunk.cfg"]).current_dir(&scene.folder);
+    command.arg("-w").arg(&scene.folder).arg("-Y").arg(&scene.folder);
+    let mut kamailio = Peer::start("kamailio", &mut command, &scene.folder)?;
+    let port = if side == Side::Client { 5070 } else { 5091 };
+    kamailio.wait_until(|| Ok(bound_udp_ports()?.contains(&port)))?;
+    Ok(kamailio)
+}
+
+/// Runs `test` with a sipp that has TLS, where one could be built.
+fn demand_sipp_tls(name: &str, test: impl FnOnce(&Scene, &str) -> Result<()> + Send) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/build-sipp-tls");
+    match Command::new(script).output() {
+        Ok(output) if output.status.success() => {
+            let sipp = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            demand(name, &["sipp"], |scene| test(scene, &sipp));
+        }
+        Ok(output) => {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            println!("SKIPPED tls::{name}: {}", reason.trim().replace('\n', "; "));
+        }
+        Err(error) => println!("SKIPPED tls::{name}: scripts/build-sipp-tls: {error}"),
+    }
+}
+
+/// One of the listener and of the far end, and one that we show to carriers.
+fn certificates(scene: &Scene) -> Result<()> {
+    let authority = Authority::new(&scene.folder, "authority")?;
+    authority.sign(Leaf::new("trunk", 1, &[NAME]))?;
+    authority.sign(Leaf::new("gateway", 2, &["gateway.example"]))?;
+    authority.revoke("none", &[])
+}
+
+fn terminate() -> String {
+    format!(
+        r#"[tls]
+[[tls.listener]]
+name = "trunk-in"
+mode = "terminate"
+listen = "127.0.0.1:5061"
+upstream = ["127.0.0.1:5060"]
+certificate = [{{ names = ["{NAME}"], chain = "trunk.pem", key = "trunk.key" }}]
+client_authentication = "required"
+authority = "authority.pem"
+"#
+    )
+}
+
+fn originate() -> String {
+    format!(
+        r#"[tls]
+[[tls.listener]]
+name = "trunk-out"
+mode = "originate"
+listen = "127.0.0.1:6060"
+upstream = ["127.0.0.1:7061"]
+server_name = "{NAME}"
+authority = "authority.pem"
+certificate = [{{ names = [], chain = "gateway.pem", key = "gateway.key" }}]
+"#
+    )
+}
+
+const NAME: &str = "trunk.example";
+const CALLS: u32 = 300;
+/// 300 calls at 100 a second, of 0.2 s each, and what a loaded machine adds.
+const CALLING: Duration = Duration::from_secs(30);
