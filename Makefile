@@ -12,7 +12,9 @@ endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 # QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
 VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
-TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES)
+# Peers of the TLS listeners; the last three build sipp with TLS.
+TLS_TEST_PACKAGES := openssl curl gnutls-bin tshark testssl.sh kamailio-tls-modules cmake libssl-dev libncurses-dev
+TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES) $(TLS_TEST_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.

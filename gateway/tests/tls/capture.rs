@@ -58,7 +58,8 @@ impl Capture {
         let text = String::from_utf8(output.stdout)?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let blocks = text.split("Follow: tls,raw").skip(1);
-        let mut streams: Vec<_> = blocks.map(|block| follow(block, &self.ports)).collect::<Result<_>>()?;
+        let mut streams: Vec<_> =
+            blocks.map(|block| follow(block, &self.ports)).collect::<Result<_>>()?;
         ensure!(streams.len() == count, "{} of {count} connections:\n{text}", streams.len());
         // tshark gives the last one first.
         streams.sort_by_key(|(stream, _)| *stream);
@@ -81,15 +82,17 @@ fn follow(block: &str, ports: &RangeInclusive<u16>) -> Result<(usize, Decrypted)
         }
     }
     let [first, second] = sides;
-    let (client, server) =
-        if ports.contains(&port) { (second, first) } else { (first, second) };
+    let (client, server) = if ports.contains(&port) { (second, first) } else { (first, second) };
     Ok((stream, Decrypted { client, server }))
 }
 
 fn hex(line: &str) -> Result<Vec<u8>> {
-    ensure!(line.len() % 2 == 0, "not hexadecimal: {line}");
+    ensure!(line.len().is_multiple_of(2), "not hexadecimal: {line}");
     (0..line.len())
         .step_by(2)
-        .map(|at| u8::from_str_radix(line.get(at..at + 2).context("a character")?, 16).context(line.to_owned()))
+        .map(|at| {
+            u8::from_str_radix(line.get(at..at + 2).context("a character")?, 16)
+                .context(line.to_owned())
+        })
         .collect()
 }

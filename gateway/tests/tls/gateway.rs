@@ -69,7 +69,8 @@ impl Gateway {
     /// The sum of the series of a metric whose labels contain all of these.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let series = self.metrics(name)?;
-        let wanted = series.iter().filter(|(text, _)| labels.iter().all(|label| text.contains(label)));
+        let wanted =
+            series.iter().filter(|(text, _)| labels.iter().all(|label| text.contains(label)));
         Ok(wanted.map(|(_, value)| value).sum())
     }
 
@@ -88,8 +89,10 @@ impl Gateway {
 
     /// Waits until it has logged this.
     pub(crate) fn wait_for_log(&self, text: &str) -> Result<()> {
-        wait_for(&format!("log line with \"{text}\""), || Ok(self.log().contains(text).then_some(())))
-            .with_context(|| self.log())
+        wait_for(&format!("log line with \"{text}\""), || {
+            Ok(self.log().contains(text).then_some(()))
+        })
+        .with_context(|| self.log())
     }
 
     /// Resident memory in KiB.

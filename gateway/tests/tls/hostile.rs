@@ -24,7 +24,8 @@ fn ten_thousand_half_open_handshakes_cost_bounded_memory_and_nobody_else() {
         wait_for_listener(5061)?;
         wait_for_listener(5062)?;
         let hello = client_hello(scene)?;
-        let mut served = Dialogue::start(scene, "served", &mut s_client(5061, "ecdsa.example", "-quiet"))?;
+        let mut served =
+            Dialogue::start(scene, "served", &mut s_client(5061, "ecdsa.example", "-quiet"))?;
         served.say("before\n")?;
         served.wait_for("before\n")?;
         let resident = gateway.resident()?;
@@ -100,10 +101,15 @@ fn what_is_no_tls_gets_an_alert_and_never_reaches_the_sbc() {
         let other_type = [&[23_u8, 3, 3, 0, 5][..], &[0; 5]].concat();
         let hello_of_nothing = [22_u8, 3, 1, 0, 4, 1, 0, 0, 0].to_vec();
         // A handshake message of 16 MiB, which would have to be gathered.
-        let endless = [&[22_u8, 3, 1, 0x40, 0][..], &[1, 0xff, 0xff, 0xff], &[0; 0x4000 - 4]].concat();
+        let endless =
+            [&[22_u8, 3, 1, 0x40, 0][..], &[1, 0xff, 0xff, 0xff], &[0; 0x4000 - 4]].concat();
         for (name, bytes) in [
             ("HTTP", b"GET / HTTP/1.1\r\nHost: sip.example.com\r\n\r\n".to_vec()),
-            ("SIP", b"OPTIONS sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.0.1\r\n\r\n".to_vec()),
+            (
+                "SIP",
+                b"OPTIONS sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.0.1\r\n\r\n"
+                    .to_vec(),
+            ),
             ("SSH", b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec()),
             ("an oversize record", oversize),
             ("application data", other_type),
@@ -144,7 +150,8 @@ fn a_handshake_that_drips_is_ended_in_time() {
         loop {
             // A byte in a tenth of a second: 20 or so of some hundreds.
             match stream.read(&mut [0; 100]) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Ok(0) | Err(_) => break,
                 Ok(_) => continue,
             }

@@ -15,8 +15,10 @@ mod dialogue;
 mod gateway;
 mod hostile;
 #[path = "../real_peers/isolation/mod.rs"]
+#[expect(dead_code, reason = "the scenarios name their peers themselves")]
 mod isolation;
 mod openssl;
+mod operate;
 mod pki;
 mod report;
 mod sbc;

@@ -58,7 +58,11 @@ fn s_client_sends_and_gets_exactly_what_is_on_the_wire_under_every_suite() {
             ensure!(decrypted[index].server == sent, "{suite}: other bytes to the client");
         }
         let of = |version| gateway.metric("postern_tls_handshakes_total", &["\"done\"", version]);
-        ensure!(of("1.3")? == 3.0 && of("1.2")? == 6.0, "{:?}", gateway.metrics("postern_tls_handshakes_total"));
+        ensure!(
+            of("1.3")? == 3.0 && of("1.2")? == 6.0,
+            "{:?}",
+            gateway.metrics("postern_tls_handshakes_total")
+        );
         Ok(())
     });
 }
@@ -95,8 +99,14 @@ fn s_server_gets_and_sends_exactly_what_is_on_the_wire_under_every_suite() {
         }
         let decrypted = capture.finish(&scene.text("keys"), SUITES.len())?;
         for (index, (suite, ..)) in SUITES.into_iter().enumerate() {
-            ensure!(decrypted[index].client == payload(index), "{suite}: other bytes to the server");
-            ensure!(decrypted[index].server == payload(index + 100), "{suite}: other bytes from it");
+            ensure!(
+                decrypted[index].client == payload(index),
+                "{suite}: other bytes to the server"
+            );
+            ensure!(
+                decrypted[index].server == payload(index + 100),
+                "{suite}: other bytes from it"
+            );
         }
         Ok(())
     });
@@ -179,7 +189,8 @@ fn a_client_without_a_good_certificate_does_not_reach_the_sbc() {
         wait_for_listener(5061)?;
 
         for version in [Version::Tls12, Version::Tls13] {
-            let with = |stem| format!("{} -alpn sip -cert {stem}.pem -key {stem}.key", version.flag());
+            let with =
+                |stem| format!("{} -alpn sip -cert {stem}.pem -key {stem}.key", version.flag());
             let before = upstream.count();
             echo(scene, &upstream, &with("phone"))?;
             check_proxy_header(&upstream.wait_for_end(before)?.received, version)?;
@@ -275,7 +286,8 @@ fn what_tls_has_left_behind_is_refused() {
         let gateway = Gateway::start(scene, &terminate(""))?;
         wait_for_listener(5061)?;
         for old in ["-tls1", "-tls1_1"] {
-            let said = refused(scene, "ecdsa.example", &format!("{old} -cipher DEFAULT@SECLEVEL=0"))?;
+            let said =
+                refused(scene, "ecdsa.example", &format!("{old} -cipher DEFAULT@SECLEVEL=0"))?;
             ensure!(said.contains("alert protocol version"), "{old}: {said}");
         }
         for cipher in ["AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA", "DHE-RSA-AES128-GCM-SHA256"] {
@@ -294,8 +306,11 @@ fn renegotiation_is_refused() {
         let upstream = Upstream::start("127.0.0.1:5060", Answer::Echo)?;
         let _gateway = Gateway::start(scene, &terminate(""))?;
         wait_for_listener(5061)?;
-        let mut client =
-            Dialogue::start(scene, "s_client", &mut s_client(5061, "ecdsa.example", "-tls1_2 -msg"))?;
+        let mut client = Dialogue::start(
+            scene,
+            "s_client",
+            &mut s_client(5061, "ecdsa.example", "-tls1_2 -msg"),
+        )?;
         client.say("before\n")?;
         client.wait_for("\nbefore\n")?;
         client.say("R\n")?;
@@ -476,7 +491,8 @@ fn check_proxy_header(bytes: &[u8], version: Version) -> Result<()> {
 /// Lines that no program takes for a command, different for each index.
 fn payload(index: usize) -> Vec<u8> {
     let line = |number: usize| format!("{index:03} {number:06} {:0>50}\n", number * 7919 + index);
-    let mut text: Vec<u8> = (0..).map(line).flat_map(String::into_bytes).take(PAYLOAD - 1).collect();
+    let mut text: Vec<u8> =
+        (0..).map(line).flat_map(String::into_bytes).take(PAYLOAD - 1).collect();
     text.push(b'\n');
     text
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 /// An authority with its folder: `NAME.pem` is its certificate.
@@ -44,18 +44,16 @@ impl Authority {
     pub(crate) fn new(folder: &Path, name: &'static str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key)?.pem())?;
         write_key(&folder.join(format!("{name}.key")), &key.serialize_pem())?;
         Ok(Self { folder: folder.to_owned(), name, issuer: Issuer::new(params, key) })
-    }
-
-    /// The path of its own certificate.
-    pub(crate) fn certificate(&self) -> PathBuf {
-        self.folder.join(format!("{}.pem", self.name))
     }
 
     /// Writes the certificate and its key.
@@ -99,7 +97,8 @@ impl Authority {
 
     /// Writes `STEM.ocsp`: the certificate is good. By openssl, which is a responder too.
     pub(crate) fn answer_ocsp(&self, leaf: Leaf<'_>) -> Result<()> {
-        let index = format!("V\t350101000000Z\t\t{:02X}\tunknown\t/CN={}\n", leaf.serial, leaf.names[0]);
+        let index =
+            format!("V\t350101000000Z\t\t{:02X}\tunknown\t/CN={}\n", leaf.serial, leaf.names[0]);
         fs::write(self.folder.join("index.txt"), index)?;
         let ours = format!("{}.pem", self.name);
         let (key, leaf_file) = (format!("{}.key", self.name), format!("{}.pem", leaf.stem));
@@ -130,7 +129,14 @@ impl Key {
             // ring signs with RSA keys but makes none.
             Self::Rsa2048 => {
                 let output = Command::new("openssl")
-                    .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+                    .args([
+                        "genpkey",
+                        "-quiet",
+                        "-algorithm",
+                        "RSA",
+                        "-pkeyopt",
+                        "rsa_keygen_bits:2048",
+                    ])
                     .output()
                     .context("openssl genpkey")?;
                 Ok(KeyPair::from_pem(&String::from_utf8(output.stdout)?)?)

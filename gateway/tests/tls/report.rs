@@ -22,7 +22,7 @@ const ACCEPTED: [(&str, &str); 3] = [
 ];
 
 /// What has to be among the findings, and good: a report that lacks them looked at nothing.
-const DEMANDED: [(&str, &str); 14] = [
+const DEMANDED: [(&str, &str); 15] = [
     ("SSLv2", "OK"),
     ("SSLv3", "OK"),
     ("TLS1_2", "OK"),
@@ -32,6 +32,7 @@ const DEMANDED: [(&str, &str); 14] = [
     ("cipherlist_STRONG", "OK"),
     ("PFS", "OK"),
     ("cert_trust", "OK"),
+    ("cipher_order", "OK"),
     ("heartbleed", "OK"),
     ("CCS", "OK"),
     ("secure_renego", "OK"),
@@ -47,7 +48,8 @@ fn testssl_finds_nothing_above_low() {
     demand("testssl", &["testssl"], |scene| {
         let authority = Authority::new(&scene.folder, "authority")?;
         authority.sign(Leaf::new("ecdsa", 1, &["sip.example.com", "127.0.0.1"]))?;
-        let rsa = Leaf { key: Key::Rsa2048, ..Leaf::new("rsa", 2, &["sip.example.com", "127.0.0.1"]) };
+        let rsa =
+            Leaf { key: Key::Rsa2048, ..Leaf::new("rsa", 2, &["sip.example.com", "127.0.0.1"]) };
         authority.sign(rsa)?;
         let _upstream = Upstream::start("127.0.0.1:5060", Answer::HangUp)?;
         let listeners = listener(5061, "ecdsa") + &listener(5062, "rsa");

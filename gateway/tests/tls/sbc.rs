@@ -161,7 +161,13 @@ enum Role<'a> {
 }
 
 /// A request within the dialogue that `known` made (RFC 3261 section 12.2.1.1).
-fn in_dialogue(method: &str, cseq: u32, known: &Message, via: &str, role: Role<'_>) -> Result<String> {
+fn in_dialogue(
+    method: &str,
+    cseq: u32,
+    known: &Message,
+    via: &str,
+    role: Role<'_>,
+) -> Result<String> {
     let mut routes = known.all("Record-Route");
     let (from, to) = match role {
         Role::Caller => {

@@ -106,8 +106,12 @@ fn lacking(programs: &[&str]) -> Option<String> {
             .chain(["/usr/sbin".into(), "/sbin".into()])
             .any(|folder: PathBuf| folder.join(program).exists())
     };
-    let missing: Vec<&str> =
-        programs.iter().chain(&["ip", "openssl"]).filter(|name| !installed(name)).copied().collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .chain(&["ip", "openssl"])
+        .filter(|name| !installed(name))
+        .copied()
+        .collect();
     if !missing.is_empty() {
         return Some(format!("not installed: {}; `make setup` installs them", missing.join(", ")));
     }

@@ -72,7 +72,12 @@ impl Message {
 
 impl TlsPhone {
     /// Connects from `source` with more arguments for s_client.
-    pub(crate) fn connect(scene: &Scene, name: &str, source: &str, arguments: &str) -> Result<Self> {
+    pub(crate) fn connect(
+        scene: &Scene,
+        name: &str,
+        source: &str,
+        arguments: &str,
+    ) -> Result<Self> {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-connect", "127.0.0.1:5061", "-bind", source]);
         command.args(["-CAfile", "authority.pem", "-verify_return_error", "-servername", SERVER]);
@@ -87,8 +92,9 @@ impl TlsPhone {
     /// The next message.
     pub(crate) fn receive(&mut self) -> Result<Message> {
         let taken = self.taken;
-        let (message, end) = wait_for("message over TLS", || Ok(next_message(&self.client.said(), taken)))
-            .with_context(|| self.client.said())?;
+        let (message, end) =
+            wait_for("message over TLS", || Ok(next_message(&self.client.said(), taken)))
+                .with_context(|| self.client.said())?;
         self.taken = end;
         Ok(message)
     }

@@ -65,11 +65,6 @@ impl Upstream {
         Ok(Self { connections })
     }
 
-    /// Every connection so far.
-    pub(crate) fn connections(&self) -> Vec<Connection> {
-        lock(&self.connections).clone()
-    }
-
     /// How many there were so far.
     pub(crate) fn count(&self) -> usize {
         lock(&self.connections).len()
@@ -80,15 +75,6 @@ impl Upstream {
         wait_for("the upstream connection's end", || {
             let all = lock(&self.connections);
             Ok(all.get(index).filter(|connection| connection.end.is_some()).cloned())
-        })
-    }
-
-    /// Waits for the first `length` bytes of connection `index`.
-    pub(crate) fn wait_for_bytes(&self, index: usize, length: usize) -> Result<Vec<u8>> {
-        wait_for("bytes upstream", || {
-            let all = lock(&self.connections);
-            let enough = all.get(index).filter(|connection| connection.received.len() >= length);
-            Ok(enough.map(|connection| connection.received.clone()))
         })
     }
 }
@@ -162,7 +148,9 @@ pub(crate) fn proxy_header(bytes: &[u8]) -> Result<(ProxyHeader, &[u8])> {
     match head[13] {
         0x11 => {
             let (addresses, tlvs) = body.split_at_checked(12).context("no addresses")?;
-            let ip = |at: usize| <[u8; 4]>::try_from(&addresses[at..at + 4]).map(std::net::Ipv4Addr::from);
+            let ip = |at: usize| {
+                <[u8; 4]>::try_from(&addresses[at..at + 4]).map(std::net::Ipv4Addr::from)
+            };
             let port = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
             header.source = Some((ip(0)?, port(8)).into());
             header.destination = Some((ip(4)?, port(10)).into());

@@ -26,24 +26,38 @@ fn curl_moves_much_both_ways_and_asks_often() {
         for version in ["--tls-max 1.2", "--tlsv1.3"] {
             let down = scene.path("down");
             curl(scene, &format!("{version} -o down {URL}/{BIG}"))?;
-            ensure!(sum(File::open(&down)?)? == sum(pattern(BIG))?, "{version}: other bytes came down");
+            ensure!(
+                sum(File::open(&down)?)? == sum(pattern(BIG))?,
+                "{version}: other bytes came down"
+            );
             let answer = curl(scene, &format!("{version} -T down {URL}/up"))?;
-            ensure!(answer == format!("{} {}", BIG, sum(pattern(BIG))?), "{version}: upload: {answer}");
+            ensure!(
+                answer == format!("{} {}", BIG, sum(pattern(BIG))?),
+                "{version}: upload: {answer}"
+            );
 
             // One connection, a hundred requests and answers of changing size.
             let answers = curl(scene, &format!("{version} -w %{{num_connects}}, {URL}/[1-100]"))?;
             let (bytes, connects) = count_connects(&answers);
-            ensure!(bytes == 5050 && connects == 1, "{version}: {bytes} bytes, {connects} connections");
+            ensure!(
+                bytes == 5050 && connects == 1,
+                "{version}: {bytes} bytes, {connects} connections"
+            );
         }
         // Both at a time, each way.
-        let parallel = (0..4).map(|index| format!("-o p{index} {URL}/{}", BIG / 4)).collect::<Vec<_>>();
+        let parallel =
+            (0..4).map(|index| format!("-o p{index} {URL}/{}", BIG / 4)).collect::<Vec<_>>();
         curl(scene, &format!("--parallel {}", parallel.join(" ")))?;
         for index in 0..4 {
             let got = sum(File::open(scene.path(&format!("p{index}")))?)?;
             ensure!(got == sum(pattern(BIG / 4))?, "parallel transfer {index}: other bytes");
         }
         let bytes = gateway.metric("postern_tls_bytes_total", &[])?;
-        ensure!(bytes >= 2.0 * 2.0 * BIG as f64, "{:?}", gateway.metrics("postern_tls_bytes_total"));
+        ensure!(
+            bytes >= 2.0 * 2.0 * BIG as f64,
+            "{:?}",
+            gateway.metrics("postern_tls_bytes_total")
+        );
         Ok(())
     });
 }
@@ -72,9 +86,13 @@ fn gnutls_speaks_each_version_and_changes_its_keys() {
         gnutls_echo(scene, &upstream, &["--recordsize", "512"])?;
         rekeys(scene, &upstream)?;
         resumes(scene, &upstream)?;
-        for refused in ["NORMAL:-VERS-ALL:+VERS-TLS1.1:%UNSAFE_RENEGOTIATION", "NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3"] {
+        for refused in [
+            "NORMAL:-VERS-ALL:+VERS-TLS1.1:%UNSAFE_RENEGOTIATION",
+            "NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3",
+        ] {
             let before = upstream.count();
-            let mut client = Dialogue::start(scene, "gnutls", &mut gnutls(&["--priority", refused]))?;
+            let mut client =
+                Dialogue::start(scene, "gnutls", &mut gnutls(&["--priority", refused]))?;
             ensure!(!client.wait()?.success(), "{refused}: {}", client.said());
             ensure!(upstream.count() == before, "{refused}: a connection upstream");
         }
@@ -127,20 +145,32 @@ fn gnutls_echo(scene: &Scene, upstream: &Upstream, arguments: &[&str]) -> Result
     client.wait_for("\nhello from GnuTLS\n")?;
     client.hush();
     ensure!(client.wait()?.success(), "{}", client.said());
-    ensure!(upstream.wait_for_end(index)?.received == b"hello from GnuTLS\n", "other bytes upstream");
+    ensure!(
+        upstream.wait_for_end(index)?.received == b"hello from GnuTLS\n",
+        "other bytes upstream"
+    );
     Ok(client.said())
 }
 
 fn gnutls(arguments: &[&str]) -> Command {
     let mut command = Command::new("gnutls-cli");
     command.args(["--port", "8443", "--x509cafile", "authority.pem"]);
-    command.args(["--sni-hostname", NAME, "--verify-hostname", NAME]).args(arguments).arg("127.0.0.1");
+    command
+        .args(["--sni-hostname", NAME, "--verify-hostname", NAME])
+        .args(arguments)
+        .arg("127.0.0.1");
     command
 }
 
 fn curl(scene: &Scene, arguments: &str) -> Result<String> {
     let mut command = Command::new("curl");
-    command.current_dir(&scene.folder).args(["--silent", "--show-error", "--fail", "--max-time", "60"]);
+    command.current_dir(&scene.folder).args([
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--max-time",
+        "60",
+    ]);
     command.args(["--cacert", "authority.pem", "--resolve", &format!("{NAME}:8443:127.0.0.1")]);
     let output = command.args(arguments.split_whitespace()).output().context("curl")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -222,7 +252,11 @@ fn serve_requests(stream: TcpStream) -> Result<()> {
                     write!(writer, "HTTP/1.1 100 Continue\r\n\r\n")?;
                 }
                 let answer = format!("{length} {}", sum((&mut reader).take(length))?);
-                write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())?;
+                write!(
+                    writer,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                    answer.len()
+                )?;
             }
             other => bail!("not a request: {other:?}"),
         }
