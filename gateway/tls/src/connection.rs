@@ -192,9 +192,12 @@ async fn try_one(entered: &Entered, terms: &Terms, address: SocketAddr) -> Optio
             listener.upstreams.connected(address);
             return Some((socket, Open { listener: Arc::clone(listener), address }));
         }
-        Ok(Err(error)) => UpstreamFailure::Socket(error),
+        Ok(Err(error)) => UpstreamFailure::from(error),
         Err(Expired) => UpstreamFailure::Timeout(limits.connect_timeout),
     };
+    if let UpstreamFailure::Local(error) = &failure {
+        listener.starved(error);
+    }
     listener.upstreams.failed(address, &failure, Instant::now(), limits.upstream_retry);
     None
 }

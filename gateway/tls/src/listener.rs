@@ -142,8 +142,8 @@ impl Listener {
     pub(crate) fn starved(&self, error: &io::Error) {
         let Some(unsaid) = self.told().resources.pass(Instant::now()) else { return };
         let reason = format!(
-            "accept: {error} ({unsaid} more since the last word): raise LimitNOFILE, two \
-             descriptors a connection, or lower max_connections"
+            "a connection could not be taken or made: {error} ({unsaid} more since the last word): \
+             raise LimitNOFILE, two descriptors a connection, or lower max_connections"
         );
         self.tell(EventKind::LimitReached, "", Refusal::Resources.name(), reason, "kernel");
     }

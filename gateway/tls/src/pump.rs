@@ -99,6 +99,8 @@ impl Pump {
         if entered.take_new_keys() {
             self.renew_keys(entered);
         }
+        // Before reading: what the kernel reads may have to wait for an answer to go out.
+        let _outward_says = self.poll_flush(cx);
         let inward = self.poll_inward(cx, buffers, pipes, &mut moved);
         let outward = self.poll_outward(cx, buffers, pipes, &mut moved);
         moved.count(tally, entered);
@@ -157,6 +159,10 @@ impl Pump {
                     let _gone = self.plain.end();
                     return Poll::Ready(Ok(()));
                 }
+            }
+            if self.stream.is_kernel() && self.stream.wants_flush() {
+                // Reading would say that it cannot, which must not be taken for an empty socket.
+                return Poll::Pending;
             }
             if !self.stream.has_pending() {
                 ready!(self.tls.poll_ready(cx, Side::Read));

@@ -152,8 +152,10 @@ impl Registry {
                 None => {}
             }
         }
-        // Deadlines within a moment of each other are found by one sweep.
-        self.soonest.set(soonest.map(|soonest| soonest.max(now + MOMENT)));
+        // Deadlines within a moment of each other are found by one sweep, and where there is much
+        // to sweep, the moment is longer: a hundredth of the thread's time at most.
+        let rest = MOMENT + SWEEP * self.entries.borrow().len() as u32;
+        self.soonest.set(soonest.map(|soonest| soonest.max(now + rest)));
     }
 
     fn at(&self, deadline: Instant) {
@@ -277,5 +279,8 @@ impl Entry {
     }
 }
 
-/// As coarse as deadlines may be met.
+/// As coarse as deadlines may be met, at least.
 const MOMENT: Duration = Duration::from_millis(50);
+
+/// A hundred times what looking at one entry takes.
+const SWEEP: Duration = Duration::from_micros(5);

@@ -80,7 +80,9 @@ impl Thread {
         let (orders, inbox) = mpsc::unbounded_channel();
         let common = Arc::clone(common);
         let handle = std::thread::Builder::new().name(format!("tls-{index}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, Local::new(common, index).run(inbox))
+            LocalSet::new().block_on(&runtime, Local::new(common, index).run(inbox));
+            // Not dropped: that would wait for a token that does not answer.
+            runtime.shutdown_background();
         })?;
         Ok(Self { orders: Some(orders), handle: Some(handle) })
     }

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gateway_control::{EventKind, TlsUpstream};
+use rustix::io::Errno;
 
 use crate::counters::UpstreamCount;
 use crate::notice::{Notice, Teller};
@@ -45,13 +46,27 @@ struct Down {
 pub(crate) enum UpstreamFailure {
     /// The connection was refused, or the host cannot be reached.
     #[error("{0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
     /// It did not answer in `connect_timeout`.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// This machine has no socket or port left: no fault of the upstream's.
+    #[error("{0}")]
+    Local(io::Error),
     /// TLS could not be agreed on; `originate` only.
     #[error("TLS handshake: {0}")]
     Handshake(String),
+}
+
+impl From<io::Error> for UpstreamFailure {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(
+                Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL,
+            ) => Self::Local(error),
+            _ => Self::Socket(error),
+        }
+    }
 }
 
 impl UpstreamFailure {
@@ -60,6 +75,7 @@ impl UpstreamFailure {
             Self::Socket(error) if error.kind() == io::ErrorKind::ConnectionRefused => "refused",
             Self::Socket(_) => "unreachable",
             Self::Timeout(_) => "timeout",
+            Self::Local(_) => "local",
             Self::Handshake(_) => "handshake",
         }
     }
@@ -134,6 +150,9 @@ impl Upstreams {
         match upstream.failures.iter_mut().find(|(known, _)| *known == label) {
             Some((_, count)) => *count += 1,
             None => upstream.failures.push((label, 1)),
+        }
+        if matches!(failure, UpstreamFailure::Local(_)) {
+            return;
         }
         let down = Down { retry_at: now + retry, reason: reason.clone() };
         if upstream.down.replace(down).is_none() {
@@ -283,6 +302,17 @@ mod tests {
             [(EventKind::TlsUpstreamDown, object.clone()), (EventKind::TlsUpstreamUp, object)]
         );
         assert_eq!(upstreams.counts()[0].failures, [("refused", 3)]);
+    }
+
+    #[test]
+    fn a_machine_without_descriptors_does_not_blame_its_upstreams() {
+        let (upstreams, mut notices) = pair();
+        let now = Instant::now();
+        let out = io::Error::from(Errno::MFILE);
+        upstreams.failed(address(1), &out.into(), now, RETRY);
+        assert_eq!(upstreams.candidates(now, RETRY), [address(1), address(2)]);
+        assert!(notices.try_recv().is_err());
+        assert_eq!(upstreams.counts()[0].failures, [("local", 1)]);
     }
 
     #[test]
