@@ -155,7 +155,8 @@ mod tests {
         }
 
         #[test]
-        fn what_was_written_is_read_back(contents in proptest::collection::vec(any::<u8>(), 0..70_000)) {
+        fn what_was_written_is_read_back(length in 0usize..70_000) {
+            let contents = vec![7; length];
             let mut der = vec![tag::OCTET_STRING];
             match contents.len() {
                 short @ 0..=0x7f => der.push(short as u8),

@@ -152,10 +152,15 @@ impl Pair {
                         "{file}: certificate {place} in it holds only from {begins} on; is this \
                          machine's clock right?"
                     )
-                } else if ends.0 - now.0 < Seconds::days(SOON) {
-                    format!("{file}: certificate {place} in it expires at {ends}; renew it")
                 } else {
-                    return None;
+                    let left = match milestone(facts, now)? {
+                        1 => "a day".to_owned(),
+                        days => format!("{days} days"),
+                    };
+                    format!(
+                        "{file}: certificate {place} in it has less than {left} left, until {ends}; \
+                         renew it"
+                    )
                 };
                 Some(WarningKind::Time.says(text))
             })
@@ -321,5 +326,13 @@ fn names(
 /// Nothing shorter is accepted by peers of today (NIST SP 800-131A).
 const SHORTEST_RSA: usize = 2048;
 
-/// Days before its end from which a certificate is warned about: less than ACME clients leave.
-const SOON: u64 = 14;
+/// Days before the end at which another word is said.
+const MILESTONES: [u64; 3] = [1, 7, 30];
+
+/// The last milestone that was passed. Of a short-lived certificate only the last third counts:
+/// whoever renews it by a program does so before.
+fn milestone(facts: &Facts, now: Seconds) -> Option<u64> {
+    let whole = facts.not_after.0.saturating_sub(facts.not_before.0);
+    let left = facts.not_after.0.saturating_sub(now.0);
+    MILESTONES.into_iter().find(|days| left < Seconds::days(*days) && left < whole / 3)
+}

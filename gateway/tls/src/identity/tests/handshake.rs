@@ -1,14 +1,15 @@
 //! Handshakes with rustls's own client: which certificate it gets, who is let in, what is resumed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kernel_tls::HelloReader;
-use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection,
-    SignatureAlgorithm, SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore,
+    ServerConnection, SignatureAlgorithm, SignatureScheme,
 };
 
 use super::*;
@@ -374,18 +375,86 @@ fn a_good_ocsp_answer_is_stapled_and_a_bad_one_is_told() {
     let listener = listener(vec![CertificateSource::Files(files)]);
     let identity = load(&listener);
     assert_eq!(identity.warnings(), []);
-    let resolved = |identity: &Identity| {
-        let shown = format!("{:?}", identity.pairs[0].staple);
-        shown.contains("until")
-    };
-    assert!(resolved(&identity));
+    let good = answer(Seconds(now.0 + 1000));
+    for allowed in [TLS12, TLS13] {
+        assert_eq!(stapled(&authority, &identity, allowed), good, "{allowed:?}");
+    }
     assert_eq!(identity.describe().certificates[0].ocsp, OcspState::Stapled(Seconds(now.0 + 1000)));
-    assert!(Client::new(&authority).connect(&identity, "a.example").is_ok());
     folder.file("a.ocsp", answer(now));
     let identity = identity.refresh(&listener, &common()).unwrap();
-    assert!(!resolved(&identity));
+    assert_eq!(stapled(&authority, &identity, TLS13), b"");
     assert!(identity.warnings()[0].to_string().contains("a.ocsp is not stapled: it was over"));
-    assert!(Client::new(&authority).connect(&identity, "a.example").is_ok());
+}
+
+#[test]
+fn an_ocsp_answer_that_ends_while_it_is_stapled_is_left_out_from_then_on() {
+    let folder = Folder::new("ocsp-end");
+    let authority = Authority::new("CA");
+    let leaf = authority.leaf(&["a.example"]);
+    let facts = Facts::read(leaf.certificate.der()).unwrap();
+    let (begins, ends) = (Seconds(Seconds::now().0 - 2000), Seconds(Seconds::now().0 - 1000));
+    let good = staple::tests::SAYS_GOOD;
+    let answer = staple::tests::answer(&facts, &authority.facts(), good, begins, Some(ends));
+    let CertificateSource::Files(mut files) = pair(&folder, "a", &leaf) else { panic!("files") };
+    files.ocsp = Some(folder.file("a.ocsp", answer));
+    let listener = listener(vec![CertificateSource::Files(files)]);
+    // Loaded while it was good.
+    let identity = Identity::load_at(&listener, &common(), None, begins).unwrap();
+    assert_eq!(identity.describe().certificates[0].ocsp, OcspState::Stapled(ends));
+    assert_eq!(stapled(&authority, &identity, TLS13), b"");
+    assert!(identity.warnings()[0].to_string().contains("OCSP answer was over"));
+}
+
+/// The OCSP answer that a client gets; empty: none.
+fn stapled(authority: &Authority, identity: &Identity, allowed: Versions) -> Vec<u8> {
+    #[derive(Debug)]
+    struct Capturing(Arc<dyn ServerCertVerifier>, Mutex<Vec<u8>>);
+
+    impl ServerCertVerifier for Capturing {
+        fn verify_server_cert(
+            &self,
+            certificate: &CertificateDer<'_>,
+            rest: &[CertificateDer<'_>],
+            name: &ServerName<'_>,
+            ocsp: &[u8],
+            now: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            *self.1.lock().unwrap() = ocsp.to_vec();
+            self.0.verify_server_cert(certificate, rest, name, ocsp, now)
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.0.verify_tls12_signature(message, certificate, signature)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.0.verify_tls13_signature(message, certificate, signature)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.supported_verify_schemes()
+        }
+    }
+
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).unwrap();
+    let provider = provider::provider();
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let capturing = Arc::new(Capturing(verifier.build().unwrap(), Mutex::default()));
+    let mut client = Client::with(authority, allowed, None, |_| {}).never_resuming();
+    client.config.dangerous().set_certificate_verifier(Arc::clone(&capturing) as _);
+    client.connect(identity, "a.example").unwrap();
+    capturing.1.lock().unwrap().clone()
 }
 
 #[test]

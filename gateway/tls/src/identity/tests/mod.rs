@@ -2,6 +2,7 @@
 //! replaced.
 
 mod bad_input;
+mod credentials;
 mod directories;
 pub(crate) mod handshake;
 mod reload;

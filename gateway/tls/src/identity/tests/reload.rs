@@ -65,9 +65,14 @@ fn a_certificate_that_ended_while_it_was_shown_stays_through_reloads() {
     });
     let mut listener = listener(vec![pair(&folder, "a", &leaf)]);
     let common = common();
-    let day_before = Seconds(1_609_372_800);
-    let identity = Identity::load_at(&listener, &common, None, day_before).unwrap();
-    assert!(identity.warnings_at(day_before)[0].to_string().contains("expires at 2021-01-01"));
+    let ends = 1_609_459_200;
+    let before = |days| Seconds(ends - Seconds::days(days) - 1);
+    let identity = Identity::load_at(&listener, &common, None, before(60)).unwrap();
+    assert_eq!(identity.warnings_at(before(30)), []);
+    for (at, said) in [(before(29), "30 days"), (before(6), "7 days"), (before(0), "a day")] {
+        let warning = identity.warnings_at(at)[0].to_string();
+        assert!(warning.contains(&format!("has less than {said} left")), "{warning}");
+    }
     let next = identity.reload(&listener, &common).unwrap();
     assert!(next.warnings()[0].to_string().contains("expired at 2021-01-01"));
     // And does not keep others from coming.
