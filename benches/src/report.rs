@@ -151,8 +151,7 @@ impl Verdict {
         Self { figure, measured, target, at_least: true, met: measured >= target }
     }
 
-    /// A line on the terminal.
-    pub fn print(&self) {
+    fn print(&self) {
         let (mark, relation) =
             (if self.met { "met   " } else { "MISSED" }, if self.at_least { "≥" } else { "≤" });
         println!("  {mark} {:<82} {:>9.3} {relation} {}", self.figure, self.measured, self.target);

@@ -27,9 +27,9 @@ pub(super) struct Figures {
     pub(super) cpu_us: f64,
     pub(super) per_second: f64,
     /// Of the terminator's core: near 1 where the rate is what it can do.
-    core_use: f64,
+    pub(super) core_use: f64,
     /// Of the load's core: near 1 where the rate is what the load can do.
-    load_core_use: f64,
+    pub(super) load_core_use: f64,
     /// Tickets that came with each connection.
     tickets: f64,
 }

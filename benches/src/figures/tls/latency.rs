@@ -29,7 +29,7 @@ pub(super) struct Figures {
     messages: u64,
     pub(super) latency_us: Percentiles,
     /// How late the load itself sent.
-    own_lateness_us: Percentiles,
+    pub(super) own_lateness_us: Percentiles,
     /// Of the terminator, a message and its echo.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_us: Option<f64>,

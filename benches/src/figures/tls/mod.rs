@@ -5,6 +5,7 @@
 //! round by round. What a terminator costs is the CPU time of all its threads.
 
 mod bulk;
+mod doubts;
 mod handshakes;
 mod idle;
 mod latency;
@@ -18,6 +19,7 @@ use clap::ValueEnum;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Serialize;
 
+use self::doubts::Watch;
 use super::{LOAD_CORE, RELAY_CORE};
 use crate::mmsg::pin_to_core;
 use crate::report::finish;
@@ -70,7 +72,13 @@ struct Sample {
 /// Everything that is kept.
 #[derive(Serialize)]
 struct Document {
+    /// Reasons to trust the numbers less; none on a quiet machine.
+    doubts: Vec<String>,
+    /// Cores' worth of other programs' CPU time during the run, stolen time included.
+    others_cores: f64,
+    congestion_control: String,
     terminators: Vec<Described>,
+    ratios: Vec<verdicts::Ratio>,
     samples: Vec<Sample>,
     /// The same messages without a terminator, once a round.
     direct: Vec<latency::Figures>,
@@ -88,26 +96,39 @@ pub fn measure(plan: &Plan) -> Result<()> {
     pin_to_core(LOAD_CORE)?;
     allow_descriptors()?;
     let folder = Folder::create()?;
-    let mut document =
-        Document { terminators: described(plan, &folder)?, samples: vec![], direct: vec![] };
+    let terminators = described(plan, &folder)?;
+    let (mut samples, mut direct) = (Vec::new(), Vec::new());
+    let watch = Watch::begin()?;
     for round in 0..plan.rounds {
         if plan.parts.contains(&Part::Latency) {
             let figures = latency::direct(plan.run)?;
             println!("round {round}: {:<8} {figures}", "direct");
-            document.direct.push(figures);
+            direct.push(figures);
         }
         for turn in 0..plan.terminators.len() {
             let terminator = plan.terminators[(round + turn) % plan.terminators.len()];
-            document.samples.push(one_round(plan, &folder, round, terminator)?);
+            samples.push(one_round(plan, &folder, round, terminator)?);
         }
     }
-    let verdicts = verdicts::of(&document.samples);
+    let others_cores = watch.others()?;
+    let doubts = doubts::of(&samples, others_cores);
+    let ratios = verdicts::ratios(&samples);
+    verdicts::print(&ratios);
+    doubts.iter().for_each(|doubt| println!("DOUBTFUL: {doubt}"));
+    let document = Document {
+        doubts,
+        others_cores,
+        congestion_control: congestion_control(),
+        terminators,
+        ratios,
+        samples,
+        direct,
+    };
     if plan.is_whole() {
-        finish("tls", &plan.results, &verdicts, &document)
-    } else {
-        verdicts::print(&verdicts);
-        Ok(())
+        let verdicts = verdicts::of(&document.samples, &document.ratios);
+        finish("tls", &plan.results, &verdicts, &document)?;
     }
+    Ok(())
 }
 
 impl Plan {
@@ -167,6 +188,12 @@ fn described(plan: &Plan, folder: &Folder) -> Result<Vec<Described>> {
         Ok(Described { terminator, version: terminator.version()?, configuration })
     });
     described.collect()
+}
+
+/// The machine's: it decides how much goes out at once.
+fn congestion_control() -> String {
+    let file = "/proc/sys/net/ipv4/tcp_congestion_control";
+    std::fs::read_to_string(file).map_or_else(|_| "unknown".into(), |name| name.trim().into())
 }
 
 /// Each idle connection takes two descriptors of the load and two of the terminator, which
