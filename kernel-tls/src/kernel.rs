@@ -1,7 +1,7 @@
 //! The record loop of a connection whose records the kernel processes.
 //!
 //! The kernel seals and opens; what records mean stays with us. It hands every record that is not
-//! data to us with its type, and it never counts: so this counts what is sent and received, and
+//! data to us with its type, and it limits nothing: so this counts what is sent and received, and
 //! renews keys in time. A KeyUpdate of the peer goes like this (Linux 6.14 and newer):
 //! 1. the record comes as a handshake record, and the kernel stops opening records;
 //! 2. [`FloodGuard`] says whether the peer may still ask for that;
@@ -18,21 +18,24 @@
 //! No buffer is kept but the front of an incomplete handshake message. At most one alert and one
 //! KeyUpdate wait to be sent. A fault ends both directions and is told to the peer.
 
+mod control;
+mod renewal;
+
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
 use rustix::net::SendFlags;
 use rustix::pipe::SpliceFlags;
 use rustls::{AlertDescription, SupportedCipherSuite};
 
-use crate::crypto_info::{Cipher, CryptoInfo, Version, Way};
+use crate::crypto_info::{Cipher, Version, Way};
 use crate::fault::Fault;
 use crate::handover::KeySchedule;
-use crate::post_handshake::{HANDSHAKE, KEY_UPDATE, Message, Messages, key_update_message};
+use crate::kernel::renewal::receiving_limit;
+use crate::post_handshake::Messages;
 use crate::stream::{AskPeer, Received};
-use crate::sys::{self, ReceivedRecord};
-use crate::update::{FloodGuard, Headroom, MAX_PLAINTEXT, RecordCount, UpdateLimits, most_records};
+use crate::sys;
+use crate::update::{FloodGuard, MAX_PLAINTEXT, RecordCount, UpdateLimits, most_records};
 
 /// A connection whose records are the kernel's, both ways.
 pub(crate) struct KernelRecords {
@@ -295,202 +298,6 @@ impl KernelRecords {
         Ok(())
     }
 
-    /// Deals with one record. The outer error is the socket's, the inner one the peer's.
-    fn handle(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        record: ReceivedRecord,
-        content: &[u8],
-    ) -> io::Result<Result<(), Fault>> {
-        let kind = match record.content_type {
-            Some(kind) => kind,
-            None if content.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
-            None => return Ok(Err(Fault::Untyped)),
-        };
-        self.count_received(socket, content.len() + 1)?;
-        if kind != HANDSHAKE && !self.messages.is_between() {
-            return Ok(Err(Fault::Interleaved));
-        }
-        match kind {
-            APPLICATION_DATA => Ok(Ok(())),
-            ALERT => Ok(self.alert(content)),
-            HANDSHAKE if self.version == Version::Tls12 => Ok(self.renegotiation(socket, content)),
-            HANDSHAKE => self.handshake(socket, content),
-            other => Ok(Err(Fault::UnexpectedRecord(other))),
-        }
-    }
-
-    /// RFC 8446 section 6: one whole alert in a record, and in TLS 1.3 hardly any warnings.
-    fn alert(&mut self, content: &[u8]) -> Result<(), Fault> {
-        let (level, alert) = match *content {
-            [level @ (WARNING | FATAL), alert] => (level, AlertDescription::from(alert)),
-            [] => return Err(Fault::EmptyRecord(ALERT)),
-            _ => return Err(Fault::BadAlert),
-        };
-        let harmless = self.version == Version::Tls12 || alert == AlertDescription::UserCanceled;
-        if alert == AlertDescription::CloseNotify {
-            self.receiving = Receiving::Closed;
-        } else if level == FATAL {
-            self.receiving = Receiving::Alert(alert);
-            self.sending = Sending::Ended;
-            self.waiting = Waiting::default();
-        } else if !harmless {
-            return Err(Fault::BadAlert);
-        } else {
-            self.patience.warnings =
-                self.patience.warnings.checked_sub(1).ok_or(Fault::TooManyWarnings)?;
-        }
-        Ok(())
-    }
-
-    /// TLS 1.2: a HelloRequest or a ClientHello. It is declined once (RFC 5746 section 4.5).
-    fn renegotiation(&mut self, socket: BorrowedFd<'_>, content: &[u8]) -> Result<(), Fault> {
-        match content.first() {
-            None => return Err(Fault::EmptyRecord(HANDSHAKE)),
-            Some(&(HELLO_REQUEST | CLIENT_HELLO)) => {}
-            Some(&other) => return Err(Fault::UnexpectedMessage(other)),
-        }
-        let left = self.patience.renegotiations.checked_sub(1).ok_or(Fault::Renegotiation)?;
-        self.patience.renegotiations = left;
-        if self.sending == Sending::Open {
-            self.waiting.alert = Some([WARNING, u8::from(AlertDescription::NoRenegotiation)]);
-            // What the socket does not take now, `wants_flush` tells of.
-            let _later = self.flush(socket);
-        }
-        Ok(())
-    }
-
-    fn handshake(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        content: &[u8],
-    ) -> io::Result<Result<(), Fault>> {
-        let mut update = None;
-        let Self { messages, schedule, guard, .. } = self;
-        let result = messages.record(content, |message| {
-            if !guard.admits(Instant::now()) {
-                return Err(Fault::Flood);
-            }
-            match message {
-                Message::NewSessionTicket(body) => keep_ticket(schedule.as_deref_mut(), body),
-                Message::KeyUpdate(ask) => {
-                    update = Some(ask);
-                    Ok(())
-                }
-            }
-        });
-        if let Err(fault) = result {
-            return Ok(Err(fault));
-        }
-        match update {
-            Some(ask) => self.receive_update(socket, ask),
-            None if content.first() == Some(&KEY_UPDATE) => Ok(self.resume(socket)),
-            None => Ok(Ok(())),
-        }
-    }
-
-    fn receive_update(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        ask: AskPeer,
-    ) -> io::Result<Result<(), Fault>> {
-        // How many there were is known only as long as the old keys are there.
-        self.received.under_key.correct(self.number(socket, Way::Receiving)?);
-        if let Err(fault) = self.install_next(socket, Way::Receiving) {
-            return Ok(Err(fault));
-        }
-        let limit = receiving_limit(self.version, self.limit());
-        self.received.renewed(limit);
-        if ask == AskPeer::Renew && self.sending == Sending::Open {
-            self.queue_update(AskPeer::Nothing);
-            self.flush_or_wait(socket)?;
-        }
-        Ok(Ok(()))
-    }
-
-    /// The kernel has stopped at what was no KeyUpdate, or not all of one: it goes on with the keys
-    /// that it has.
-    fn resume(&mut self, socket: BorrowedFd<'_>) -> Result<(), Fault> {
-        CryptoInfo::read(socket, Way::Receiving, self.cipher)
-            .and_then(|keys| keys.install(socket, Way::Receiving))
-            .map_err(|error| Fault::Renewal(error.raw_os_error().unwrap_or_default()))
-    }
-
-    fn send_update(&mut self, socket: BorrowedFd<'_>, ask: AskPeer) -> io::Result<()> {
-        again(|| sys::send_record(socket, HANDSHAKE, &key_update_message(ask)))?;
-        self.sent.under_key.add(1);
-        self.waiting.update = None;
-        if let Err(fault) = self.install_next(socket, Way::Sending) {
-            self.sending = Sending::Mute;
-            return Err(self.fail(socket, fault));
-        }
-        self.sent.renewed(self.limit());
-        Ok(())
-    }
-
-    fn install_next(&mut self, socket: BorrowedFd<'_>, way: Way) -> Result<(), Fault> {
-        let schedule = self.schedule.as_mut().ok_or(Fault::Renewal(libc::EINVAL))?;
-        let secrets = match way {
-            Way::Sending => schedule.next_tx(),
-            Way::Receiving => schedule.next_rx(),
-        }
-        .map_err(|_| Fault::Renewal(libc::EINVAL))?;
-        CryptoInfo::new(self.version, 0, &secrets)
-            .ok_or(Fault::Renewal(libc::EINVAL))?
-            .install(socket, way)
-            .map_err(|error| Fault::Renewal(error.raw_os_error().unwrap_or_default()))
-    }
-
-    /// Makes sure that `records` more may be sent, with new keys where it takes them.
-    fn make_room(&mut self, socket: BorrowedFd<'_>, records: u64) -> io::Result<()> {
-        if self.sent.under_key.headroom(records) == Headroom::Enough {
-            return Ok(());
-        }
-        self.sent.under_key.correct(self.number(socket, Way::Sending)?);
-        if self.sent.under_key.headroom(records) == Headroom::Enough {
-            return Ok(());
-        }
-        match self.version {
-            Version::Tls13 => {
-                self.queue_update(AskPeer::Nothing);
-                self.flush(socket)
-            }
-            Version::Tls12 => Err(self.fail(socket, Fault::KeysExhausted)),
-        }
-    }
-
-    /// Counts what a read brought, and asks the peer for new keys before its own are worn out.
-    fn count_received(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<()> {
-        self.received.under_key.add(most as u64);
-        if self.received.under_key.headroom(0) == Headroom::Enough {
-            return Ok(());
-        }
-        self.received.under_key.correct(self.number(socket, Way::Receiving)?);
-        if self.received.under_key.headroom(0) == Headroom::Enough {
-            return Ok(());
-        }
-        // Once is enough: it has to answer, and what it sends before that is its own risk.
-        self.received.under_key.unlimited();
-        if self.sending == Sending::Open {
-            self.queue_update(AskPeer::Renew);
-            self.flush_or_wait(socket)?;
-        }
-        Ok(())
-    }
-
-    /// The number of the next record.
-    fn number(&self, socket: BorrowedFd<'_>, way: Way) -> io::Result<u64> {
-        CryptoInfo::read(socket, way, self.cipher).map(|keys| keys.record())
-    }
-
-    /// One KeyUpdate answers any number of requests (RFC 8446 section 4.6.3).
-    fn queue_update(&mut self, ask: AskPeer) {
-        self.waiting.update = match (self.waiting.update, ask) {
-            (Some(AskPeer::Renew), _) | (_, AskPeer::Renew) => Some(AskPeer::Renew),
-            _ => Some(AskPeer::Nothing),
-        };
-    }
-
     fn say_last(&mut self, level: u8, alert: AlertDescription) {
         if self.sending == Sending::Open {
             self.sending = Sending::Ended;
@@ -556,10 +363,6 @@ impl KernelRecords {
             _ => Err(ErrorKind::BrokenPipe.into()),
         }
     }
-
-    fn limit(&self) -> u64 {
-        self.limits.records.unwrap_or(u64::MAX)
-    }
 }
 
 impl Counter {
@@ -575,13 +378,6 @@ impl Counter {
 
     fn total(&self) -> u64 {
         self.before.saturating_add(self.under_key.bound())
-    }
-}
-
-fn keep_ticket(schedule: Option<&mut KeySchedule>, body: &[u8]) -> Result<(), Fault> {
-    match schedule {
-        Some(KeySchedule::Server(_)) | None => Err(Fault::UnexpectedMessage(NEW_SESSION_TICKET)),
-        Some(client) => client.keep_ticket(body).map_err(|_| Fault::BadTicket),
     }
 }
 
@@ -601,15 +397,6 @@ fn confidentiality_limit(suite: SupportedCipherSuite) -> u64 {
     match suite {
         SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
         SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
-    }
-}
-
-/// After how many records the peer is asked for new keys: early enough that it can answer in time.
-/// TLS 1.2 has no way to ask.
-fn receiving_limit(version: Version, limit: u64) -> u64 {
-    match version {
-        Version::Tls12 => u64::MAX,
-        Version::Tls13 => limit / 4 * 3,
     }
 }
 
@@ -637,10 +424,6 @@ const APPLICATION_DATA: u8 = 23;
 const WARNING: u8 = 1;
 /// `AlertLevel.fatal`.
 const FATAL: u8 = 2;
-
-const HELLO_REQUEST: u8 = 0;
-const CLIENT_HELLO: u8 = 1;
-const NEW_SESSION_TICKET: u8 = 4;
 
 /// As many as BoringSSL and rustls bear.
 const MAX_WARNINGS: u8 = 4;
