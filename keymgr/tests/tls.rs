@@ -1,5 +1,5 @@
 //! `keymgr tls` as people and scripts meet it: what it prints, and how it ends. The gateway is a
-//! stand-in that answers as the admin API does; `gateway/tests/tls` asks a real one.
+//! stand-in that answers as the admin API does; what the real one answers is tested in the gateway.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

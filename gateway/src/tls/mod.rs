@@ -83,6 +83,12 @@ impl Tls {
         for fault in &faults {
             tracing::error!("TLS {fault}; everything else runs on");
         }
+        for listener in relay.status(0, 0).listeners {
+            if listener.state == TlsListenerState::Serving {
+                let (mode, address) = (listener.mode.name(), listener.listen);
+                tracing::info!(listener = listener.name, mode, %address, "TLS listener");
+            }
+        }
         self.state().relay = Some(Arc::new(relay));
         Ok(())
     }

@@ -176,6 +176,8 @@ fn a_broken_listener_is_told_everywhere_and_the_one_beside_it_serves() {
     assert_eq!(status.problems.len(), 1, "{status:?}");
     let log = gateway.log();
     assert!(log.contains("ERROR") && log.contains("other.pem"), "{log}");
+    let serving = log.lines().filter(|line| line.contains("TLS listener listener="));
+    assert_eq!(serving.count(), 1, "{log}");
     gateway.wait_for_log("tls.reload_failed");
     let states: Vec<_> = tls(&gateway).listeners.iter().map(|listener| listener.state).collect();
     assert_eq!(states, [TlsListenerState::Serving, TlsListenerState::Failed]);
