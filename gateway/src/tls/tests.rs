@@ -271,6 +271,7 @@ async fn ticket_keys_are_rotated_once_for_one_idempotency_key() {
     let dry = TlsTicketsRequest { dry_run: true };
     let _: TlsTicketsReport = site.client.post(path::TLS_TICKETS, &dry).await.unwrap();
     // Told in order: whatever the second request and the dry run had told would be before this.
+    let _renewed = Files::of(&site.authority);
     site.reload(&TlsReloadRequest::default()).await;
     let reloaded = |event: &&Event| event.kind == EventKind::TlsReloaded;
     while site.events.after(0).iter().filter(reloaded).count() < 2 {
