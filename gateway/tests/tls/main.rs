@@ -17,6 +17,7 @@ mod hostile;
 #[path = "../real_peers/isolation/mod.rs"]
 #[expect(dead_code, reason = "the scenarios name their peers themselves")]
 mod isolation;
+mod keymgr;
 mod openssl;
 mod operate;
 mod pki;

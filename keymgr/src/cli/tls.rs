@@ -17,8 +17,8 @@ pub(crate) enum Tls {
     /// The configuration file itself is read again by SIGHUP (systemctl reload). Exit code 5 where
     /// a listener refused what it read.
     Reload(Reload),
-    /// Seal session tickets with a new key. The last one still opens them for a while, so that
-    /// clients can resume; after two rotations none of the old tickets opens.
+    /// Seal session tickets with a new key. The old ones still open theirs for tls.ticket_lifetime,
+    /// so that clients can resume.
     #[command(name = "rotate-tickets")]
     RotateTickets(RotateTickets),
     /// New keys for connections that are up, at both ends (TLS 1.3 KeyUpdate).
