@@ -45,6 +45,7 @@ fn calls(scene: &Scene, told: Told) -> Result<()> {
     let mut alice = TlsPhone::connect(scene, "alice", "127.0.0.9:0", "")?;
     let bob = UdpPhone::new("127.0.0.1:5080", "127.0.0.1:5070")?;
     register(&mut alice, told)?;
+    alice.keep_alive()?;
     bob_calls_alice_who_hangs_up(&mut alice, &bob).context("bob calls alice")?;
     alice_calls_bob_who_hangs_up(&mut alice, &bob).context("alice calls bob")?;
 

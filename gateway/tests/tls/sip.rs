@@ -89,6 +89,16 @@ impl TlsPhone {
         self.client.say(text)
     }
 
+    /// A keep-alive and its answer (RFC 5626 section 3.5.1), between two messages.
+    pub(crate) fn keep_alive(&mut self) -> Result<()> {
+        self.client.say("\r\n\r\n")?;
+        wait_for("answer to a keep-alive", || {
+            Ok((self.client.said().get(self.taken..) == Some("\r\n")).then_some(()))
+        })?;
+        self.taken += 2;
+        Ok(())
+    }
+
     /// The next message.
     pub(crate) fn receive(&mut self) -> Result<Message> {
         let taken = self.taken;
