@@ -114,6 +114,7 @@ impl Inventory {
         let (mut old, released) = state.part_with(&settings, &mut report);
         let listeners = settings.listeners.clone();
         state.identities = identities_after(&state.identities, &settings);
+        self.tell_preference(&state.settings, &settings);
         state.settings = settings;
         for settings in listeners {
             let slot = old.iter().position(|slot| slot.settings.name == settings.name);
@@ -372,7 +373,8 @@ impl Inventory {
         let identity = identity.map_err(why)?;
         let policy = Policy { kernel: state.settings.kernel.into(), ..Policy::default() };
         let reading = reading(&self.common.support, &policy);
-        Ok(Terms { settings: settings.clone(), identity, policy, reading })
+        let shared = identities.clone();
+        Ok(Terms { settings: settings.clone(), identity, shared, policy, reading })
     }
 
     /// Asks every thread, and waits a moment for the answers.
@@ -398,6 +400,18 @@ impl Inventory {
             reason => format!("{}: {reason}", result.name()),
         };
         self.tell(kind, format!("listener {name}"), reason);
+    }
+
+    /// An older version than both ends know is never chosen silently.
+    fn tell_preference(&self, old: &Settings, new: &Settings) {
+        let begun = old.prefer != new.prefer || old.listeners.is_empty();
+        if begun && new.prefer == VersionPreference::Tls12Device && !new.listeners.is_empty() {
+            let reason = "clients that offer AES-GCM get TLS 1.2 even where they know 1.3, as \
+                          `prefer = \"tls12-device\"` asks, for devices take nothing newer: set \
+                          \"tls13\" where no device takes records";
+            let object = "all listeners".to_owned();
+            self.tell(EventKind::TlsReloaded, object, reason.to_owned());
+        }
     }
 
     fn tell(&self, kind: EventKind, object: String, reason: String) {

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
 use crate::counters::{ListenerCounters, Refusal, Tally};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::limits::Places;
 use crate::notice::{Notice, Teller, Throttle};
 use crate::registry::Placed;
@@ -46,6 +46,8 @@ pub(crate) struct Listener {
 pub(crate) struct Terms {
     pub(crate) settings: ListenerSettings,
     pub(crate) identity: Identity,
+    /// What the identity shares with the others.
+    pub(crate) shared: identity::Common,
     pub(crate) policy: Policy,
     pub(crate) reading: Reading,
 }
@@ -66,6 +68,12 @@ impl Terms {
         let mut what = self.identity.changes_since(&old.identity);
         if self.settings != old.settings && what.is_empty() || self.policy != old.policy {
             what.push("its settings changed".to_owned());
+        }
+        if self.shared.device_suites != old.shared.device_suites {
+            what.push("another version is preferred".to_owned());
+        }
+        if !Arc::ptr_eq(&self.shared.tickets, &old.shared.tickets) {
+            what.push("session tickets have another lifetime".to_owned());
         }
         what
     }

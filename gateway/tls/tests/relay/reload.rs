@@ -1,13 +1,15 @@
 //! Listeners come, change and go, and connections stay.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_control::{TlsReloadRequest, TlsReloadResult};
-use tls_relay::{CertificateSource, TlsRelay};
+use rustls::ProtocolVersion;
+use tls_relay::{CertificateSource, TlsRelay, VersionPreference};
 
-use crate::support::{Pki, Relay, any_port, echo, read_exactly, sbc, settings, until};
+use crate::support::{BOTH, Pki, Relay, connect, echo, read_exactly, sbc, settings, until};
 
 #[test]
 fn reloads_under_load_drop_no_connection_and_fail_no_handshake() {
@@ -150,7 +152,32 @@ fn a_draining_relay_takes_no_connection_and_keeps_those_it_has() {
     // The process ends: so does the connection, visibly.
     drop(relay);
     assert!(!matches!(lasting.read(&mut [0; 1]), Ok(1..)));
-    let _ = any_port();
+}
+
+#[test]
+fn an_older_version_is_preferred_where_that_is_asked_for_and_said() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    echo(listener);
+    let mut wanted = settings(vec![pki.terminate(&[address])]);
+    wanted.prefer = VersionPreference::Tls12Device;
+    let mut started = TlsRelay::start(wanted.clone()).unwrap();
+    let to = started.relay.status(0, 0).listeners[0].listen;
+    let version = || {
+        let client = connect(Arc::new(pki.client_config_of(&BOTH)), to).unwrap();
+        client.conn.protocol_version().unwrap()
+    };
+    assert_eq!(version(), ProtocolVersion::TLSv1_2);
+    let mut told = || {
+        let notices = std::iter::from_fn(|| started.notices.try_recv().ok());
+        notices.filter(|notice| notice.reason.contains("tls12-device")).count()
+    };
+    assert_eq!(told(), 1);
+    started.relay.apply(wanted.clone());
+    assert_eq!(told(), 0, "nothing new");
+    wanted.prefer = VersionPreference::Tls13;
+    started.relay.apply(wanted);
+    assert_eq!(version(), ProtocolVersion::TLSv1_3);
 }
 
 #[test]

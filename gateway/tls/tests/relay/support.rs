@@ -107,8 +107,12 @@ impl Pki {
     }
 
     pub(crate) fn client_config(&self, version: Version) -> ClientConfig {
+        self.client_config_of(&[version])
+    }
+
+    pub(crate) fn client_config_of(&self, versions: &[Version]) -> ClientConfig {
         ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[version])
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(self.roots())
             .with_no_client_auth()
