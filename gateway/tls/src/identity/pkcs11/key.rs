@@ -14,7 +14,8 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::super::certificate::KeyKind;
-use super::token::{Token, TokenError};
+use super::error::TokenError;
+use super::token::Token;
 use crate::identity::provider::provider;
 
 /// A key in a token whose certificate is known.

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `uri` | RFC 7512: which key in which token, and where the PIN is |
 //! | `token` | a library, its sessions, and what to do when the token goes away |
+//! | `error` | why it does not sign |
 //! | `key` | rustls's signing key over it |
 //!
 //! [`Signing::Blocking`]: super::Signing::Blocking
 
+mod error;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
 
-pub use token::TokenError;
+pub use error::TokenError;
 pub use uri::{BadUri, TokenUri};
 
 use super::certificate::Facts;
