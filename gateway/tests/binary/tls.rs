@@ -22,7 +22,6 @@ struct Site {
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     address: std::net::Ipv4Addr,
-    ports: [u16; 2],
     sbc: SocketAddr,
 }
 
@@ -35,12 +34,8 @@ impl Site {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         fs::write(directory.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        // Free a moment ago, and of an address that no other test uses.
-        let free = || TcpListener::bind((address, 0)).unwrap();
-        let both = [free(), free()];
-        let ports = both.map(|listener| listener.local_addr().unwrap().port());
         let sbc = echo(TcpListener::bind((address, 0)).unwrap());
-        let site = Self { directory, issuer: Issuer::new(params, key), address, ports, sbc };
+        let site = Self { directory, issuer: Issuer::new(params, key), address, sbc };
         site.sign("good");
         site.sign("other");
         site.write_config();
@@ -63,7 +58,7 @@ impl Site {
     }
 
     fn write_config(&self) {
-        let listeners = ["good", "other"].into_iter().zip(self.ports).map(|(name, port)| {
+        let listeners = ["good", "other"].into_iter().zip(PORTS).map(|(name, port)| {
             let (chain, key) =
                 (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
             format!(
@@ -103,11 +98,14 @@ impl Site {
             .with_no_client_auth();
         let name = "sip.example".try_into().unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect((self.address, self.ports[listener])).unwrap();
+        let stream = TcpStream::connect((self.address, PORTS[listener])).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         StreamOwned::new(connection, stream)
     }
 }
+
+/// Of an address that no other test uses, and none that the system gives to whoever asks for any.
+const PORTS: [u16; 2] = [5061, 5062];
 
 impl Drop for Site {
     fn drop(&mut self) {
@@ -167,7 +165,7 @@ fn a_broken_listener_is_told_everywhere_and_the_one_beside_it_serves() {
     let gateway = site.start();
     let mut client = site.connect(0);
     echoed(&mut client, b"REGISTER sip:sip.example SIP/2.0\r\n");
-    assert!(TcpStream::connect((site.address, site.ports[1])).is_err(), "whole or not at all");
+    assert!(TcpStream::connect((site.address, PORTS[1])).is_err(), "whole or not at all");
 
     let (code, body) = gateway.http("/readyz");
     assert_eq!(code, 200, "calls are taken");
@@ -247,7 +245,7 @@ fn sighup_brings_listeners_and_takes_them_away_but_not_their_connections() {
     fs::write(site.file("gateway.toml"), first).unwrap();
     gateway.signal(Signal::HUP);
     until("end of it", || (tls(&gateway).listeners.len() == 1).then_some(()));
-    until("closed door", || TcpStream::connect((site.address, site.ports[1])).err());
+    until("closed door", || TcpStream::connect((site.address, PORTS[1])).err());
     echoed(&mut client, b"still there");
 }
 
@@ -303,10 +301,10 @@ fn check_tells_a_taken_port_and_what_would_run() {
     let (code, text) = site.check();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("ok       TLS listener good at "), "{text}");
-    let taken = TcpListener::bind((site.address, site.ports[1])).unwrap();
+    let taken = TcpListener::bind((site.address, PORTS[1])).unwrap();
     let (code, text) = site.check();
     assert_eq!(code, Some(0), "it may be ours: {text}");
     assert!(text.contains("warning  tls.listener other: "), "{text}");
-    assert!(text.contains(&format!("sport = :{}", site.ports[1])), "{text}");
+    assert!(text.contains(&format!("sport = :{}", PORTS[1])), "{text}");
     drop(taken);
 }
