@@ -93,13 +93,24 @@ fn ephemeral_ports(config: &Config, machine: &Machine) -> Option<String> {
 fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
     let files = machine.files?;
     let ports = config.relay.ports.pairs() as u64 * 2 * config.interface.len() as u64;
-    let needed = ports + OTHER_DESCRIPTORS;
-    (files < needed).then(|| {
-        format!(
+    // The client's and the upstream's.
+    let listeners = config.tls.listener.iter();
+    let tls: u64 = listeners.map(|listener| listener.max_connections as u64 * 2).sum();
+    let needed = ports + tls + OTHER_DESCRIPTORS;
+    if files >= needed {
+        return None;
+    }
+    Some(match tls {
+        0 => format!(
             "RLIMIT_NOFILE is {files}, the port range may open {needed}: calls will be refused \
              before the ports run out; raise LimitNOFILE (systemd) or `ulimit -Hn`, or narrow \
              relay.ports (--ports)"
-        )
+        ),
+        tls => format!(
+            "RLIMIT_NOFILE is {files}, the port range and TLS connections ({tls}) may open \
+             {needed}: calls or connections will be refused before; raise LimitNOFILE (systemd) or \
+             `ulimit -Hn`, or lower max_connections of TLS listeners or narrow relay.ports (--ports)"
+        ),
     })
 }
 
@@ -165,6 +176,21 @@ mod tests {
         config.relay.ports = PortRange { min: 10000, max: 29999 };
         let warning = &warnings(&config, &machine())[0];
         assert!(warning.contains("RLIMIT_NOFILE") && warning.contains("20256"), "{warning}");
+    }
+
+    #[test]
+    fn tls_connections_are_among_the_descriptors() {
+        let mut config = Config::default();
+        config.relay.ports = PortRange { min: 20000, max: 20099 };
+        let listener = "[[tls.listener]]\nname = \"sip\"\nmode = \"terminate\"\n\
+                        listen = \"127.0.0.1:5061\"\nupstream = [\"127.0.0.1:5060\"]\n";
+        for (connections, warned) in [(9_000, 0), (10_000, 1)] {
+            let text = format!("{listener}max_connections = {connections}\n");
+            config.tls = toml::from_str::<Config>(&text).unwrap().tls;
+            let warnings = warnings(&config, &machine());
+            assert_eq!(warnings.len(), warned, "{warnings:?}");
+            assert!(warnings.iter().all(|text| text.contains("max_connections")), "{warnings:?}");
+        }
     }
 
     #[test]
