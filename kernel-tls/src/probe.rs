@@ -246,10 +246,11 @@ impl Failure {
             (_, Some(libc::EBUSY)) if feature == TlsFeature::Renewal => {
                 Some("Linux 6.14 or newer; until then TLS 1.3 stays in user space")
             }
+            (_, errno) if feature == TlsFeature::Diagnosis => Some(match errno {
+                Some(libc::ENOENT) => "load the kernel module `tcp_diag`, to know of devices",
+                _ => "Linux 6.15 or newer, or CAP_NET_ADMIN, to know of devices",
+            }),
             (_, Some(libc::ENOENT)) => Some("load the kernel's module of this cipher"),
-            _ if feature == TlsFeature::Diagnosis => Some(
-                "Linux 6.15 or newer tells without CAP_NET_ADMIN; until then whether a device has the records is unknown",
-            ),
             _ => None,
         }
     }
