@@ -42,6 +42,11 @@ impl Lane {
         self.bulk = count >= MUCH;
     }
 
+    /// Whether bytes are in the pipe.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.filled > 0)
+    }
+
     /// The pipe, to move bytes out of; `None`: it is empty.
     pub(crate) fn filled(&mut self) -> Option<&mut Pipe> {
         self.pipe.as_mut().filter(|pipe| pipe.filled > 0)
@@ -60,15 +65,23 @@ impl Lane {
             return Ok(None);
         };
         let result = fill(&pipe.write, PIPE);
-        match result {
-            Ok(Some(count)) if count > 0 => {
+        match &result {
+            Ok(Some(count)) if *count > 0 => {
                 pipe.filled += count;
-                self.bulk = count >= LITTLE;
+                self.bulk = *count >= LITTLE;
                 self.pipe = Some(pipe);
             }
-            _ => {
+            Ok(_) => {
                 self.bulk = false;
                 pipes.put_back(pipe);
+            }
+            Err(error) => {
+                self.bulk = false;
+                // Only this one says that nothing was moved. After any other, bytes may be in the
+                // pipe, and whoever had it next would take them for its own peer's.
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    pipes.put_back(pipe);
+                }
             }
         }
         result
@@ -191,5 +204,18 @@ mod tests {
         assert!(lane.filled().is_some());
         drop(lane);
         assert!(pipes.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_pipe_of_a_connection_that_failed_is_not_given_to_another_one() {
+        let (pipes, mut lane) = (Pipes::default(), Lane::default());
+        let (mut source, from) = UnixStream::pair().unwrap();
+        source.write_all(b"one client's").unwrap();
+        let failed = lane.fill(&pipes, |pipe, room| {
+            move_plain(&from, pipe, room)?;
+            Err(io::ErrorKind::InvalidData.into())
+        });
+        assert!(failed.is_err());
+        assert!(pipes.0.borrow().is_empty(), "its bytes would be the next client's");
     }
 }
