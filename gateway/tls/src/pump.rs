@@ -54,6 +54,8 @@ enum Way {
     Ending,
     /// Its source was cut off; what remains is on its way.
     Cut,
+    /// `outward` only: close_notify is said, and perhaps not sent yet.
+    Farewell,
     Done,
 }
 
@@ -125,11 +127,23 @@ impl Pump {
                     self.plain.reset_on_close();
                 }
             }
-            Ending::Idle => {
-                let _gone = self.stream.close_write(&self.tls);
-            }
+            Ending::Idle => self.part(),
             Ending::PlainReset => self.tls.reset_on_close(),
             _ => self.plain.reset_on_close(),
+        }
+    }
+
+    /// A silent connection ends properly, and one whose peer has stopped to read does not: a FIN or
+    /// close_notify would tell that peer that what it has got was all.
+    fn part(&mut self) {
+        if self.unsealed.is_empty() && !self.outward_lane.is_filled() && !self.stream.wants_flush()
+        {
+            let _gone = self.stream.close_write(&self.tls);
+        } else {
+            self.tls.reset_on_close();
+        }
+        if !self.opened.is_empty() || self.inward_lane.is_filled() {
+            self.plain.reset_on_close();
         }
     }
 
@@ -152,7 +166,7 @@ impl Pump {
                 Way::Cut if self.outward != Way::Done => {
                     return Poll::Ready(Err(Ending::Truncated));
                 }
-                Way::Cut | Way::Done => return Poll::Ready(Ok(())),
+                Way::Cut | Way::Farewell | Way::Done => return Poll::Ready(Ok(())),
                 Way::Ending => {
                     self.inward = Way::Done;
                     // Where it fails the plain peer has gone; the other direction finds out.
@@ -273,9 +287,12 @@ impl Pump {
                 Way::Open => {}
                 Way::Cut | Way::Done => return Poll::Ready(Ok(())),
                 Way::Ending => {
-                    self.outward = Way::Done;
+                    self.outward = Way::Farewell;
                     self.stream.close_write(&self.tls).map_err(|error| self.unwritable(&error))?;
-                    ready!(self.poll_flush(cx)).map_err(|error| self.unwritable(&error))?;
+                    continue;
+                }
+                Way::Farewell => {
+                    self.outward = Way::Done;
                     let _gone = self.tls.end();
                     return Poll::Ready(Ok(()));
                 }
@@ -416,8 +433,8 @@ impl Pump {
         match (self.inward, error.kind()) {
             (_, ErrorKind::InvalidData) => Ending::Protocol,
             (Way::Open | Way::Cut, _) => Ending::TlsReset,
-            (Way::Ending | Way::Done, _) if self.outward == Way::Open => Ending::TlsReset,
-            (Way::Ending | Way::Done, _) => Ending::Closed,
+            (_, _) if self.outward == Way::Open => Ending::TlsReset,
+            (Way::Ending | Way::Farewell | Way::Done, _) => Ending::Closed,
         }
     }
 
