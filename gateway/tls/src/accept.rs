@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::connection::{self, Accepted};
 use crate::counters::Refusal;
-use crate::listener::{Accepting, Listener};
+use crate::listener::{Accepting, BACKLOG, Listener};
 use crate::socket::{Socket, canonical};
 use crate::thread::Local;
 
@@ -51,8 +51,13 @@ pub(crate) async fn run(local: Rc<Local>, listener: Arc<Listener>, mut accepting
             }
         }
     }
-    // Whoever is in the queue has been told by the kernel that it is connected.
-    while let Ok(Some(())) = take(&local, &listener, &accepting.socket, Instant::now()) {}
+    // Whoever is in the queue has been told by the kernel that it is connected. Those who go on
+    // coming meanwhile are not waited for.
+    for _ in 0..BACKLOG {
+        let Ok(Some(())) = take(&local, &listener, &accepting.socket, Instant::now()) else {
+            break;
+        };
+    }
 }
 
 /// Waits for connections and takes a few.
@@ -88,12 +93,28 @@ fn take(
             Ok(Some(()))
         }
         Err(Errno::AGAIN) => Ok(None),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-            Err(error.into())
-        }
-        // accept(2): errors that are pending on the new socket count as if it had not come.
-        Err(_) => Ok(Some(())),
+        Err(error) if is_of_the_peer(error) => Ok(Some(())),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// accept(2): an error that is pending on the new socket counts as if it had not come; so does a
+/// connection that a packet filter forbade. Any other error is ours, and would come again at once.
+fn is_of_the_peer(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+    )
 }
 
 fn begin(

@@ -24,6 +24,7 @@ use crate::limits::Places;
 use crate::notice::{Notice, Teller, Throttle};
 use crate::registry::Placed;
 use crate::settings::{KernelUse, ListenerSettings, Mode};
+use crate::socket::notice_the_gone;
 use crate::upstream::Upstreams;
 
 /// One listener, over all of its reloads.
@@ -219,7 +220,7 @@ impl Listening {
             socket.set_reuse_address(true)?;
             // Accepted sockets inherit these: no call for each connection.
             socket.set_tcp_nodelay(true)?;
-            socket.set_keepalive(true)?;
+            notice_the_gone(&socket)?;
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
@@ -288,7 +289,7 @@ impl From<KernelUse> for kernel_tls::KernelUse {
 }
 
 /// A burst of clients that reconnect at once; the system lowers it to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// More reasons than there are kinds of them; a kernel's text could vary.
 const MAX_REASONS: usize = 32;

@@ -45,7 +45,7 @@ impl Socket {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = net::socket_with(family, SocketType::STREAM, flags, None)?;
         net::sockopt::set_tcp_nodelay(&fd, true)?;
-        net::sockopt::set_socket_keepalive(&fd, true)?;
+        notice_the_gone(&fd)?;
         match net::connect(&fd, &address) {
             Ok(()) => return Self::new(fd),
             Err(rustix::io::Errno::INPROGRESS) => {}
@@ -151,7 +151,47 @@ impl AsFd for Socket {
     }
 }
 
+/// Has the kernel end connections whose peer has gone without a word, as phones behind a NAT do, or
+/// has not read a byte for [`PATIENCE`] (TCP_USER_TIMEOUT, which since Linux 5.11 counts a closed
+/// window too). By default that takes more than two hours, or no end at all, and each holds a place.
+/// Sockets accepted from a listening one inherit it.
+pub(crate) fn notice_the_gone(fd: impl AsFd) -> io::Result<()> {
+    let fd = fd.as_fd();
+    net::sockopt::set_socket_keepalive(fd, true)?;
+    net::sockopt::set_tcp_keepidle(fd, KEEPALIVE_AFTER)?;
+    net::sockopt::set_tcp_keepintvl(fd, KEEPALIVE_EVERY)?;
+    Ok(net::sockopt::set_tcp_user_timeout(fd, PATIENCE.as_millis() as u32)?)
+}
+
+/// How long a connection may be silent before its peer's kernel is asked whether it is there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
+
+/// It is asked again this often.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a peer may answer nothing, or take nothing of what there is for it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// An IPv4 address that a dual-stack socket shows as IPv6 is an IPv4 address.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_what_notices_the_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        notice_the_gone(&listener).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(net::sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(net::sockopt::tcp_keepidle(&accepted).unwrap(), KEEPALIVE_AFTER);
+        assert_eq!(net::sockopt::tcp_keepintvl(&accepted).unwrap(), KEEPALIVE_EVERY);
+        assert_eq!(net::sockopt::tcp_user_timeout(&accepted).unwrap(), 300_000);
+    }
 }
