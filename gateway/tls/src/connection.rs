@@ -124,7 +124,8 @@ async fn terminate(
     };
     if terms.settings.proxy_protocol == ProxyProtocol::V2 {
         let header = header(&tls, entered, &facts, certificate_name.as_deref());
-        if plain.write_all(&header).await.is_err() {
+        let written = entered.in_time(pin!(plain.write_all(&header))).await;
+        if !matches!(written, Ok(Ok(()))) {
             counted.end(Ending::PlainReset);
             return None;
         }
@@ -160,8 +161,12 @@ async fn originate(
             upstreams.failed(address, &failure, Instant::now(), limits.upstream_retry);
             continue;
         };
+        upstreams.serves(address);
         let facts = Facts::of(&handshake);
-        let stream = establish(local, &tls, entered, terms, handshake)?;
+        let Some(stream) = establish(local, &tls, entered, terms, handshake) else {
+            plain.reset_on_close();
+            return None;
+        };
         let counted = Counted::new(local, entered, terms, &stream);
         counted.up(entered, facts, address);
         let pump = Pump::new(tls, plain, stream, limits.idle_timeout);
@@ -177,6 +182,7 @@ async fn connect(entered: &Entered, terms: &Terms) -> Option<(Socket, Open)> {
     let retry = terms.settings.limits.upstream_retry;
     for address in entered.listener.upstreams.candidates(Instant::now(), retry) {
         if let Some(connected) = try_one(entered, terms, address).await {
+            entered.listener.upstreams.serves(address);
             return Some(connected);
         }
     }
@@ -254,8 +260,12 @@ async fn say_why(
         if socket.write_all(error.alert_bytes()).await.is_err() || socket.end().is_err() {
             return;
         }
-        let mut ignored = [0; 256];
-        while socket.read(&mut ignored).await.is_ok_and(|count| count > 0) {}
+        let mut ignored = [0; 512];
+        for _ in 0..FAREWELL_READS {
+            if !socket.read(&mut ignored).await.is_ok_and(|count| count > 0) {
+                break;
+            }
+        }
     });
     let _too_long = entered.in_time(farewell).await;
 }
@@ -420,6 +430,10 @@ fn placed(terms: &Terms, stream: &Stream) -> Placed {
 
 /// The result of a handshake that took too long.
 const TIMEOUT: &str = "timeout";
+
+/// What a peer may have sent meanwhile, 64 KiB. One that goes on sending is not listening, and as
+/// long as there is something to read nobody else would have a turn.
+const FAREWELL_READS: usize = 128;
 
 /// For a peer to read why its handshake failed.
 const LINGER: Duration = Duration::from_secs(1);

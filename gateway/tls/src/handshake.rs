@@ -11,6 +11,7 @@ use std::task::{Poll, ready};
 
 use kernel_tls::{Handshake, HandshakeError, Hello, HelloReader, Progress, Reading};
 use rustls::{ProtocolVersion, ServerConfig};
+use tokio::task::JoinHandle;
 
 use crate::identity::{Identity, Outward, Signing};
 use crate::socket::{Side, Socket};
@@ -170,11 +171,23 @@ impl Drive<'_> {
             Signing::Inline => Ok(step(handshake)),
             // The pool is bounded, so that a token that hangs holds handshakes up, and no thread
             // that relays; the caller's time limit ends the wait.
-            Signing::Blocking => tokio::task::spawn_blocking(move || step(handshake))
-                .await
-                .map_err(|_| Failure::Gone),
+            Signing::Blocking => aside(move || step(handshake)).await,
         }
     }
+}
+
+/// Runs `work` on a blocking thread. Where nobody waits for it any more and it has not begun, it
+/// never does: otherwise clients that come and go while a token hangs would leave more work behind
+/// than `max_handshakes` allows, and a token that is back would sign for clients that are gone.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    struct Asked<T>(JoinHandle<T>);
+    impl<T> Drop for Asked<T> {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let mut asked = Asked(tokio::task::spawn_blocking(work));
+    (&mut asked.0).await.map_err(|_| Failure::Gone)
 }
 
 type Stepped = (Handshake, Vec<u8>, Result<Progress, HandshakeError>);
@@ -198,3 +211,33 @@ const NO_VERSION: &str = "none";
 
 /// The largest record and its header: a flight, whatever it is.
 const GREEDY: usize = 16 * 1024 + 2048;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A token that hangs has one thread here; who gives up behind it leaves nothing behind.
+    #[test]
+    fn what_nobody_waits_for_is_not_begun() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        let (release, hangs) = mpsc::channel::<()>();
+        let signed = Arc::new(AtomicUsize::new(0));
+        runtime.block_on(async {
+            let token = tokio::task::spawn_blocking(move || hangs.recv());
+            for _ in 0..100 {
+                let signed = Arc::clone(&signed);
+                let one = aside(move || signed.fetch_add(1, Ordering::Relaxed));
+                let _given_up = tokio::time::timeout(Duration::from_millis(1), one).await;
+            }
+            drop(release);
+            let _ended = token.await;
+            let last = Arc::clone(&signed);
+            assert_eq!(aside(move || last.load(Ordering::Relaxed)).await.unwrap(), 0);
+        });
+    }
+}

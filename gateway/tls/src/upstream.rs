@@ -118,10 +118,17 @@ impl Upstreams {
 
     /// It took a connection, which is open until [`closed`](Self::closed).
     pub(crate) fn connected(&self, address: SocketAddr) {
+        if let Some(upstream) = find(&mut self.lock(), address) {
+            upstream.connected += 1;
+            upstream.open += 1;
+        }
+    }
+
+    /// It is of use: it took a connection, and where TLS goes to it its handshake was good. Before
+    /// that, one that was down stays so: else every connection would have two words to tell of it.
+    pub(crate) fn serves(&self, address: SocketAddr) {
         let mut upstreams = self.lock();
         let Some(upstream) = find(&mut upstreams, address) else { return };
-        upstream.connected += 1;
-        upstream.open += 1;
         if let Some(down) = upstream.down.take() {
             drop(upstreams);
             self.tell(EventKind::TlsUpstreamUp, address, "down", "up", down.reason);
@@ -271,7 +278,7 @@ mod tests {
         let later = now + RETRY;
         assert_eq!(upstreams.candidates(later, RETRY), [address(1), address(2)]);
         assert_eq!(upstreams.candidates(later, RETRY), [address(2)]);
-        upstreams.connected(address(1));
+        upstreams.serves(address(1));
         assert_eq!(upstreams.candidates(later, RETRY), [address(1), address(2)]);
     }
 
@@ -291,8 +298,8 @@ mod tests {
         for _ in 0..3 {
             upstreams.failed(address(1), &refused(), now, RETRY);
         }
-        upstreams.connected(address(1));
-        upstreams.connected(address(1));
+        upstreams.serves(address(1));
+        upstreams.serves(address(1));
         let kinds: Vec<_> = std::iter::from_fn(|| notices.try_recv().ok())
             .map(|notice| (notice.kind, notice.object))
             .collect();
@@ -313,6 +320,18 @@ mod tests {
         assert_eq!(upstreams.candidates(now, RETRY), [address(1), address(2)]);
         assert!(notices.try_recv().is_err());
         assert_eq!(upstreams.counts()[0].failures, [("local", 1)]);
+    }
+
+    #[test]
+    fn one_that_connects_and_then_fails_its_handshake_is_told_once() {
+        let (upstreams, mut notices) = pair();
+        for _ in 0..3 {
+            upstreams.connected(address(1));
+            let failure = UpstreamFailure::Handshake("it shows another's certificate".to_owned());
+            upstreams.failed(address(1), &failure, Instant::now(), RETRY);
+            upstreams.closed(address(1));
+        }
+        assert_eq!(std::iter::from_fn(|| notices.try_recv().ok()).count(), 1);
     }
 
     #[test]

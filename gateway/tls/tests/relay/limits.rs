@@ -50,6 +50,8 @@ fn beyond_max_handshakes_the_next_is_closed_and_established_ones_do_not_count() 
     let relay = Relay::start(vec![settings]);
     let _up: Vec<_> =
         (0..4).map(|_| pki.connect(&rustls::version::TLS13, relay.address(0))).collect();
+    // A client is done a flight before the server is.
+    until("all are up", || relay.counters().open == 4 && relay.counters().handshaking == 0);
     let _half: Vec<_> = (0..2).map(|_| TcpStream::connect(relay.address(0)).unwrap()).collect();
     until("two are under way", || relay.counters().handshaking == 2);
     assert!(closed(&TcpStream::connect(relay.address(0)).unwrap()));
@@ -119,4 +121,33 @@ fn a_failed_handshake_ends_in_an_alert_that_is_counted() {
     until("it is counted apart", || {
         relay.counters().handshakes.iter().any(|one| one.result == "silent")
     });
+}
+
+#[test]
+fn one_that_goes_on_sending_after_its_refusal_is_closed_and_holds_nobody_up() {
+    let pki = Pki::new();
+    let (_listener, address) = sbc();
+    let relay = Relay::start(vec![pki.terminate(&[address])]);
+    let mut flood = TcpStream::connect(relay.address(0)).unwrap();
+    flood.set_write_timeout(Some(PATIENCE)).unwrap();
+    flood.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let megabyte = vec![b'x'; 1 << 20];
+    let sent = (0..256).take_while(|_| flood.write_all(&megabyte).is_ok()).count();
+    assert!(sent < 32, "{sent} MiB were listened to");
+}
+
+#[test]
+fn an_end_in_the_middle_of_data_does_not_look_like_a_proper_one() {
+    let pki = Pki::new();
+    let (listener, address) = sbc();
+    let mut settings = pki.terminate(&[address]);
+    settings.limits.idle_timeout = Some(Duration::from_millis(500));
+    let relay = Relay::start(vec![settings]);
+    let mut client = pki.connect(&rustls::version::TLS13, relay.address(0));
+    let mut sbc = accept(&listener);
+    client.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    while client.write_all(&[7; 1 << 16]).is_ok() {}
+    until("the SBC that reads nothing costs the connection", || relay.ended("idle") == 1);
+    let end = std::io::copy(&mut sbc, &mut std::io::sink());
+    assert!(end.is_err(), "a FIN after {end:?} bytes of more");
 }
