@@ -33,12 +33,15 @@ impl Default for UpdateLimits {
     }
 }
 
-/// What keeps a peer from sending us KeyUpdates without end: a bucket of tokens.
+/// What keeps a peer from sending us KeyUpdates without end: a bucket of tokens. Those that we asked
+/// for are free, one for each time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FloodGuard {
     burst: u32,
     interval: Duration,
     left: u32,
+    /// KeyUpdates that we asked for and have not got.
+    asked: u32,
     /// When `left` was last brought up to date; `None` while it is full.
     since: Option<Instant>,
 }
@@ -46,7 +49,25 @@ pub(crate) struct FloodGuard {
 impl FloodGuard {
     /// With everything that `limits` allow at once.
     pub(crate) fn new(limits: &UpdateLimits) -> Self {
-        Self { burst: limits.burst, interval: limits.interval, left: limits.burst, since: None }
+        let UpdateLimits { burst, interval, .. } = *limits;
+        Self { burst, interval, left: burst, asked: 0, since: None }
+    }
+
+    /// We have asked the peer for new keys. It may answer several requests by one KeyUpdate.
+    pub(crate) fn ask(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+    }
+
+    /// Counts one KeyUpdate. False: it was one too many, and the connection ends.
+    #[must_use]
+    pub(crate) fn admits_update(&mut self, now: Instant) -> bool {
+        match self.asked.checked_sub(1) {
+            Some(asked) => {
+                self.asked = asked;
+                true
+            }
+            None => self.admits(now),
+        }
     }
 
     /// Counts one message. False: it was one too many, and the connection ends.
@@ -186,6 +207,18 @@ mod tests {
         let mut guard = guard(1, Duration::ZERO);
         assert!(guard.admits(now));
         assert!(!guard.admits(now));
+    }
+
+    #[test]
+    fn an_answer_that_we_asked_for_costs_the_peer_nothing_and_is_free_but_once() {
+        let now = Instant::now();
+        let mut guard = guard(1, Duration::from_secs(1));
+        for _ in 0..100 {
+            guard.ask();
+            assert!(guard.admits_update(now));
+        }
+        assert!(guard.admits_update(now));
+        assert!(!guard.admits_update(now));
     }
 
     #[test]

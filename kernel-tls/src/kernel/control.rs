@@ -90,7 +90,11 @@ impl KernelRecords {
         let mut update = None;
         let Self { messages, schedule, guard, .. } = self;
         let result = messages.record(content, |message| {
-            if !guard.admits(Instant::now()) {
+            let admitted = match message {
+                Message::KeyUpdate(_) => guard.admits_update(Instant::now()),
+                Message::NewSessionTicket(_) => guard.admits(Instant::now()),
+            };
+            if !admitted {
                 return Err(Fault::Flood);
             }
             match message {

@@ -46,6 +46,9 @@ impl KernelRecords {
         again(|| sys::send_record(socket, HANDSHAKE, &key_update_message(ask)))?;
         self.sent.under_key.add(1);
         self.waiting.update = None;
+        if ask == AskPeer::Renew {
+            self.guard.ask();
+        }
         if let Err(fault) = self.install_next(socket, Way::Sending) {
             self.sending = Sending::Mute;
             return Err(self.fail(socket, fault));

@@ -147,8 +147,11 @@ impl UserRecords {
         if !self.is_tls13() || !matches!(self.inbound, Inbound::Open) {
             return;
         }
-        self.renewals.1 += u64::from(length == KEY_UPDATE_RECORD);
-        if !self.guard.admits(Instant::now()) {
+        let update = length == KEY_UPDATE_RECORD;
+        self.renewals.1 += u64::from(update);
+        let now = Instant::now();
+        let admitted = if update { self.guard.admits_update(now) } else { self.guard.admits(now) };
+        if !admitted {
             self.fail(RecordError::flood(), AlertDescription::UnexpectedMessage);
         }
     }

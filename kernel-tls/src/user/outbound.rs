@@ -112,6 +112,8 @@ impl UserRecords {
         self.queue(Write::Data(&[]))?;
         self.under_key = 0;
         self.renewals.0 += 1;
+        // rustls asks each time.
+        self.guard.ask();
         Ok(())
     }
 
