@@ -28,10 +28,10 @@ FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas bench-tls fuzz
+.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas bench-tls bench-ktls-memory fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
 	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES))
@@ -80,6 +80,11 @@ bench-tls: ## TLS handshakes, bulk, idle connections and latency, beside HAProxy
 	@scripts/install-packages $(TLS_BENCH_PACKAGES)
 	$(CARGO) build --release --locked -p gateway -p benches --bin gateway --bin tls_figures
 	$${CARGO_TARGET_DIR:-target}/release/tls_figures $(FLAGS)
+
+bench-ktls-memory: ## memory per idle TLS connection with records in the kernel, in a test VM
+	@scripts/install-packages $(VM_PACKAGES)
+	$(CARGO) build --release --locked -p gateway -p benches --bin gateway --bin ktls_memory
+	@deploy/testvm/bench-ktls-memory $${CARGO_TARGET_DIR:-target}/release $(FLAGS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@scripts/install-packages $(DEMO_PACKAGES)

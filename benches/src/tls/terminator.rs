@@ -186,11 +186,33 @@ impl Process {
         core: usize,
         upstream: SocketAddr,
     ) -> Result<Self> {
-        // A fresh port each time: no connection of an earlier one lingers there.
-        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let name = format!("{}.conf", which.name());
-        let configuration = folder.write(&name, &which.configuration(folder, port, upstream))?;
+        let address = fresh_address();
+        let configuration = which.configuration(folder, address.port(), upstream);
+        Self::launch(which, folder, core, address, &configuration)
+    }
+
+    /// Our gateway, with records where `kernel`, a value of the setting of that name, wants them.
+    pub fn start_gateway(
+        folder: &Folder,
+        core: usize,
+        upstream: SocketAddr,
+        kernel: &str,
+    ) -> Result<Self> {
+        let (which, address) = (Terminator::Postern, fresh_address());
+        let configuration = which.configuration(folder, address.port(), upstream);
+        let configuration =
+            configuration.replacen("[tls]", &format!("[tls]\nkernel = \"{kernel}\""), 1);
+        Self::launch(which, folder, core, address, &configuration)
+    }
+
+    fn launch(
+        which: Terminator,
+        folder: &Folder,
+        core: usize,
+        address: SocketAddr,
+        configuration: &str,
+    ) -> Result<Self> {
+        let configuration = folder.write(&format!("{}.conf", which.name()), configuration)?;
         let log = File::create(folder.file(&format!("{}.log", which.name())))?;
         let child = which
             .command(core, &configuration)?
@@ -216,7 +238,7 @@ impl Process {
 
     fn wait_until_it_listens(&mut self, folder: &Folder) -> Result<()> {
         let name = self.which.name();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + START;
         while Instant::now() < deadline {
             if TcpStream::connect(self.address).is_ok() {
                 return Ok(());
@@ -228,7 +250,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        bail!("{name} does not listen on {} within 10 s", self.address)
+        bail!("{name} does not listen on {} within {START:?}", self.address)
     }
 }
 
@@ -240,8 +262,16 @@ impl Drop for Process {
     }
 }
 
+/// A port of its own for each process: no connection of an earlier one lingers there.
+fn fresh_address() -> SocketAddr {
+    let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 /// More than any figure opens.
 const CONNECTIONS: usize = 8_000;
+/// Half a second on a machine; the test VM is a tenth as fast.
+const START: Duration = Duration::from_secs(30);
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Below the ports that connections are made from.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(24_000);

@@ -1,4 +1,4 @@
-//! Memory per idle connection: 5,000 of them, TLS 1.3, each with its TCP connection upstream,
+//! Memory per idle connection: thousands of them, TLS 1.3, each with its TCP connection upstream,
 //! after one message and its echo.
 //!
 //! Ours is what the process grew by, PSS and RSS. The kernel's is apart and of the whole
@@ -24,29 +24,35 @@ pub(super) struct Figures {
     pub(super) pss_kib: f64,
     pub(super) rss_kib: f64,
     /// Growth of the machine's slab memory, a connection.
-    kernel_slab_kib: f64,
+    pub(super) kernel_slab_kib: f64,
     /// Growth of what TCP's queues hold, a connection.
     kernel_tcp_kib: f64,
     process_pss_kib: u64,
 }
 
-/// Makes the connections and weighs them.
-pub(super) fn measure(mut load: Load, process: &Process) -> Result<Figures> {
+/// Makes the connections and weighs them; `look` may look at them while they are open.
+pub(super) fn measure(
+    mut load: Load,
+    process: &Process,
+    connections: usize,
+    look: impl FnOnce() -> Result<()>,
+) -> Result<Figures> {
     let speech = Speech::Tls(configuration(Suite::Aes128Gcm, &Tickets::counted())?);
     // What the first connection brings is not a connection's price.
     let first = load.establish(process.address(), &speech, 1)?;
     thread::sleep(SETTLE);
     let before = Weight::of(process)?;
-    let peers = load.establish(process.address(), &speech, CONNECTIONS)?;
+    let peers = load.establish(process.address(), &speech, connections)?;
     thread::sleep(SETTLE);
     let after = Weight::of(process)?;
-    ensure!(load.upstream.open() == CONNECTIONS + 1, "{} are open", load.upstream.open());
+    ensure!(load.upstream.open() == connections + 1, "{} are open", load.upstream.open());
+    look()?;
     drop((first, peers));
     let each = |part: fn(&Weight) -> u64| {
-        part(&after).saturating_sub(part(&before)) as f64 / CONNECTIONS as f64
+        part(&after).saturating_sub(part(&before)) as f64 / connections as f64
     };
     Ok(Figures {
-        connections: CONNECTIONS,
+        connections,
         pss_kib: each(|weight| weight.own.pss_kib),
         rss_kib: each(|weight| weight.own.rss_kib),
         kernel_slab_kib: each(|weight| weight.slab_kib),
@@ -78,6 +84,7 @@ impl fmt::Display for Figures {
     }
 }
 
-const CONNECTIONS: usize = 5_000;
+/// On this machine, beside the peers.
+pub(super) const CONNECTIONS: usize = 5_000;
 /// For what is freed or trimmed later.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ mod bulk;
 mod doubts;
 mod handshakes;
 mod idle;
+pub mod kernel_memory;
 mod latency;
 mod verdicts;
 
@@ -152,7 +153,8 @@ fn one_round(plan: &Plan, folder: &Folder, round: usize, terminator: Terminator)
     let failed = |what| move || format!("{name}, {what}");
     if wants(Part::Idle) {
         let (load, process) = fresh()?;
-        let figures = idle::measure(load, &process).with_context(failed("idle connections"))?;
+        let figures = idle::measure(load, &process, idle::CONNECTIONS, || Ok(()))
+            .with_context(failed("idle connections"))?;
         println!("round {round}: {name:<8} {figures}");
         sample.idle = Some(figures);
     }
