@@ -171,6 +171,18 @@ pub enum IdentityFault {
         /// What is wrong.
         reason: String,
     },
+    /// Whatever it revokes, nobody who is believed said so.
+    #[error(
+        "{}: no certificate in `authority` has signed this revocation list of {issuer}; fetch that \
+         authority's list anew, or put the certificate that signed it into `authority`",
+        path.display()
+    )]
+    ForeignRevocationList {
+        /// The file.
+        path: PathBuf,
+        /// Whose list it says it is.
+        issuer: String,
+    },
     /// An older list than the one in force would bring revoked certificates back.
     #[error(
         "{}: this revocation list is of {this_update}, older than the one in force; fetch the \

@@ -4,7 +4,9 @@
 //! says anything about is refused, since an attacker would rather be unknown than revoked. A list
 //! past its `nextUpdate` stays in force, with a warning: what it revokes stays revoked, and a
 //! download that failed over night must not lock every peer out. A list older than the one in
-//! force is refused. Signatures of lists are verified whenever one is used, by `rustls-webpki`.
+//! force is refused, and so is one that none of the authorities signed: it revokes nothing, but would
+//! have every peer of the issuer that it names refused, since `rustls-webpki` verifies lists, too,
+//! whenever it uses them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +17,8 @@ use key_files::FileError;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateRevocationListDer, TrustAnchor};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
@@ -24,6 +26,7 @@ use super::certificate::Facts;
 use super::der::{BadDer, Reader, tag};
 use super::distinguished_name::DistinguishedName;
 use super::fault::{IdentityFault, Warning, WarningKind};
+use super::provider::provider;
 use super::time::Seconds;
 use crate::settings::{ClientAuthentication, IdentitySettings};
 
@@ -63,6 +66,7 @@ impl Trust {
         for path in &settings.revocation_lists {
             lists.extend(revocation_lists(path)?);
         }
+        lists.iter().try_for_each(|list| list.verify(&roots))?;
         if let Some(older) = previous.and_then(|previous| previous.older(&lists)) {
             return Err(older);
         }
@@ -191,6 +195,28 @@ impl RevocationList {
         Ok(Self { path: path.to_owned(), issuer, this_update, next_update, der })
     }
 
+    /// RFC 5280 section 6.3.3 (f), (g): its issuer signed it. Of several authorities of that name, as
+    /// when one has changed its key, any may have.
+    fn verify(&self, authorities: &RootCertStore) -> Result<(), IdentityFault> {
+        let wrong =
+            |reason: String| IdentityFault::RevocationList { path: self.path.clone(), reason };
+        let signed = Signed::read(&self.der).map_err(|error| wrong(error.to_string()))?;
+        let algorithms = provider().signature_verification_algorithms.all;
+        if !algorithms.iter().any(|known| known.signature_alg_id().as_ref() == signed.algorithm) {
+            return Err(wrong("it is signed with an algorithm that is not accepted".to_owned()));
+        }
+        let own_name = |authority: &&TrustAnchor<'_>| {
+            Reader::only(self.issuer.as_der(), tag::SEQUENCE) == Ok(authority.subject.as_ref())
+        };
+        if authorities.roots.iter().filter(own_name).any(|authority| signed.is_by(authority)) {
+            return Ok(());
+        }
+        Err(IdentityFault::ForeignRevocationList {
+            path: self.path.clone(),
+            issuer: self.issuer.to_string(),
+        })
+    }
+
     fn warning(&self, now: Seconds) -> Option<Warning> {
         let next = self.next_update.filter(|next| *next < now)?;
         Some(WarningKind::Time.says(format!(
@@ -200,6 +226,45 @@ impl RevocationList {
             self.issuer
         )))
     }
+}
+
+/// A list's parts (RFC 5280 section 5.1.1).
+struct Signed<'a> {
+    message: &'a [u8],
+    /// Within its `SEQUENCE`.
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    fn read(der: &'a [u8]) -> Result<Self, BadDer> {
+        let mut list = Reader::new(Reader::only(der, tag::SEQUENCE)?);
+        Ok(Self {
+            message: list.tagged(tag::SEQUENCE)?.whole,
+            algorithm: list.contents(tag::SEQUENCE)?,
+            signature: whole_bytes(list.contents(tag::BIT_STRING)?)?,
+        })
+    }
+
+    fn is_by(&self, authority: &TrustAnchor<'_>) -> bool {
+        let Ok((kind, key)) = key_of(authority) else { return false };
+        provider().signature_verification_algorithms.all.iter().any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == self.algorithm
+                && algorithm.public_key_alg_id().as_ref() == kind
+                && algorithm.verify_signature(key, self.message, self.signature).is_ok()
+        })
+    }
+}
+
+/// Algorithm and bits of an authority's key (RFC 5280 section 4.1.2.7).
+fn key_of<'a>(authority: &'a TrustAnchor<'_>) -> Result<(&'a [u8], &'a [u8]), BadDer> {
+    let mut info = Reader::new(authority.subject_public_key_info.as_ref());
+    Ok((info.contents(tag::SEQUENCE)?, whole_bytes(info.contents(tag::BIT_STRING)?)?))
+}
+
+/// A bit string of which every bit of the last byte counts, as keys and signatures are.
+fn whole_bytes(bits: &[u8]) -> Result<&[u8], BadDer> {
+    bits.strip_prefix(&[0]).ok_or(BadDer)
 }
 
 /// A file's lists: PEM, one or more, or DER.

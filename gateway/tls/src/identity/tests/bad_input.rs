@@ -169,6 +169,54 @@ fn authorities_and_revocation_lists_that_are_none() {
 }
 
 #[test]
+fn revocation_lists_that_no_authority_signed() {
+    let folder = Folder::new("foreign-list");
+    let (authority, impostor) = (Authority::new("CA"), Authority::new("CA"));
+    let mut listener = listener(vec![pair(&folder, "a", &authority.leaf(&["a.example"]))]);
+    listener.identity.client_authentication = ClientAuthentication::Required;
+    listener.identity.authority = Some(folder.file("ca.pem", authority.pem()));
+    let good = authority.revocation_list(&[], 1, 2090);
+    let mut later = good.clone();
+    let this_update = later.windows(13).position(|bytes| bytes == b"240101000000Z").unwrap();
+    later[this_update + 3] = b'2';
+    let middle = authority.intermediate("middle");
+    for (list, issuer) in [
+        (impostor.revocation_list(&[], 1, 2090), "CN=CA"),
+        (later, "CN=CA"),
+        (middle.revocation_list(&[], 1, 2090), "CN=middle"),
+    ] {
+        listener.identity.revocation_lists = vec![folder.file("list.crl", list)];
+        says(&listener, &["TLS listener", "list.crl", issuer, "no certificate in `authority`"]);
+        says(&listener, &["fetch", "or put the certificate that signed it into `authority`"]);
+    }
+    // An authority of the same name beside it, as after a change of its key, is no obstacle.
+    let both = format!("{}{}{}", impostor.pem(), authority.pem(), middle.pem());
+    listener.identity.authority = Some(folder.file("ca.pem", both));
+    let of_middle = folder.file("middle.crl", middle.revocation_list(&[], 1, 2090));
+    listener.identity.revocation_lists = vec![folder.file("list.crl", good), of_middle];
+    load(&listener);
+}
+
+#[test]
+fn a_revocation_list_signed_with_an_algorithm_that_is_not_accepted() {
+    let folder = Folder::new("list-algorithm");
+    let authority = Authority::new("CA");
+    let mut listener = listener(vec![pair(&folder, "a", &authority.leaf(&["a.example"]))]);
+    listener.identity.client_authentication = ClientAuthentication::Required;
+    listener.identity.authority = Some(folder.file("ca.pem", authority.pem()));
+    // ecdsa-with-SHA256 is 1.2.840.10045.4.3.2; .1 is with SHA-224.
+    let (sha256, mut list) =
+        ([0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], authority.revocation_list(&[], 1, 2090));
+    for at in 0..list.len() - sha256.len() {
+        if list[at..].starts_with(&sha256) {
+            list[at + 7] = 1;
+        }
+    }
+    listener.identity.revocation_lists = vec![folder.file("list.crl", list)];
+    says(&listener, &["list.crl", "algorithm that is not accepted", "fetch"]);
+}
+
+#[test]
 fn an_upstream_and_protocols_that_cannot_be_named() {
     let folder = Folder::new("upstream");
     let mut listener = listener(Vec::new());

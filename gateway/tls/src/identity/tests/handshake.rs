@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// With a certificate of its own.
-    fn showing(authority: &Authority, leaf: &Leaf) -> Self {
+    pub(crate) fn showing(authority: &Authority, leaf: &Leaf) -> Self {
         Self::with(authority, Versions::default(), Some(leaf), |_| {})
     }
 

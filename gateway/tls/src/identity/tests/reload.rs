@@ -100,6 +100,28 @@ fn an_older_revocation_list_than_the_one_in_force_is_refused() {
 }
 
 #[test]
+fn a_revocation_list_with_a_false_signature_leaves_the_old_one_in_force() {
+    let folder = Folder::new("false-list");
+    let (authority, impostor) = (Authority::new("CA"), Authority::new("CA"));
+    let mut listener = listener(vec![pair(&folder, "a", &authority.leaf(&["a.example"]))]);
+    listener.identity.client_authentication = ClientAuthentication::Required;
+    listener.identity.authority = Some(folder.file("ca.pem", authority.pem()));
+    let (good, bad) = (authority.leaf(&["good.example"]), authority.leaf(&["bad.example"]));
+    let list = authority.revocation_list(&[&bad], 1, 2090);
+    listener.identity.revocation_lists = vec![folder.file("ca.crl", list)];
+    let common = common();
+    let identity = Identity::load(&listener, &common).unwrap();
+    folder.file("ca.crl", impostor.revocation_list(&[], 2, 2090));
+    let error = identity.reload(&listener, &common).unwrap_err().to_string();
+    assert!(error.contains("ca.crl") && error.contains("no certificate in `authority`"), "{error}");
+    let next = identity.refresh(&listener, &common).unwrap();
+    assert!(next.warnings()[0].to_string().contains("until then what was there before stays"));
+    let connect = |leaf| Client::showing(&authority, leaf).connect(&next, "a.example");
+    assert!(connect(&good).is_ok(), "the false list is not asked");
+    assert!(connect(&bad).unwrap_err().contains("Revoked"), "the old list is");
+}
+
+#[test]
 fn connections_go_on_and_new_ones_come_while_certificates_are_replaced() {
     let folder = Folder::new("load");
     let authority = Authority::new("CA");
