@@ -235,12 +235,18 @@ fn incompatible_label(error: &PeerIncompatible) -> &'static str {
 pub struct RecordError {
     label: &'static str,
     text: String,
+    told: Option<AlertDescription>,
 }
 
 impl RecordError {
     /// An error with a label for metrics and words for people.
     pub(crate) fn new(label: &'static str, text: impl Into<String>) -> Self {
-        Self { label, text: text.into() }
+        Self { label, text: text.into(), told: None }
+    }
+
+    /// With what the peer is told.
+    pub(crate) fn telling(self, told: Option<AlertDescription>) -> Self {
+        Self { told, ..self }
     }
 
     /// More bytes of one message than we hold.
@@ -271,6 +277,14 @@ impl RecordError {
     /// A name for metrics: one of a small, stable set.
     pub fn label(&self) -> &'static str {
         self.label
+    }
+
+    /// The alert by which the stream has told the peer, or will once it is flushed (RFC 8446
+    /// section 6.2). `None`: nothing more could be said, or the caller has said it by
+    /// [`send_alert`](crate::Stream::send_alert). Every further call answers with the same error,
+    /// and the alert is sent but once.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        self.told
     }
 }
 

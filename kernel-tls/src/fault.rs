@@ -87,8 +87,13 @@ impl Fault {
         }
     }
 
+    /// For the caller, with what the peer is told.
+    pub(crate) fn error(self, told: Option<AlertDescription>) -> io::Error {
+        RecordError::new(self.label(), self.to_string()).telling(told).into()
+    }
+
     /// One of a small, stable set of names, for metrics.
-    pub(crate) fn label(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::BadRecord => "bad_record",
             Self::RecordOverflow => "record_overflow",
@@ -106,11 +111,5 @@ impl Fault {
             Self::KeysExhausted => "keys_exhausted",
             Self::Renewal(_) | Self::Untyped => "internal",
         }
-    }
-}
-
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> Self {
-        RecordError::new(fault.label(), fault.to_string()).into()
     }
 }

@@ -85,7 +85,8 @@ enum Receiving {
     Open,
     Closed,
     Alert(AlertDescription),
-    Failed(Fault),
+    /// With what the peer is told of it.
+    Failed(Fault, Option<AlertDescription>),
 }
 
 struct Patience {
@@ -337,13 +338,14 @@ impl KernelRecords {
 
     /// Ends both directions, and tells the peer if the socket takes it.
     fn fail(&mut self, socket: BorrowedFd<'_>, fault: Fault) -> io::Error {
-        self.receiving = Receiving::Failed(fault);
+        let told = (self.sending == Sending::Open).then(|| fault.alert());
+        self.receiving = Receiving::Failed(fault, told);
         self.messages = Messages::default();
         let level = if fault == Fault::KeysExhausted { WARNING } else { FATAL };
         self.say_last(level, fault.alert());
         // What the socket does not take now, `wants_flush` tells of.
         let _later = self.flush(socket);
-        fault.into()
+        fault.error(told)
     }
 
     /// How reading ended, if it has.
@@ -352,13 +354,13 @@ impl KernelRecords {
             Receiving::Open => None,
             Receiving::Closed => Some(Ok(Received::CloseNotify)),
             Receiving::Alert(alert) => Some(Ok(Received::Alert(alert))),
-            Receiving::Failed(fault) => Some(Err(fault.into())),
+            Receiving::Failed(fault, told) => Some(Err(fault.error(told))),
         }
     }
 
     fn check_open(&self) -> io::Result<()> {
         match (self.receiving, self.sending) {
-            (Receiving::Failed(fault), _) => Err(fault.into()),
+            (Receiving::Failed(fault, told), _) => Err(fault.error(told)),
             (_, Sending::Open) => Ok(()),
             _ => Err(ErrorKind::BrokenPipe.into()),
         }

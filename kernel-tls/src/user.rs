@@ -133,10 +133,10 @@ impl UserRecords {
             connection.drain(&mut self.unsent);
         }
         self.count_queued(queued);
-        if self.outbound == Outbound::Open && self.unsent.len() == queued {
-            // A peer that is not told sees the socket end, which is as final.
-            let _told = self.say_last(alert);
-        }
+        // A peer that is not told sees the socket end, which is as final.
+        let told =
+            self.unsent.len() > queued || (self.outbound == Outbound::Open && self.say_last(alert));
+        let error = error.telling(told.then_some(alert));
         self.outbound = Outbound::Closed;
         self.inbound = Inbound::Failed(Box::new(error.clone()));
         error.into()

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crypto_offload::Direction;
-use kernel_tls::{AskPeer, Received, Spliced, Stream};
+use kernel_tls::{AskPeer, Received, RecordError, Spliced, Stream};
 
 use crate::counters::{Ending, Tally};
 use crate::registry::Entered;
@@ -206,7 +206,7 @@ impl Pump {
         match filled {
             Ok(Some(count)) => moved.inward += count as u64,
             Ok(None) => return Ok(false),
-            Err(error) => self.tls_failed(cx, &error)?,
+            Err(error) => self.tls_failed(cx, &error, moved)?,
         }
         Ok(true)
     }
@@ -247,7 +247,7 @@ impl Pump {
                 return Err(Ending::Alerted);
             }
             Ok(Received::Nothing) => {}
-            Err(error) => self.tls_failed(cx, &error)?,
+            Err(error) => self.tls_failed(cx, &error, moved)?,
         }
         if self.stream.has_drained() {
             self.tls.clear(cx, Side::Read);
@@ -256,13 +256,19 @@ impl Pump {
     }
 
     /// What an error of the TLS socket's reading side means.
-    fn tls_failed(&mut self, cx: &mut Context<'_>, error: &io::Error) -> Result<(), Ending> {
+    fn tls_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        error: &io::Error,
+        moved: &mut Moved,
+    ) -> Result<(), Ending> {
         match error.kind() {
             ErrorKind::WouldBlock => self.tls.clear(cx, Side::Read),
             ErrorKind::Interrupted => {}
             ErrorKind::UnexpectedEof => self.inward = Way::Cut,
             ErrorKind::InvalidData => {
                 // The alert is in the stream.
+                moved.told = told(error);
                 let _gone = self.stream.flush(&self.tls);
                 return Err(Ending::Protocol);
             }
@@ -280,15 +286,19 @@ impl Pump {
         moved: &mut Moved,
     ) -> Poll<Result<(), Ending>> {
         for _ in 0..TURN {
-            ready!(self.poll_flush(cx)).map_err(|error| self.unwritable(&error))?;
-            ready!(self.poll_unsealed(cx, buffers)).map_err(|error| self.unwritable(&error))?;
-            ready!(self.poll_outward_lane(cx, pipes)).map_err(|error| self.unwritable(&error))?;
+            ready!(self.poll_flush(cx)).map_err(|error| self.unwritable(&error, moved))?;
+            ready!(self.poll_unsealed(cx, buffers))
+                .map_err(|error| self.unwritable(&error, moved))?;
+            ready!(self.poll_outward_lane(cx, pipes))
+                .map_err(|error| self.unwritable(&error, moved))?;
             match self.outward {
                 Way::Open => {}
                 Way::Cut | Way::Done => return Poll::Ready(Ok(())),
                 Way::Ending => {
                     self.outward = Way::Farewell;
-                    self.stream.close_write(&self.tls).map_err(|error| self.unwritable(&error))?;
+                    self.stream
+                        .close_write(&self.tls)
+                        .map_err(|error| self.unwritable(&error, moved))?;
                     continue;
                 }
                 Way::Farewell => {
@@ -362,7 +372,7 @@ impl Pump {
                     self.outward_lane.has_read(count);
                 }
                 let sealed = seal(&mut self.stream, &self.tls, data, tls)
-                    .map_err(|error| self.unwritable(&error))?;
+                    .map_err(|error| self.unwritable(&error, moved))?;
                 self.unsealed.keep(data.get(sealed..).unwrap_or_default());
             }
             Err(error) => self.plain_failed(cx, &error)?,
@@ -429,7 +439,8 @@ impl Pump {
     }
 
     /// A peer that said close_notify and closed has nothing to be told any more.
-    fn unwritable(&self, error: &io::Error) -> Ending {
+    fn unwritable(&self, error: &io::Error, moved: &mut Moved) -> Ending {
+        moved.told = moved.told.or_else(|| told(error));
         match (self.inward, error.kind()) {
             (_, ErrorKind::InvalidData) => Ending::Protocol,
             (Way::Open | Way::Cut, _) => Ending::TlsReset,
@@ -456,7 +467,10 @@ impl Pump {
 struct Moved {
     inward: u64,
     outward: u64,
+    /// The alert that came.
     alert: Option<u8>,
+    /// The alert that the peer is sent.
+    told: Option<u8>,
 }
 
 impl Moved {
@@ -476,7 +490,16 @@ impl Moved {
         if let Some(alert) = self.alert {
             tally.alert(Direction::Inbound, alert);
         }
+        if let Some(alert) = self.told {
+            tally.alert(Direction::Outbound, alert);
+        }
     }
+}
+
+/// What the peer is told of an error of its stream. A connection ends with the first, so that each
+/// alert is counted once.
+fn told(error: &io::Error) -> Option<u8> {
+    RecordError::of(error)?.alert().map(u8::from)
 }
 
 /// Bytes that could not go on yet; holds no memory when there are none.

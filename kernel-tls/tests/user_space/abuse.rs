@@ -40,8 +40,9 @@ fn refusal(attacker: &mut Attacker, victim: &mut Talk) -> (&'static str, Option<
     let again = victim.read().expect_err("it stays over");
     assert_eq!(again.to_string(), error.to_string());
     assert!(victim.write(b"x").is_err(), "both directions are over");
-    let label = RecordError::of(&error).expect("a record error").label();
-    (label, attacker.alert())
+    let (error, told) = (RecordError::of(&error).expect("a record error"), attacker.alert());
+    assert_eq!(error.alert(), told, "the error names the alert that was sent");
+    (error.label(), told)
 }
 
 const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;

@@ -33,6 +33,7 @@ fn last_of(victim: &mut Talk) -> Result<String, std::io::Error> {
 fn ends_with(victim: &mut Talk, attacker: &mut Attacker, label: &str, alert: AlertDescription) {
     let error = last_of(victim).expect_err(label);
     assert_eq!(RecordError::of(&error).map(RecordError::label), Some(label), "{error}");
+    assert_eq!(RecordError::of(&error).and_then(RecordError::alert), Some(alert), "{error}");
     let told = loop {
         match attacker.next() {
             Some((21, alert)) => break alert,

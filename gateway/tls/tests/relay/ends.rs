@@ -3,6 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
+use crypto_offload::Direction;
+use tls_relay::AlertCount;
+
 use crate::support::{BOTH, Pki, Relay, accept, read_exactly, sbc, until};
 
 #[test]
@@ -91,4 +94,7 @@ fn a_record_that_does_not_open_ends_in_an_alert_and_a_reset() {
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
     assert_eq!(sbc.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     until("it is counted", || relay.ended("protocol") == 1);
+    let alerts = relay.counters().alerts;
+    let bad_record_mac = AlertCount { direction: Direction::Outbound, code: 20, count: 1 };
+    assert_eq!(alerts, [bad_record_mac], "so is the alert, once");
 }
