@@ -6,9 +6,9 @@
 //! whether it still holds is for the caller to judge; nothing is kept here.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}{}", path.display(), remedy(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -98,7 +98,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileErr
     let wrong = |reason| FileError::Content { path: path.clone(), expected: "certificate", reason };
     let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match chain {
-        Ok(chain) if chain.is_empty() => Err(wrong("there is none in it".to_owned())),
+        Ok(chain) if chain.is_empty() => Err(wrong(absent("there is none in it", &text))),
         Ok(chain) => Ok(chain),
         Err(error) => Err(wrong(error.to_string())),
     }
@@ -114,7 +114,7 @@ pub fn private_key(path: &Path, readers: Readers) -> Result<PrivateKeyDer<'stati
         path: path.clone(),
         expected: "private key",
         reason: match error {
-            pem::Error::NoItemsFound => "there is none in it, or it is encrypted".to_owned(),
+            pem::Error::NoItemsFound => absent("there is none in it, or it is encrypted", &text),
             error => error.to_string(),
         },
     })
@@ -159,10 +159,56 @@ pub fn location(path: &Path) -> PathBuf {
 
 fn open(path: &Path) -> Result<(PathBuf, File), FileError> {
     let path = location(path);
-    match File::open(&path) {
+    match open_regular(&path) {
         Ok(file) => Ok((path, file)),
         Err(source) => Err(FileError::Read { path, source }),
     }
+}
+
+/// Opens a file that reading comes to an end of, in one sense and the other.
+fn open_regular(path: &Path) -> io::Result<File> {
+    // Opening a FIFO would wait for whoever writes to it.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if about.len() > MAX_LENGTH {
+        let message = format!("it has {} bytes, and {MAX_LENGTH} is the most", about.len());
+        return Err(io::Error::other(message));
+    }
+    Ok(file)
+}
+
+/// Room for the largest revocation lists in use, in bytes.
+const MAX_LENGTH: u64 = 64 << 20;
+
+/// What to do about a file that cannot be read, behind the reason.
+fn remedy(path: &Path, source: &io::Error) -> String {
+    let here = || std::env::current_dir().unwrap_or_default();
+    match source.kind() {
+        io::ErrorKind::NotFound if path.is_relative() => {
+            format!("; a relative path starts at {}: write an absolute one", here().display())
+        }
+        io::ErrorKind::NotFound => "; see that the path is right".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "; see that the user that the gateway runs as may read it, and enter its directories"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Why there is nothing of what was looked for, with a guess where the other half is there.
+fn absent(reason: &str, text: &[u8]) -> String {
+    let found = if CertificateDer::from_pem_slice(text).is_ok() {
+        "certificate"
+    } else if PrivateKeyDer::from_pem_slice(text).is_ok() {
+        "private key"
+    } else {
+        return reason.to_owned();
+    };
+    format!("{reason}, but a {found}: were the two files exchanged?")
 }
 
 fn located(path: &Path, credentials: Option<&Path>) -> PathBuf {
@@ -245,6 +291,35 @@ mod tests {
         assert!(error.contains("no certificate"), "{error}");
         let error = certificates(&directory.0.join("absent.pem")).unwrap_err().to_string();
         assert!(error.contains("absent.pem"), "{error}");
+    }
+
+    #[test]
+    fn what_no_reading_comes_to_an_end_of_is_refused_at_once() {
+        let directory = Directory::new("fifo");
+        let fifo = directory.0.join("fifo.pem");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [fifo.as_path(), directory.0.as_path(), Path::new("/dev/zero")] {
+            let error = certificates(path).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+        let large = directory.0.join("large.pem");
+        fs::File::create(&large).unwrap().set_len(MAX_LENGTH + 1).unwrap();
+        let error = certificates(&large).unwrap_err().to_string();
+        assert!(error.contains("67108864 is the most"), "{error}");
+    }
+
+    #[test]
+    fn what_to_do_about_a_file_is_said() {
+        let directory = Directory::new("remedies");
+        let error = certificates(Path::new("none.pem")).unwrap_err().to_string();
+        assert!(error.contains("write an absolute one"), "{error}");
+        let pair = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let chain = directory.file("a.pem", &pair.cert.pem(), 0o600);
+        let key = directory.file("a.key", &pair.signing_key.serialize_pem(), 0o600);
+        let error = certificates(&key).unwrap_err().to_string();
+        assert!(error.contains("but a private key: were the two files exchanged?"), "{error}");
+        let error = private_key(&chain, Readers::Owner).unwrap_err().to_string();
+        assert!(error.contains("but a certificate: were the two files exchanged?"), "{error}");
     }
 
     #[test]
