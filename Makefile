@@ -12,8 +12,8 @@ endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 # QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
 VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
-# Peers of the TLS listeners; the last three build sipp with TLS.
-TLS_TEST_PACKAGES := openssl curl gnutls-bin tshark testssl.sh kamailio-tls-modules cmake libssl-dev libncurses-dev
+# Peers of the TLS listeners; scripts/fetch-sipp-tls brings a sipp with TLS.
+TLS_TEST_PACKAGES := openssl curl gnutls-bin tshark testssl.sh kamailio-tls-modules
 TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES) $(TLS_TEST_PACKAGES)
 
 CARGO ?= cargo
