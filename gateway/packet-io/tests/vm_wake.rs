@@ -1,6 +1,5 @@
 //! On the test VM's kernels, whose io_uring signals deferred work late or once: the driver that is
 //! chosen there wakes for each packet (docs/decisions.md, section 9).
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
