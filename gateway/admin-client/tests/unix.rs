@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use admin_client::{Client, ClientError};
-use gateway_control::{ErrorCode, EventList, VERSION_HEADER, path};
+use gateway_control::{API_VERSION, ErrorCode, EventList, VERSION_HEADER, path};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -75,7 +75,7 @@ async fn serve(stream: UnixStream, answers: Arc<Vec<String>>, requests: Arc<Atom
 const CLOSE: &str = "close";
 const SILENCE: &str = "silence";
 
-fn answer(status: &str, version: &str, body: &str) -> String {
+fn answer(status: &str, version: u32, body: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\n{VERSION_HEADER}: {version}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -83,7 +83,7 @@ fn answer(status: &str, version: &str, body: &str) -> String {
 }
 
 fn events() -> String {
-    answer("200 OK", "1", r#"{"events":[]}"#)
+    answer("200 OK", API_VERSION, r#"{"events":[]}"#)
 }
 
 #[tokio::test]
@@ -116,14 +116,15 @@ async fn a_thousand_at_once_take_few_connections() {
 async fn another_version_is_told_apart_from_a_refusal() {
     let refusal = r#"{"code":"unknown_pair","message":"no pair","where":"x","hint":"list them"}"#;
     let answers = vec![
-        answer("200 OK", "2", r#"{"events":[]}"#),
-        answer("404 Not Found", "1", refusal),
+        answer("200 OK", API_VERSION + 1, r#"{"events":[]}"#),
+        answer("404 Not Found", API_VERSION, refusal),
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
     ];
     let server = Server::start("version", answers);
     let client = server.client();
     let error = client.get::<EventList>(path::EVENTS).await.unwrap_err();
-    assert!(error.to_string().contains("speaks version 2"), "{error}");
+    let theirs = format!("speaks version {}", API_VERSION + 1);
+    assert!(error.to_string().contains(&theirs), "{error}");
     match client.delete::<()>("/v1/sas/x").await.unwrap_err() {
         ClientError::Refused(error) => assert_eq!(error.code, ErrorCode::UnknownPair),
         other => panic!("{other}"),
