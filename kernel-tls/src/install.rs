@@ -38,12 +38,18 @@ pub(crate) fn prepare(
     version: ProtocolVersion,
     suite: SupportedCipherSuite,
     support: &Support,
+    read_ahead: ReadAhead,
 ) -> Result<Prepared, String> {
     let name = suite.suite();
     let unknown = || format!("the kernel does not know {version:?} with {name:?}");
     let version = Version::of(version).ok_or_else(unknown)?;
     let cipher = cipher_of(name).ok_or_else(unknown)?;
     support.takes(version, cipher)?;
+    // Asked after what holds for all connections: whoever knows that the kernel takes nothing reads
+    // as much as there is, and that is then not the reason.
+    if read_ahead == ReadAhead::Some {
+        return Err("records were read together with the handshake".to_owned());
+    }
     match sys::attach(socket).map_err(|error| (error.raw_os_error(), error)) {
         // It has it already: whoever opened the socket was early.
         Ok(()) | Err((Some(libc::EEXIST), _)) => Ok(Prepared { version, cipher, suite }),
@@ -53,6 +59,14 @@ pub(crate) fn prepare(
         }
         Err((_, error)) => Err(format!("TCP_ULP: {error}")),
     }
+}
+
+/// Whether records beyond the handshake are in our memory: the kernel counts from those that it
+/// sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadAhead {
+    None,
+    Some,
 }
 
 impl Prepared {

@@ -13,7 +13,7 @@ use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
 
 use crate::diag::diagnose;
 use crate::handshake::Handshake;
-use crate::install::{self, Prepared};
+use crate::install::{self, Prepared, ReadAhead};
 use crate::kernel::{KernelRecords, Spliced};
 use crate::path::{Paths, RecordPath};
 use crate::policy::{KernelUse, Policy};
@@ -315,15 +315,14 @@ fn prepare(
     socket: BorrowedFd<'_>,
     support: &Support,
 ) -> Result<Prepared, String> {
-    if handshake.has_read_ahead() {
-        // The kernel counts records from those that it sees.
-        return Err("records were read together with the handshake".to_owned());
-    }
     if !handshake.may_give_keys() {
         return Err("the configuration does not have enable_secret_extraction".to_owned());
     }
     match (handshake.version(), handshake.suite()) {
-        (Some(version), Some(suite)) => install::prepare(socket, version, suite, support),
+        (Some(version), Some(suite)) => {
+            let ahead = if handshake.has_read_ahead() { ReadAhead::Some } else { ReadAhead::None };
+            install::prepare(socket, version, suite, support, ahead)
+        }
         _ => Err("the TLS handshake is not over".to_owned()),
     }
 }

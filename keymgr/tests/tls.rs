@@ -104,7 +104,7 @@ fn status(state: &str, problem: Option<&str>, not_after: u64) -> Value {
                 "reason": "Connection refused",
             }],
             "placements": [{
-                "direction": "inbound", "placement": "user_space", "reason": "kernel TLS: no",
+                "direction": "inbound", "placement": "user-space", "reason": "kernel TLS: no",
                 "connections": 1,
             }],
         }],

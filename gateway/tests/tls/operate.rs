@@ -185,12 +185,12 @@ fn what_stays_in_user_space_is_said_with_its_reason() {
         ensure!(connections.len() == 3, "{status}");
         for connection in connections {
             for direction in ["inbound", "outbound"] {
-                ensure!(connection[direction].to_string().contains("user_space"), "{connection}");
+                ensure!(connection[direction].to_string().contains("user-space"), "{connection}");
             }
         }
         let listed = status["listeners"][0]["placements"].to_string();
         ensure!(listed.contains("TCP_ULP"), "{listed}");
-        let there = gateway.metric("postern_tls_placements", &["user_space", "TCP_ULP"])?;
+        let there = gateway.metric("postern_tls_placements", &["user-space", "TCP_ULP"])?;
         ensure!(there == 6.0, "{:?}", gateway.metrics("postern_tls_placements"));
         // Once for all of them.
         let told = gateway.log().matches("kind=\"placement.fallback\"").count();
