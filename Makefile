@@ -1,7 +1,8 @@
 # What a person or a CI job runs. Each target first installs what it needs and lacks.
 # `make help` lists the targets; docs/ says what each of them shows.
 
-DEMO_PACKAGES := build-essential
+# AWS-LC with its libssl (DTLS) is built with cmake, and its bindings with libclang.
+DEMO_PACKAGES := build-essential cmake libclang-dev
 SRTP_BENCH_PACKAGES := build-essential libsrtp2-dev
 # Peers of the SRTP figure; intel-ipsec-mb is for x86-64 alone.
 SRTP_BENCH_PEERS := aws-lc,libsrtp

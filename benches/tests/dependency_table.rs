@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, Allowed)] = &[
     ("kernel-tls", Allowed::Only(&["crypto-offload"])),
     ("srtp", Allowed::Only(&["crypto-offload"])),
     ("ng", Allowed::Only(&["srtp"])),
-    ("webrtc", Allowed::Only(&["srtp"])),
+    ("webrtc", Allowed::Only(&["crypto-offload", "ng", "srtp"])),
     ("packet-io", Allowed::Only(&[])),
     ("tls-relay", Allowed::Only(&["crypto-offload", "kernel-tls", "gateway-control", "key-files"])),
     ("gateway-control", Allowed::Only(&["crypto-offload"])),

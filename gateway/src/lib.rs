@@ -26,6 +26,7 @@ mod systemd;
 mod throttle;
 mod tls;
 mod weakness;
+pub mod webrtc;
 mod workers;
 
 use std::process::ExitCode;

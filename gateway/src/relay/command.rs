@@ -13,7 +13,8 @@ use ng::request::EndpointLearning;
 use tokio::sync::oneshot;
 
 use super::drop_reason::DropReason;
-use super::key_plan::{ReceivePlan, SendPlan};
+use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys};
+use crate::webrtc::plan::Epoch;
 
 /// A call's name between control and worker; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +45,39 @@ pub enum Command {
     },
     /// Report what the worker has done so far.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Keys of a finished DTLS handshake. Ignored unless `epoch` is that of the stream's plan; old
+    /// receive keys stay beside the new ones for a while.
+    Secure {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+        /// Which association.
+        epoch: Epoch,
+        /// What the party protects with.
+        receive: Box<SrtpKeys>,
+        /// What we protect with.
+        send: Box<SrtpKey>,
+    },
+    /// ICE found, or lost, where a stream's party is.
+    Path {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+        /// The whole of it.
+        path: IcePath,
+    },
+    /// Duplicates of a stream's sockets (RTP, RTCP), for agents to send from; `None` where the
+    /// stream has none.
+    Lend {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+        /// Where they go.
+        reply: std::sync::mpsc::SyncSender<io::Result<[Option<UdpSocket>; 2]>>,
+    },
     /// Stop: close every socket and leave.
     Stop,
 }
@@ -84,7 +118,41 @@ pub struct StreamPlan {
     pub tos: Option<u8>,
     /// The stream has ended (media removed, branch gone): close its sockets, keep its index.
     pub closed: bool,
+    /// The stream speaks ICE or DTLS: what goes up to the agents; `None`: neither is let in.
+    pub agent: Option<AgentTap>,
 }
+
+/// What a stream hands up to its ICE and DTLS agents, and from whom it takes media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentTap {
+    /// Which uplink: an agent thread of [`crate::webrtc`].
+    pub uplink: u16,
+    /// Hand up STUN, from anywhere: ICE authenticates each message. Media, and DTLS, are then taken
+    /// from the addresses of the last [`IcePath`] alone.
+    pub ice: bool,
+    /// Hand up DTLS, and take keys of this association alone; without ICE only from the signalled
+    /// or learned address.
+    pub dtls: Option<Epoch>,
+}
+
+/// Where ICE says that a stream's media come from and go to. Replaces the path before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IcePath {
+    /// By component: RTP (all of it with rtcp-mux), RTCP.
+    pub components: [ComponentPath; 2],
+}
+
+/// One component of an [`IcePath`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ComponentPath {
+    /// Remote addresses of valid pairs, at most [`VALID_SOURCES`].
+    pub sources: Vec<SocketAddr>,
+    /// The remote address of the selected pair.
+    pub destination: Option<SocketAddr>,
+}
+
+/// Most remote addresses that ICE vouches for at a time, for one component.
+pub const VALID_SOURCES: usize = 4;
 
 /// An RTP socket and its RTCP neighbour, bound and non-blocking.
 #[derive(Debug)]

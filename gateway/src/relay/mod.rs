@@ -32,6 +32,7 @@
 //! [`feedback`]; [`limits`] is what control hears of used-up keys, [`residence`] and [`stats`] are
 //! what is measured.
 
+mod agents;
 pub mod command;
 mod demultiplex;
 pub mod drop_reason;

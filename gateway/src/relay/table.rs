@@ -195,6 +195,11 @@ impl Table {
         call.streams.clone()
     }
 
+    /// The slots of a call's streams, in index order.
+    pub(super) fn streams_of(&self, call: CallKey) -> Option<&[Slot]> {
+        Some(&self.calls[*self.by_key.get(&call)?].streams)
+    }
+
     fn expect_restarts(&mut self, slots: &[Slot]) {
         for slot in slots {
             let stream = &mut self.streams[slot.key()];

@@ -321,6 +321,13 @@ impl Worker {
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.table.snapshot(self.identity));
             }
+            Command::Secure { call, stream, epoch, receive, send } => {
+                self.table.secure(call, stream, epoch, (receive, send));
+            }
+            Command::Path { call, stream, path } => self.table.follow(call, stream, path),
+            Command::Lend { call, stream, reply } => {
+                let _ = reply.try_send(self.table.lend(call, stream, &self.driver));
+            }
             Command::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())

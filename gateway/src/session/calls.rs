@@ -122,7 +122,7 @@ impl<P: PortSource> Calls<P> {
         call.last_signal = now;
         self.deadlines.schedule(call, &self.settings);
         let (plan, weakened) = (Some(call.plan()), call.weakened());
-        let outcome = Outcome { sdp, call: call.key, plan, warnings, weakened };
+        let outcome = Outcome { sdp, call: call.key, plan, legs: Vec::new(), warnings, weakened };
         self.release(freed);
         Ok(outcome)
     }
@@ -330,7 +330,7 @@ fn offered<P: PortSource>(
     call.deletion = None;
     call.delete_delay = context.signal.delete_delay.or(call.delete_delay);
     let (plan, weakened) = (Some(call.plan()), call.weakened());
-    Ok(Outcome { sdp, call: call.key, plan, warnings, weakened })
+    Ok(Outcome { sdp, call: call.key, plan, legs: Vec::new(), warnings, weakened })
 }
 
 fn parse(signal: &Signal) -> Result<Sdp, Refused> {
@@ -345,6 +345,7 @@ fn unchanged(call: &Call, signal: &Signal) -> Outcome {
         sdp: signal.sdp.clone(),
         call: call.key,
         plan: None,
+        legs: Vec::new(),
         warnings: Warnings::new(),
         weakened: Vec::new(),
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use srtp::Weaknesses;
 
 use crate::relay::command::{CallKey, CallPlan, StreamIndex};
+use crate::webrtc::plan::LegUpdate;
 
 /// An offer or answer done. The plan must reach the call's worker, whatever becomes of the
 /// reply: it carries sockets and keys that are in no other place.
@@ -17,6 +18,8 @@ pub struct Outcome {
     pub call: CallKey,
     /// What the worker is to make of the call; `None` when nothing changes.
     pub plan: Option<CallPlan>,
+    /// Legs whose ICE or DTLS changed, for the agents, after the plan has gone to the worker.
+    pub legs: Vec<LegUpdate>,
     /// What was odd but not refused, for the reply's `warning` and the log.
     pub warnings: Warnings,
     /// Legs whose protection lacks something from now on.

@@ -263,6 +263,7 @@ impl Stream {
             send: open,
             tos: news.tos,
             closed: self.ended,
+            agent: None,
         }
     }
 }

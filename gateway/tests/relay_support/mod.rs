@@ -162,6 +162,7 @@ pub(crate) fn unchanged(peer: u16) -> StreamPlan {
         send: true,
         tos: None,
         closed: false,
+        agent: None,
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod codec;
 mod crypto;
+mod dtls;
 mod error;
+mod ice;
 mod line;
 mod mki;
 mod model;
@@ -18,6 +20,8 @@ mod tests;
 mod write;
 
 pub use crypto::KeyPadding;
+pub use dtls::{Fingerprint, HashFunction, Setup};
 pub use error::SdpError;
+pub use ice::{Candidate, CandidateKind, IceCredentials};
 pub use line::Line;
 pub use model::*;
