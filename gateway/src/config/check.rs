@@ -71,6 +71,7 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
     check_listeners(config)?;
     check_remote(config)?;
     check_pairs(config)?;
+    config.webrtc.check()?;
     super::tls::check::check(config)
 }
 
@@ -211,6 +212,9 @@ pub fn reload(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     keep("ipsec.agent", &ipsec.agent, &mut ours.agent, &mut kept);
     keep("ipsec.gateway_id", &ipsec.gateway_id, &mut ours.gateway_id, &mut kept);
     keep("tls.threads", &old.tls.threads, &mut new.tls.threads, &mut kept);
+    let (webrtc, ours) = (&old.webrtc, &mut new.webrtc);
+    keep("webrtc.enabled", &webrtc.enabled, &mut ours.enabled, &mut kept);
+    keep("webrtc.threads", &webrtc.threads, &mut ours.threads, &mut kept);
     keep("log.format", &old.log.format, &mut new.log.format, &mut kept);
     (new, kept)
 }

@@ -115,6 +115,7 @@ fn known_keys() -> toml::Table {
     config.ipsec.peer = vec![super::Peer::example()];
     config.ipsec.sa = vec![super::ipsec::Sa::example()];
     config.tls.listener = vec![super::tls::TlsListener::example()];
+    config.webrtc.certificate = Some(super::WebRtcCertificate::example());
     config.interface = vec![Interface { advertised: Some(address), ..Interface::unnamed(address) }];
     toml::Table::try_from(&config).unwrap_or_default()
 }
@@ -145,7 +146,7 @@ fn full_name(section: &str, key: &str) -> String {
 
 /// What a setting takes, where the type of its default says that this value is not it.
 fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<String> {
-    use toml::Value::{Array, Boolean, Integer, String, Table};
+    use toml::Value::{Array, Boolean, Float, Integer, String, Table};
     Some(match (default, value) {
         (Integer(_), DeValue::Integer(number)) => {
             let number = i64::from_str_radix(number.as_str(), number.radix());
@@ -156,6 +157,8 @@ fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<Str
                 false => format!("a whole number from 0 to {most}"),
             }
         }
+        (Float(_), DeValue::Float(_) | DeValue::Integer(_)) => return None,
+        (Float(_), _) => format!("a number without quotes, such as {default}"),
         (Table(_), DeValue::Table(_))
         | (Array(_), DeValue::Array(_))
         | (String(_), DeValue::String(_))
@@ -323,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn webrtc_is_read_with_its_certificate_and_a_typo_in_it_is_answered() {
+        let text = "[webrtc]\nice = \"lite\"\nhandshake_cpu = 0.5\n\
+                    certificate = { chain = \"a.pem\", key = \"pkcs11:object=dtls\" }\n";
+        let config = read(text).unwrap();
+        assert_eq!(config.webrtc.certificate.as_ref().unwrap().key, "pkcs11:object=dtls");
+        assert_eq!(read(&print(&config).unwrap()), Ok(config));
+        let error = read("[webrtc]\ncertificate = { chian = \"a.pem\" }\n").unwrap_err();
+        assert!(error.ends_with("did you mean \"chain\"?"), "{error}");
+        let error = read("[webrtc]\nhandshake_cpu = 8\n").unwrap_err();
+        assert!(error.contains("webrtc.handshake_cpu: 8 is no share"), "{error}");
+    }
+
+    #[test]
     fn a_key_like_no_other_lists_what_exists() {
         let error = read("[http]\nxyzzy = 1\n").unwrap_err();
         assert!(error.ends_with("it knows listen"), "{error}");
@@ -369,6 +385,10 @@ mod tests {
             (
                 "[ng]\nsuites = [1]",
                 "line 2: ng.suites: found 1, expected text in quotes, such as \"AEAD_AES_256_GCM\"",
+            ),
+            (
+                "[webrtc]\nhandshake_cpu = \"80%\"",
+                "line 2: webrtc.handshake_cpu: found \"80%\", expected a number without quotes, such as 0.8",
             ),
             ("interface = 1", "line 1: interface: found 1, expected sections, [[interface]]"),
             (

@@ -13,9 +13,11 @@ pub mod ipsec;
 mod listen;
 mod port_range;
 pub mod remote;
+mod share;
 mod size;
 mod text;
 pub mod tls;
+pub mod webrtc;
 
 pub use choice::{Accepted, Compat, Io, Learning, LogFormat, Suite};
 pub use duration::{Span, Timeout};
@@ -24,8 +26,10 @@ pub use ipsec::Ipsec;
 pub use listen::{AdminListen, Listen};
 pub use port_range::PortRange;
 pub use remote::{AdminTls, Peer};
+pub use share::Share;
 pub use size::Size;
 pub use tls::Tls;
+pub use webrtc::{IceMode, WebRtc, WebRtcCertificate};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -51,6 +55,8 @@ pub struct Config {
     pub admin: Admin,
     /// TLS listeners.
     pub tls: Tls,
+    /// DTLS-SRTP and ICE.
+    pub webrtc: WebRtc,
     /// What protects us from too much.
     pub limits: Limits,
     /// What is kept over a restart.
@@ -197,6 +203,7 @@ impl Default for Config {
             http: Http::default(),
             admin: Admin::default(),
             tls: Tls::default(),
+            webrtc: WebRtc::default(),
             limits: Limits::default(),
             state: State::default(),
             log: Log::default(),
