@@ -39,6 +39,7 @@ pub(crate) fn session(config: &Config) -> session::Settings {
         silent_timeout: or_never(relay.silent_timeout),
         offer_timeout: or_never(relay.offer_timeout),
         max_sessions: (config.limits.max_calls != 0).then_some(config.limits.max_calls),
+        webrtc: None,
     }
 }
 

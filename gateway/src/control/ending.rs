@@ -36,10 +36,10 @@ impl Control {
                 self.ledger.ended(Ending::from(reason));
                 self.close(call, None);
             }
-            Expired::Branch(plan) => {
-                if let Some(placement) = self.placements.get(&plan.call) {
+            Expired::Branch(end) => {
+                if let Some(placement) = self.placements.get(&end.plan.call) {
                     let worker = placement.worker;
-                    self.command(worker, Command::Apply(plan));
+                    self.command(worker, Command::Apply(end.plan));
                 }
             }
         }

@@ -227,10 +227,10 @@ impl Control {
                     self.close(call, Some(want));
                 }
             }
-            DeleteEffect::Branch(plan) => {
+            DeleteEffect::Branch(end) => {
                 if let Some(placement) = self.placements.get(&call) {
                     let worker = placement.worker;
-                    self.command(worker, Command::Apply(plan));
+                    self.command(worker, Command::Apply(end.plan));
                 }
                 self.report_or_ok(ticket, call, delete.fast);
             }

@@ -15,6 +15,9 @@ pub enum ReceivePlan {
     Keep,
     /// Plain RTP.
     Clear,
+    /// SRTP under keys that a DTLS handshake will bring. Those there are go on until then; where
+    /// the leg was plain, nothing does.
+    Await,
     /// SRTP under these keys and terms from now on.
     Set(Box<SrtpKeys>, Terms),
     /// SRTP under the keys there are, but for these.
@@ -28,6 +31,9 @@ pub enum SendPlan {
     Keep,
     /// Plain RTP.
     Clear,
+    /// SRTP under a key that a DTLS handshake will bring. The one there is goes on until then;
+    /// where the leg was plain, nothing does.
+    Await,
     /// SRTP under this key and these terms from now on.
     Set(Box<SrtpKey>, Terms),
 }

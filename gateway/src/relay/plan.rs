@@ -72,6 +72,11 @@ impl Stream {
         match send {
             SendPlan::Keep => {}
             SendPlan::Clear => self.outbound = Outbound::Clear,
+            SendPlan::Await => {
+                if matches!(self.outbound, Outbound::Clear) {
+                    self.outbound = Outbound::Unset;
+                }
+            }
             SendPlan::Set(key, terms) => {
                 let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
                 match Sealer::new(&key, terms, replay_window, before) {
@@ -88,6 +93,12 @@ impl Stream {
             ReceivePlan::Keep => return,
             ReceivePlan::Clear => {
                 self.inbound = Inbound::Clear;
+                return;
+            }
+            ReceivePlan::Await => {
+                if matches!(self.inbound, Inbound::Clear) {
+                    self.inbound = Inbound::Unset;
+                }
                 return;
             }
             ReceivePlan::Set(keys, terms) => {

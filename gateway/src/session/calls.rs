@@ -20,7 +20,7 @@ use super::party::PartyIndex;
 use super::ports::{LocalPorts, PortSource};
 use super::settings::Settings;
 use super::timeouts::Deadlines;
-use super::{DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
+use super::{BranchEnd, DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings};
 
 /// The state of all calls.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl<P: PortSource> Calls<P> {
         self.deadlines.schedule(call, &self.settings);
         for party in due {
             match self.end_party(key, party) {
-                DeleteEffect::Branch(plan) => expired.push(Expired::Branch(plan)),
+                DeleteEffect::Branch(end) => expired.push(Expired::Branch(end)),
                 DeleteEffect::Close | DeleteEffect::Later => {
                     let reason = EndReason::Terminated;
                     return expired.push(Expired::Call { call: key, reason });
@@ -298,7 +298,7 @@ impl<P: PortSource> Calls<P> {
         self.deadlines.schedule(call, &self.settings);
         let plan = call.plan();
         self.release(freed);
-        DeleteEffect::Branch(plan)
+        DeleteEffect::Branch(BranchEnd { plan, legs: Vec::new() })
     }
 
     fn release(&mut self, freed: Vec<LocalPorts>) {

@@ -43,7 +43,7 @@ mod view;
 
 pub use calls::Calls;
 pub use outcome::{
-    DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings, Weakened,
+    BranchEnd, DeleteEffect, Deleted, EndReason, Expired, Outcome, Refused, Warnings, Weakened,
 };
-pub use settings::{Compat, Interface, LocalAddress, Settings};
+pub use settings::{Certificate, Compat, Interface, LocalAddress, Settings, WebRtc};
 pub use view::{CallView, MediaView, PartyView};

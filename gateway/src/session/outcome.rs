@@ -56,8 +56,8 @@ pub enum DeleteEffect {
     /// [`Command::Close`]: crate::relay::command::Command::Close
     /// [`Calls::closed`]: super::Calls::closed
     Close,
-    /// A branch ends now, the call goes on under this plan.
-    Branch(CallPlan),
+    /// A branch ends now, the call goes on.
+    Branch(BranchEnd),
     /// Something ends after the delete delay, through [`Calls::expire`].
     ///
     /// [`Calls::expire`]: super::Calls::expire
@@ -76,8 +76,17 @@ pub enum Expired {
         /// Why.
         reason: EndReason,
     },
-    /// A branch: the call goes on under this plan.
-    Branch(CallPlan),
+    /// A branch: the call goes on.
+    Branch(BranchEnd),
+}
+
+/// What is left of a call when a branch has ended.
+#[derive(Debug)]
+pub struct BranchEnd {
+    /// What the worker is to make of the call.
+    pub plan: CallPlan,
+    /// Legs that the agents are to forget, after the plan has gone to the worker.
+    pub legs: Vec<LegUpdate>,
 }
 
 /// Why a call ended, as the incumbent's `closed_sessions_total{reason}` counts it.

@@ -2,10 +2,14 @@
 //! and the command line).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ng::request::{AddressFamily, EndpointLearning};
+use ng::sdp::{Fingerprint, HashFunction};
 use srtp::{Profile, Weaknesses};
+
+use crate::webrtc::plan::{CertificateSerial, IceAgent};
 
 use super::ports::InterfaceIndex;
 
@@ -37,6 +41,39 @@ pub struct Settings {
     pub offer_timeout: Duration,
     /// Most calls at once; `None` is no limit.
     pub max_sessions: Option<usize>,
+    /// DTLS and ICE; `None`: there are no agents for them, so neither is offered nor taken.
+    pub webrtc: Option<WebRtc>,
+}
+
+/// DTLS-SRTP and ICE, as far as signalling decides them.
+#[derive(Clone, Debug)]
+pub struct WebRtc {
+    /// What new DTLS associations show.
+    pub certificate: Arc<Certificate>,
+    /// What we are towards a party that uses ICE, where the request does not say.
+    pub ice: IceAgent,
+    /// Take fingerprints under SHA-1.
+    pub accept_sha1: bool,
+    /// What `use_srtp` agrees on, in order of preference.
+    pub profiles: Vec<Profile>,
+    /// Agent threads: a call's is its key modulo this; at least 1.
+    pub threads: u16,
+}
+
+/// A certificate of ours as SDP tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its name towards the agents, who have its key.
+    pub serial: CertificateSerial,
+    /// Its fingerprint under each hash function that we have; SHA-256 among them.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+impl Certificate {
+    /// The fingerprint under this hash function.
+    pub fn fingerprint(&self, hash: HashFunction) -> Option<&Fingerprint> {
+        self.fingerprints.iter().find(|fingerprint| fingerprint.hash() == hash)
+    }
 }
 
 impl Default for Settings {
@@ -54,6 +91,7 @@ impl Default for Settings {
             silent_timeout: Duration::from_secs(3600),
             offer_timeout: Duration::from_secs(3600),
             max_sessions: None,
+            webrtc: None,
         }
     }
 }
@@ -109,6 +147,14 @@ pub const SUITES: [Profile; 6] = [
     Profile::AesCm256HmacSha1_80,
     Profile::AesCm128HmacSha1_80,
     Profile::AesCm256HmacSha1_32,
+    Profile::AesCm128HmacSha1_32,
+];
+
+/// The profiles of DTLS-SRTP (RFC 5764, RFC 7714), the incumbent's four in its order.
+pub const DTLS_PROFILES: [Profile; 4] = [
+    Profile::AeadAes256Gcm,
+    Profile::AeadAes128Gcm,
+    Profile::AesCm128HmacSha1_80,
     Profile::AesCm128HmacSha1_32,
 ];
 

@@ -23,7 +23,7 @@ pub struct LegUpdate {
 }
 
 /// A leg as it should be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegPlan {
     /// ICE, where the leg uses it.
     pub ice: Option<IcePlan>,
@@ -36,7 +36,7 @@ pub struct LegPlan {
 }
 
 /// ICE of a leg. New local credentials are a restart (RFC 8445 section 9).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IcePlan {
     /// Ours.
     pub local: IceCredentials,
@@ -71,11 +71,13 @@ pub enum IceRole {
 }
 
 /// DTLS-SRTP of a leg.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DtlsPlan {
     /// Which association of the leg: a higher one is a new handshake (new fingerprint, tls-id, or
     /// ICE restart without tls-id). The worker takes keys of the epoch of its plan alone.
     pub epoch: Epoch,
+    /// The certificate whose fingerprint the party was told.
+    pub certificate: CertificateSerial,
     /// Who sends the ClientHello.
     pub role: DtlsRole,
     /// The party's certificate must fit one of these.
@@ -83,6 +85,11 @@ pub struct DtlsPlan {
     /// In order of preference.
     pub profiles: Vec<Profile>,
 }
+
+/// Which of our certificates: rises with each renewal. A leg keeps the one it was told of until
+/// its next association.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateSerial(pub u32);
 
 /// A leg's association; rises with each new handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

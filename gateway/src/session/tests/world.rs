@@ -15,7 +15,8 @@ use crate::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamPlan};
 use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
 use crate::session::{
-    Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused, Settings,
+    BranchEnd, Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused,
+    Settings,
 };
 
 /// Ports that are only counted: its sockets lead nowhere.
@@ -130,11 +131,11 @@ impl World {
                 self.close(deleted.call);
                 Ok(Deleted { effect: DeleteEffect::Close, ..deleted })
             }
-            DeleteEffect::Branch(plan) => {
-                let streams = Vec::new();
-                let told = CallPlan { call: plan.call, streams };
+            DeleteEffect::Branch(BranchEnd { plan, legs }) => {
+                let told = CallPlan { call: plan.call, streams: Vec::new() };
                 self.apply(plan);
-                Ok(Deleted { effect: DeleteEffect::Branch(told), ..deleted })
+                let effect = DeleteEffect::Branch(BranchEnd { plan: told, legs });
+                Ok(Deleted { effect, ..deleted })
             }
             DeleteEffect::Later => Ok(deleted),
         }
@@ -150,7 +151,7 @@ impl World {
                     self.close(call);
                     ended.push(call);
                 }
-                Expired::Branch(plan) => self.apply(plan),
+                Expired::Branch(end) => self.apply(end.plan),
             }
         }
         ended
@@ -244,6 +245,11 @@ impl WorkerStream {
         self.receive_keys = match plan {
             ReceivePlan::Keep => return 0,
             ReceivePlan::Clear => None,
+            ReceivePlan::Await if self.receive_key == Key::Clear => {
+                self.receive_key = Key::None;
+                return 1;
+            }
+            ReceivePlan::Await => return 0,
             ReceivePlan::Set(keys, terms) => {
                 self.terms = terms;
                 Some(*keys)
@@ -267,6 +273,8 @@ impl WorkerStream {
         self.send_key = match plan {
             SendPlan::Keep => return 0,
             SendPlan::Clear => Key::Clear,
+            SendPlan::Await if self.send_key == Key::Clear => Key::None,
+            SendPlan::Await => return 0,
             SendPlan::Set(key, terms) => {
                 assert_eq!(self.terms, terms, "both directions are agreed alike");
                 assert!(!self.sealed_under.contains(&key.master), "indexes would start over");
