@@ -23,16 +23,16 @@ pub(crate) fn demand(
     test: impl FnOnce(&Scene) -> Result<()> + Send,
 ) {
     if let Some(reason) = lacking(programs) {
-        println!("SKIPPED tls::{name}: {reason}");
+        println!("SKIPPED {TARGET}::{name}: {reason}");
         return;
     }
-    let folder = state_folder().join(format!("postern-tls-{}", std::process::id())).join(name);
+    let folder = state_folder().join(format!("postern-{TARGET}-{}", std::process::id())).join(name);
     fs::create_dir_all(&folder).expect("a folder");
     let scene = Scene { folder };
     let begun = Instant::now();
     match isolation::in_own_namespace(|| test(&scene)) {
         Ok(()) => {
-            println!("tls::{name}: {:.1} s", begun.elapsed().as_secs_f64());
+            println!("{TARGET}::{name}: {:.1} s", begun.elapsed().as_secs_f64());
             // Of a scenario that went well nobody reads the logs.
             let _ = fs::remove_dir_all(&scene.folder);
             let _ = scene.folder.parent().map(fs::remove_dir);
@@ -123,5 +123,8 @@ fn state_folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { env::temp_dir() }
 }
+
+/// The test target that this is part of.
+const TARGET: &str = env!("CARGO_CRATE_NAME");
 
 const PATIENCE: Duration = Duration::from_secs(10);
