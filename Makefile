@@ -15,7 +15,9 @@ BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
 # Peers of the TLS listeners; scripts/fetch-sipp-tls brings a sipp with TLS.
 TLS_TEST_PACKAGES := openssl curl gnutls-bin tshark testssl.sh kamailio-tls-modules
-TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES) $(TLS_TEST_PACKAGES)
+# Peers of WebRTC legs; scripts/aiortc-python brings aiortc.
+WEBRTC_TEST_PACKAGES := chromium chromium-driver python3-venv janus baresip tshark
+TEST_PACKAGES := $(VM_PACKAGES) pkg-config openssl ffmpeg kamailio sip-tester rtpengine-daemon softhsm2 iproute2 $(SRTP_BENCH_PACKAGES) $(TLS_TEST_PACKAGES) $(WEBRTC_TEST_PACKAGES)
 
 CARGO ?= cargo
 # The peer of the ESP figure: a crate's program, built once.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::isolation;
 
 /// Where a scenario keeps its files; they stay when it fails.
+#[derive(Clone, Debug)]
 pub(crate) struct Scene {
     pub(crate) folder: PathBuf,
 }

@@ -1,0 +1,180 @@
+//! A call between a party that speaks WebRTC and a plain far end, set up over ng as an SBC does it,
+//! and the account of its packets at the end.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::far::{Far, Kind};
+use crate::ng;
+use crate::party::Party;
+use crate::relay::Relay;
+use crate::scene::wait_for;
+
+/// A call that is up.
+pub(crate) struct Call<'a> {
+    id: String,
+    party: &'a mut dyn Party,
+    pub(crate) far: Far,
+    offerer: Offerer,
+    relay: Relay,
+}
+
+/// Who began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offerer {
+    Party,
+    Far,
+}
+
+/// The DTLS role of the party's leg that is asked of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dtls {
+    /// By its rules.
+    Default,
+    /// It waits for the ClientHello.
+    Passive,
+}
+
+impl<'a> Call<'a> {
+    /// Sets up a call and waits until the party says that it is connected.
+    pub(crate) fn set_up(
+        id: &str,
+        relay: Relay,
+        party: &'a mut dyn Party,
+        offerer: Offerer,
+        kinds: &[Kind],
+        dtls: Dtls,
+    ) -> Result<Self> {
+        let far = Far::new(kinds)?;
+        let mut call = Self { id: id.to_owned(), party, far, offerer, relay };
+        match offerer {
+            Offerer::Party => {
+                let offer = call.party.offer(kinds)?;
+                let answer = call.offer_to_far(&offer, dtls)?;
+                call.party.accept(&answer).with_context(|| answer)?;
+            }
+            Offerer::Far => {
+                let offer = call.far.offer();
+                let offer = call.signal("offer", "far", &offer, call.towards_party(dtls))?;
+                let answer = call.party.answer(&offer).with_context(|| offer)?;
+                let answer = call.signal("answer", "far", &answer, json!({}))?;
+                call.far.accept(&answer)?;
+            }
+        }
+        call.wait_until_connected()?;
+        call.far.speak();
+        Ok(call)
+    }
+
+    /// The party's offer goes to the far end, and the far end's answer comes back.
+    fn offer_to_far(&self, offer: &str, dtls: Dtls) -> Result<String> {
+        let mut options = json!({
+            "transport-protocol": "RTP/AVP",
+            "ICE": "remove",
+            "rtcp-mux": ["demux"],
+        });
+        if dtls == Dtls::Passive {
+            options["DTLS"] = "passive".into();
+        }
+        let offer = self.signal("offer", "party", offer, options)?;
+        let answer = self.far.answer(&offer)?;
+        self.signal("answer", "party", &answer, json!({}))
+    }
+
+    /// A restart of ICE by the party's new offer.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        let offer = self.party.restart()?;
+        let answer = self.offer_to_far(&offer, Dtls::Default)?;
+        self.party.accept(&answer).with_context(|| answer)?;
+        self.wait_until_connected()
+    }
+
+    pub(crate) fn mute(&mut self, muted: bool) -> Result<()> {
+        self.party.ask("mute", json!({ "muted": muted })).map(drop)
+    }
+
+    /// Ends the media and demands that each packet sent by either side came to the other, once.
+    pub(crate) fn demand_flawless(self) -> Result<()> {
+        self.party.ask("stop", json!({}))?;
+        self.far.hush();
+        thread::sleep(SETTLE);
+        let (counts, tallies) = (self.party.counts()?, self.far.tallies());
+        let account = format!("{}: party {counts:?}, far end {tallies:?}", self.id);
+        println!("{account}");
+        ensure!(counts.len() == tallies.len(), "sections differ; {account}");
+        for (count, tally) in counts.iter().zip(&tallies) {
+            ensure!(count.sent > 0 && tally.sent > 0, "silence; {account}");
+            ensure!(count.sent == tally.received, "lost towards the far end; {account}");
+            ensure!(tally.missing + tally.repeated + tally.strangers == 0, "{account}");
+            ensure!(tally.sent == count.received, "lost towards the party; {account}");
+            ensure!(count.lost == 0, "the party misses packets; {account}");
+            ensure!(count.energy.is_none_or(|energy| energy > 0.0), "no sound; {account}");
+            ensure!(tally.reports > 0, "no RTCP; {account}");
+        }
+        self.end()
+    }
+
+    /// Ends it without a look at its packets.
+    pub(crate) fn end(self) -> Result<()> {
+        ng::ask(&json!({"command": "delete", "call-id": self.id, "delete-delay": 0}))?;
+        self.party.ask("close", json!({})).map(drop)
+    }
+
+    fn wait_until_connected(&mut self) -> Result<()> {
+        let Self { party, id, .. } = self;
+        let mut state = String::new();
+        let connected = wait_for("connection", || {
+            state = party.state()?;
+            match state.as_str() {
+                "connected" => Ok(Some(())),
+                "failed" | "closed" => bail!("the party is {state}"),
+                _ => Ok(None),
+            }
+        });
+        connected.with_context(|| {
+            let query = ng::ask(&json!({"command": "query", "call-id": id}));
+            format!("the party is {state}; {query:?}")
+        })
+    }
+
+    /// Options of an offer towards the party.
+    fn towards_party(&self, dtls: Dtls) -> Value {
+        let mut options = match self.relay {
+            Relay::Ours => json!({"flags": ["WebRTC"]}),
+            // 10.5 does not know the word yet.
+            Relay::Rtpengine => json!({
+                "transport-protocol": "UDP/TLS/RTP/SAVPF",
+                "ICE": "force",
+                "rtcp-mux": ["offer", "require"],
+                "SDES": ["off"],
+                "flags": ["generate mid"],
+            }),
+        };
+        if dtls == Dtls::Passive {
+            options["DTLS"] = "passive".into();
+        }
+        options
+    }
+
+    /// `offer` or `answer` over ng; `from` is who offered.
+    fn signal(&self, command: &str, from: &str, sdp: &str, options: Value) -> Result<String> {
+        let mut request = options;
+        let to = if self.offerer == Offerer::Party { "far" } else { "party" };
+        request["command"] = command.into();
+        request["call-id"] = self.id.as_str().into();
+        request["from-tag"] = from.into();
+        if command == "answer" {
+            request["to-tag"] = to.into();
+        }
+        request["replace"] = json!(["origin"]);
+        request["sdp"] = sdp.into();
+        let reply = ng::ask(&request)?;
+        Ok(reply["sdp"].as_str().with_context(|| reply.to_string())?.to_owned())
+    }
+}
+
+/// For what is on its way. The party's statistics may be half a second old as well.
+const SETTLE: Duration = Duration::from_millis(700);

@@ -1,0 +1,36 @@
+//! WebRTC with programs that nobody here wrote, through a running gateway.
+//!
+//! Chromium, aiortc, Janus, baresip and rtpengine are the peers of legs that speak ICE and
+//! DTLS-SRTP; our own sockets are the plain far ends, which number their packets, and the peers
+//! that mean no good. The same calls go through rtpengine-daemon in our gateway's place where it
+//! can have them, which shows that the tests are fair. Each scene has two network namespaces joined
+//! by a veth pair, because Chromium gathers no candidates on loopback: here the relay and the far
+//! ends, abroad the peers.
+//!
+//! `make test` runs these; by hand `cargo test -p gateway --test webrtc -- --show-output`, with
+//! POSTERN_GATEWAY naming a release build. They are no part of a plain `cargo test`: they need root
+//! and several Debian packages. The files of a scene that fails stay in /dev/shm.
+
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test says what it did")]
+
+mod abroad;
+mod browser;
+mod call;
+mod calls;
+#[path = "../tls/dialogue.rs"]
+#[allow(dead_code, reason = "the TLS tests use more of it")]
+mod dialogue;
+mod far;
+#[path = "../tls/gateway.rs"]
+#[allow(dead_code, reason = "the TLS tests use more of it")]
+mod gateway;
+#[path = "../real_peers/isolation/mod.rs"]
+#[expect(dead_code, reason = "the scenes name their peers themselves")]
+mod isolation;
+mod ng;
+mod party;
+mod relay;
+#[path = "../tls/scene.rs"]
+#[allow(dead_code, reason = "the TLS tests use more of it")]
+mod scene;
+mod sdp;

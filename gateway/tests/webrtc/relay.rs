@@ -1,0 +1,77 @@
+//! The relay under test: ours, or Debian's rtpengine-daemon in its place, driven alike.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::abroad::HERE;
+use crate::dialogue::Dialogue;
+use crate::gateway::Gateway;
+use crate::ng;
+use crate::scene::{Scene, wait_for};
+
+/// Which relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relay {
+    Ours,
+    Rtpengine,
+}
+
+/// A relay that answers ng; dropping it ends it.
+pub(crate) enum Running {
+    Ours { _gateway: Gateway },
+    Rtpengine { _process: Dialogue },
+}
+
+impl Relay {
+    /// What a scene is called that runs through this relay.
+    pub(crate) fn scene(self, name: &str) -> String {
+        match self {
+            Self::Ours => name.to_owned(),
+            Self::Rtpengine => format!("{name}_by_rtpengine"),
+        }
+    }
+
+    /// What has to be installed for it, beside `others`.
+    pub(crate) fn programs(self, others: &[&'static str]) -> Vec<&'static str> {
+        let own: &[_] = if self == Self::Rtpengine { &["rtpengine"] } else { &[] };
+        [own, others].concat()
+    }
+
+    pub(crate) fn start(self, scene: &Scene) -> Result<Running> {
+        match self {
+            Self::Ours => {
+                Ok(Running::Ours { _gateway: Gateway::start(scene, &configuration(""))? })
+            }
+            Self::Rtpengine => {
+                let process = start_rtpengine(scene, "rtpengine", HERE, ng::NG)?;
+                Ok(Running::Rtpengine { _process: process })
+            }
+        }
+    }
+}
+
+/// The part of our configuration after the control's listeners, with more of `[webrtc]`.
+pub(crate) fn configuration(webrtc: &str) -> String {
+    format!("[[interface]]\naddress = \"{HERE}\"\n[webrtc]\nenabled = true\n{webrtc}")
+}
+
+/// Starts rtpengine in this thread's namespace and waits until it answers.
+pub(crate) fn start_rtpengine(
+    scene: &Scene,
+    name: &str,
+    address: &str,
+    ng: &str,
+) -> Result<Dialogue> {
+    let mut command = Command::new("rtpengine");
+    command.args(["--foreground", "--log-stderr", "--log-level=7", "--table=-1"]);
+    command.args(["--num-threads=2", "--port-min=30000", "--port-max=31999"]);
+    command.arg(format!("--interface={address}")).arg(format!("--listen-ng={ng}"));
+    let mut process = Dialogue::start(scene, name, &mut command)?;
+    wait_for("rtpengine that answers", || {
+        ensure!(process.ended()?.is_none(), "it ended: {}", process.said());
+        Ok(ng::ask(&json!({"command": "ping"})).ok())
+    })?;
+    Ok(process)
+}
