@@ -1,5 +1,7 @@
 //! DTLS-SRTP and ICE, sans-IO. Only the vocabulary is here yet: the DTLS-SRTP profile numbers.
 
+pub mod ice;
+
 use srtp::Profile;
 
 /// The DTLS-SRTP protection profile of an SRTP profile (RFC 5764 section 4.1.2, RFC 7714

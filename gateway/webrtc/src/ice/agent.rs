@@ -1,0 +1,489 @@
+//! The interface: one stream's ICE agent. Owns the session in force and, after a restart, the one
+//! before it, which goes on carrying media until the new one has its pairs.
+//!
+//! After each call, [`Agent::poll`] until [`Output::Timeout`].
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ng::sdp::{Candidate, IceCredentials};
+
+use super::candidate::{Component, LocalCandidate};
+use super::credentials::Credentials;
+use super::limits::{LINGER, MAX_MESSAGE, MAX_VALID_SOURCES};
+use super::random::{Random, Seed};
+use super::refusal::{Counters, Refusal};
+use super::session::{Arrival, Context, Remote, Session};
+use super::stun::{Class, Message, Unreadable};
+
+/// Whether an agent checks, or only answers checks (RFC 8445 section 2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RFC 8445 section 4 says what they are")]
+pub enum Implementation {
+    Full,
+    Lite,
+}
+
+/// Who nominates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RFC 8445 section 4 says what they are")]
+pub enum Role {
+    Controlling,
+    Controlled,
+}
+
+impl Role {
+    /// The party's.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Controlling => Self::Controlled,
+            Self::Controlled => Self::Controlling,
+        }
+    }
+}
+
+/// What an agent is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// What we are.
+    pub implementation: Implementation,
+    /// As signalling settles it (RFC 8445 section 6.1.1): the offerer's is controlling, unless lite.
+    pub role: Role,
+    /// Ours, fresh: see [`credentials`](super::credentials()).
+    pub local: IceCredentials,
+    /// Our sockets, all that there will be; at most 16, of both components and families.
+    pub candidates: Vec<LocalCandidate>,
+    /// What transactions and tie-breakers follow from.
+    pub seed: Seed,
+}
+
+/// The party as its SDP names it.
+#[derive(Clone, Debug)]
+pub struct RemoteParameters {
+    /// The party's.
+    pub credentials: IceCredentials,
+    /// What it is: lite with `a=ice-lite`.
+    pub implementation: Implementation,
+}
+
+/// A restart (RFC 8445 section 9).
+#[derive(Debug)]
+pub struct Restart {
+    /// Ours, fresh.
+    pub local: IceCredentials,
+    /// Settled anew: the restart's offerer controls, unless lite.
+    pub role: Role,
+}
+
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The party's credentials are not known yet.
+    New,
+    /// Checks are under way.
+    Checking,
+    /// Every component has a selected pair.
+    Connected,
+    /// It had; consent ran out.
+    Lost,
+    /// There is no way.
+    Failed,
+}
+
+/// What an agent wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// All remote addresses that media of a component may come from now, the best first; at most
+    /// [`MAX_VALID_SOURCES`]. Replaces the last.
+    Valid {
+        /// Of which component.
+        component: Component,
+        /// None: from nowhere.
+        sources: Vec<SocketAddr>,
+    },
+    /// Send a component's media there. Holds until the next, or until consent is lost.
+    Selected {
+        /// Of which component.
+        component: Component,
+        /// Our address, from which.
+        local: SocketAddr,
+        /// The party's.
+        remote: SocketAddr,
+    },
+    /// No pair works, and none will (RFC 8445 section 8.1.2). Only a restart helps. A path from
+    /// before a restart goes on as long as there is consent.
+    Failed,
+    /// Stop sending (RFC 7675 section 5.1): a component's selected pair was silent for 30 seconds
+    /// and no other is nominated. The party may come back on another address.
+    ConsentLost,
+    /// Nothing more now; call [`Agent::handle_timeout`] then. `None`: only input brings more.
+    Timeout(Option<Instant>),
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// From which component's socket,
+    pub component: Component,
+    /// bound to this address of [`Settings::candidates`].
+    pub from: SocketAddr,
+    /// The destination.
+    pub to: SocketAddr,
+    /// The payload, below 700 bytes.
+    pub bytes: Box<[u8]>,
+}
+
+/// What signalling asked cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// RFC 8839 section 5.4 has other lengths and characters.
+    #[error("malformed ICE credentials")]
+    Credentials,
+    /// Those of before a restart, or our own: what was said in one session must mean nothing in another.
+    #[error("ICE credentials that were used before")]
+    ReusedCredentials,
+    /// A candidate nothing can be sent to: no port, unspecified, multicast.
+    #[error("a candidate that nothing can be sent to")]
+    Candidate,
+    /// More candidates than we keep.
+    #[error("too many ICE candidates")]
+    TooMany,
+}
+
+/// An ICE agent of one stream.
+pub struct Agent {
+    implementation: Implementation,
+    locals: Vec<LocalCandidate>,
+    random: Random,
+    counters: Counters,
+    out: VecDeque<Output>,
+    session: Box<Session>,
+    /// The session before the restart.
+    previous: Option<Box<Previous>>,
+    /// What was last said to be valid.
+    told: [Vec<SocketAddr>; 2],
+}
+
+/// A session that a restart replaces.
+struct Previous {
+    session: Session,
+    /// Set once the new one has its pairs; `None`: this one carries the media.
+    until: Option<Instant>,
+}
+
+impl Agent {
+    /// An agent that answers checks at once, and begins its own with [`Agent::set_remote`].
+    ///
+    /// # Errors
+    /// [`AgentError::Credentials`], [`AgentError::TooMany`].
+    pub fn new(settings: Settings, now: Instant) -> Result<Self, AgentError> {
+        let Settings { implementation, role, local, mut candidates, seed } = settings;
+        if candidates.len() > MAX_LOCAL {
+            return Err(AgentError::TooMany);
+        }
+        // RTP's first: dropping RTCP's then moves none.
+        candidates.sort_by_key(|candidate| candidate.component);
+        let mut random = Random::new(seed);
+        let mut out = VecDeque::new();
+        let mut counters = Counters::default();
+        let mut context = Context {
+            now,
+            locals: &candidates,
+            random: &mut random,
+            out: &mut out,
+            counters: &mut counters,
+        };
+        let local = Credentials::new(local)?;
+        let session = Box::new(Session::new(implementation, role, local, &mut context));
+        let told = [Vec::new(), Vec::new()];
+        let locals = candidates;
+        Ok(Self { implementation, locals, random, counters, out, session, previous: None, told })
+    }
+
+    /// Takes the party's credentials: checks begin, with the candidates so far. The same again
+    /// change nothing; others are another party's answer (a forked call) and begin anew under our
+    /// credentials.
+    ///
+    /// # Errors
+    /// [`AgentError::Credentials`], [`AgentError::ReusedCredentials`].
+    pub fn set_remote(&mut self, remote: RemoteParameters, now: Instant) -> Result<(), AgentError> {
+        let RemoteParameters { credentials, implementation } = remote;
+        if self.session.local.share(&credentials) || self.previous_remote_shares(&credentials) {
+            return Err(AgentError::ReusedCredentials);
+        }
+        if let Some(known) = &self.session.remote {
+            if known.credentials.are(&credentials) {
+                return Ok(());
+            }
+            let local = self.session.local.dangerous_duplicate();
+            let role = self.session.role;
+            self.replace_session(local, role, now);
+        }
+        let remote = Remote { credentials: Credentials::new(credentials)?, implementation };
+        self.with_session(now, |session, context| session.start(remote, context));
+        self.advance(now);
+        Ok(())
+    }
+
+    /// Takes a candidate of the party's, in SDP or trickled, before or after its credentials.
+    /// Such as serve no purpose any more are passed over.
+    ///
+    /// # Errors
+    /// [`AgentError::Candidate`], [`AgentError::TooMany`]: this one is left out, nothing else.
+    pub fn add_candidate(&mut self, candidate: &Candidate, now: Instant) -> Result<(), AgentError> {
+        if !self.session.takes_candidates() {
+            return Ok(());
+        }
+        self.session.add_remote(candidate, &self.locals)?;
+        self.advance(now);
+        Ok(())
+    }
+
+    /// The party will name no more candidates (RFC 8838 section 8): shortens the wait for failure.
+    pub fn end_of_candidates(&mut self, now: Instant) {
+        self.session.complete = true;
+        self.advance(now);
+    }
+
+    /// Begins anew under other credentials of ours (RFC 8445 section 9); the party's, which must be
+    /// other ones too, follow by [`Agent::set_remote`]. A selected path stays in use until every
+    /// component has a new one, and for five seconds beside it.
+    ///
+    /// # Errors
+    /// [`AgentError::Credentials`], [`AgentError::ReusedCredentials`].
+    pub fn restart(&mut self, restart: Restart, now: Instant) -> Result<(), AgentError> {
+        let Restart { local, role } = restart;
+        let previous = self.previous.as_ref();
+        if self.session.local.share(&local)
+            || previous.is_some_and(|previous| previous.session.local.share(&local))
+        {
+            return Err(AgentError::ReusedCredentials);
+        }
+        self.replace_session(Credentials::new(local)?, role, now);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// All of the party's media use the RTP component from now on (rtcp-mux was agreed, RFC 5761
+    /// section 5.1.1): RTCP's candidates and pairs are gone.
+    pub fn use_one_component(&mut self, now: Instant) {
+        self.locals.retain(|local| local.component == Component::Rtp);
+        self.session.drop_component(Component::Rtcp);
+        if let Some(previous) = &mut self.previous {
+            previous.session.drop_component(Component::Rtcp);
+        }
+        self.advance(now);
+    }
+
+    /// Takes a datagram that came to `local`, the address a candidate of ours is bound to.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it changed nothing, and is counted.
+    pub fn receive(
+        &mut self,
+        component: Component,
+        local: SocketAddr,
+        source: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let taken = self.take(component, local, source, bytes, now);
+        if let Err(refusal) = taken {
+            self.counters.refuse(refusal);
+        }
+        self.advance(now);
+        taken
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+    }
+
+    /// What is wanted next; [`Output::Timeout`] once there is no more.
+    pub fn poll(&mut self) -> Output {
+        if let Some(output) = self.out.pop_front() {
+            return output;
+        }
+        self.out.shrink_to(0);
+        let previous = self.previous.as_ref();
+        let of_previous = previous.and_then(|previous| match previous.until {
+            Some(until) => Some(until),
+            None => previous.session.deadline(),
+        });
+        Output::Timeout(self.session.deadline().into_iter().chain(of_previous).min())
+    }
+
+    /// Where the session in force stands.
+    pub fn state(&self) -> State {
+        self.session.state
+    }
+
+    /// Our role now; a conflict may have changed it.
+    pub fn role(&self) -> Role {
+        self.session.role
+    }
+
+    /// What the agent did so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn take(
+        &mut self,
+        component: Component,
+        local: SocketAddr,
+        source: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(Refusal::Malformed);
+        }
+        let message = Message::parse(bytes).map_err(|unreadable| match unreadable {
+            Unreadable::Malformed => Refusal::Malformed,
+            Unreadable::Fingerprint => Refusal::Fingerprint,
+        })?;
+        let is_ours = |ours: &LocalCandidate| ours.component == component && ours.address == local;
+        let local = self.locals.iter().position(is_ours).ok_or(Refusal::UnknownLocal)? as u8;
+        let arrival = Arrival { local, source };
+        match message.class {
+            // A keepalive (RFC 8445 section 11): nothing is done about it.
+            Class::Indication => Ok(()),
+            Class::Request => self.take_request(&message, arrival, now),
+            Class::Success | Class::Error => self.take_answer(&message, arrival, now),
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        message: &Message<'_>,
+        arrival: Arrival,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if self.session.is_named_by(message) {
+            return self
+                .with_session(now, |session, context| session.request(message, arrival, context));
+        }
+        self.with_previous(now, |session, context| match session.is_named_by(message) {
+            true => session.request(message, arrival, context),
+            false => Err(Refusal::UnknownUfrag),
+        })
+        .unwrap_or(Err(Refusal::UnknownUfrag))
+    }
+
+    fn take_answer(
+        &mut self,
+        message: &Message<'_>,
+        arrival: Arrival,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let mut answer = |session: &mut Session, context: &mut Context<'_>| {
+            let asked = |pair: &super::pair::Pair| pair.asked(message.transaction).is_some();
+            let index = session.pairs.iter().position(asked).ok_or(Refusal::UnknownTransaction)?;
+            session.answer(index, message, arrival, context)
+        };
+        match self.with_session(now, &mut answer) {
+            Err(Refusal::UnknownTransaction) => {
+                let unknown = Err(Refusal::UnknownTransaction);
+                self.with_previous(now, answer).unwrap_or(unknown)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Lets time pass for both sessions, then tells what is valid.
+    fn advance(&mut self, now: Instant) {
+        self.with_session(now, Session::advance);
+        self.advance_previous(now);
+        self.tell_valid();
+    }
+
+    fn advance_previous(&mut self, now: Instant) {
+        let concluded = self.session.state == State::Connected;
+        let Some(previous) = &mut self.previous else { return };
+        if concluded && previous.until.is_none() {
+            previous.until = Some(now + LINGER);
+        }
+        match previous.until {
+            Some(until) if now >= until => self.previous = None,
+            // What it would still say is no longer of interest.
+            Some(_) => {}
+            None => {
+                self.with_previous(now, Session::advance);
+            }
+        }
+    }
+
+    fn tell_valid(&mut self) {
+        for component in [Component::Rtp, Component::Rtcp] {
+            let previous =
+                self.previous.iter().flat_map(|previous| previous.session.valid_sources(component));
+            let mut sources = Vec::new();
+            for source in self.session.valid_sources(component).chain(previous) {
+                if sources.len() < MAX_VALID_SOURCES && !sources.contains(&source) {
+                    sources.push(source);
+                }
+            }
+            let told = &mut self.told[component.index()];
+            if *told != sources {
+                told.clone_from(&sources);
+                self.out.push_back(Output::Valid { component, sources });
+            }
+        }
+    }
+
+    /// The session in force becomes the previous one if it carries media; else it is gone.
+    fn replace_session(&mut self, local: Credentials, role: Role, now: Instant) {
+        let implementation = self.implementation;
+        let new =
+            self.with_session(now, |_, context| Session::new(implementation, role, local, context));
+        let old = std::mem::replace(&mut *self.session, new);
+        if old.state == State::Connected {
+            self.previous = Some(Box::new(Previous { session: old, until: None }));
+        } else if let Some(previous) = &mut self.previous {
+            previous.until = None;
+        }
+    }
+
+    fn previous_remote_shares(&self, said: &IceCredentials) -> bool {
+        let remote = self.previous.as_ref().and_then(|previous| previous.session.remote.as_ref());
+        remote.is_some_and(|remote| remote.credentials.share(said))
+    }
+
+    fn with_session<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+    ) -> T {
+        let Self { locals, random, out, counters, session, .. } = self;
+        act(session, &mut Context { now, locals, random, out, counters })
+    }
+
+    fn with_previous<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let Self { locals, random, out, counters, previous, .. } = self;
+        let previous = previous.as_mut()?;
+        Some(act(&mut previous.session, &mut Context { now, locals, random, out, counters }))
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Agent")
+            .field("state", &self.session.state)
+            .field("role", &self.session.role)
+            .field("pairs", &self.session.pairs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// More interfaces than any stream of ours has.
+const MAX_LOCAL: usize = 16;

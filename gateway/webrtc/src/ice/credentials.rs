@@ -1,0 +1,108 @@
+//! Fragments and passwords (RFC 8445 section 5.3): made, checked, kept.
+
+use ng::sdp::IceCredentials;
+use zeroize::Zeroizing;
+
+use super::agent::AgentError;
+
+/// Random bytes that [`credentials`] needs.
+pub const CREDENTIAL_BYTES: usize = UFRAG + PWD;
+
+/// 48 bits; RFC 8445 section 5.3 wants 24.
+const UFRAG: usize = 8;
+
+/// 156 bits; RFC 8445 section 5.3 wants 128.
+const PWD: usize = 26;
+
+/// Local credentials out of fresh random bytes, one for each character.
+pub fn credentials(random: &[u8; CREDENTIAL_BYTES]) -> IceCredentials {
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| ice_char(*byte)).collect::<String>();
+    let (ufrag, pwd) = random.split_at(UFRAG);
+    IceCredentials { ufrag: text(ufrag).into(), pwd: text(pwd).into() }
+}
+
+/// There are 64 of them, so six bits of each byte choose one evenly.
+fn ice_char(byte: u8) -> char {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char::from(ALPHABET[usize::from(byte & 63)])
+}
+
+/// Credentials that fit RFC 8839 section 5.4. The password is wiped when dropped.
+pub(super) struct Credentials {
+    pub(super) ufrag: Box<str>,
+    pwd: Zeroizing<Box<str>>,
+}
+
+impl Credentials {
+    /// # Errors
+    /// [`AgentError::Credentials`] where length or characters do not fit.
+    pub(super) fn new(said: IceCredentials) -> Result<Self, AgentError> {
+        let fits = |text: &str, least| {
+            (least..=256).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+        };
+        let IceCredentials { ufrag, pwd } = said;
+        let pwd = Zeroizing::new(pwd);
+        if !fits(&ufrag, 4) || !fits(&pwd, 22) {
+            return Err(AgentError::Credentials);
+        }
+        Ok(Self { ufrag, pwd })
+    }
+
+    /// What MESSAGE-INTEGRITY is made with.
+    pub(super) fn password(&self) -> &[u8] {
+        self.pwd.as_bytes()
+    }
+
+    /// A second owner: another session under the same credentials.
+    pub(super) fn dangerous_duplicate(&self) -> Self {
+        Self { ufrag: self.ufrag.clone(), pwd: self.pwd.clone() }
+    }
+
+    /// Fragment and password are those.
+    pub(super) fn are(&self, said: &IceCredentials) -> bool {
+        self.ufrag == said.ufrag && *self.pwd == said.pwd
+    }
+
+    /// Fragment or password is that of `said`: a restart must change both (RFC 8839 section 4.4.1).
+    pub(super) fn share(&self, said: &IceCredentials) -> bool {
+        self.ufrag == said.ufrag || *self.pwd == said.pwd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_credentials_have_the_incumbents_lengths_and_are_ice_chars() {
+        let random = std::array::from_fn(|index| (index * 7) as u8);
+        let made = credentials(&random);
+        assert_eq!((made.ufrag.len(), made.pwd.len()), (8, 26));
+        assert!(Credentials::new(made).is_ok());
+    }
+
+    #[test]
+    fn every_byte_value_is_an_ice_char_and_each_is_equally_likely() {
+        let mut count = std::collections::BTreeMap::new();
+        for byte in 0..=255 {
+            *count.entry(ice_char(byte)).or_insert(0) += 1;
+        }
+        assert_eq!(count.len(), 64);
+        assert!(count.values().all(|times| *times == 4));
+    }
+
+    #[test]
+    fn credentials_out_of_bounds_are_refused() {
+        let said = |ufrag: &str, pwd: &str| {
+            Credentials::new(IceCredentials { ufrag: ufrag.into(), pwd: pwd.into() }).is_ok()
+        };
+        let pwd = "p".repeat(22);
+        assert!(said("abcd", &pwd));
+        assert!(said(&"u".repeat(256), &"p".repeat(256)));
+        assert!(!said("abc", &pwd));
+        assert!(!said(&"u".repeat(257), &pwd));
+        assert!(!said("abcd", &pwd[1..]));
+        assert!(!said("ab:d", &pwd));
+    }
+}
