@@ -22,7 +22,7 @@ const ACCEPTED: [(&str, &str); 3] = [
 ];
 
 /// What has to be among the findings, and good: a report that lacks them looked at nothing.
-const DEMANDED: [(&str, &str); 15] = [
+const DEMANDED: [(&str, &str); 16] = [
     ("SSLv2", "OK"),
     ("SSLv3", "OK"),
     ("TLS1_2", "OK"),
@@ -38,7 +38,14 @@ const DEMANDED: [(&str, &str); 15] = [
     ("secure_renego", "OK"),
     ("secure_client_renego", "OK"),
     ("CRIME_TLS", "OK"),
+    (RESUMPTION, "INFO"),
 ];
+
+/// Its client asks for a ticket and, its input being at an end, may leave before TLS 1.3's has
+/// come. Then it has no session to resume and calls that a connect problem: asked again, alone.
+const RESUMPTION: &str = "sessionresumption_ticket";
+/// Times that it is asked again.
+const TRIES: usize = 5;
 
 /// Run side by side: it waits for time-outs more than it computes.
 const PARTS: [&[&str]; 4] = [&["-p", "-s"], &["-f"], &["-P", "-S"], &["-U"]];
@@ -69,6 +76,15 @@ fn testssl_finds_nothing_above_low() {
             wait_up_to(ALL, "end of testssl", || run.ended()).with_context(|| run.said())?;
             read_report(scene, name, &mut findings)?;
         }
+        let again = |attempt| format!("testssl-again-{attempt}");
+        for name in (1..=TRIES).map(again) {
+            if findings.get(RESUMPTION).is_none_or(|(severity, _)| severity != "WARN") {
+                break;
+            }
+            let mut run = Dialogue::start(scene, &name, &mut testssl(&name, &["-S"], 5061))?;
+            wait_up_to(ALL, "end of testssl", || run.ended()).with_context(|| run.said())?;
+            read_report(scene, &name, &mut findings)?;
+        }
         println!("testssl: {} findings", findings.len());
         for (id, severity) in DEMANDED {
             let (found, text) = findings.get(id).with_context(|| format!("no finding {id}"))?;
@@ -93,6 +109,7 @@ fn read_report(
             "OK" | "INFO" | "LOW" => {}
             // It asks what speaks HTTP, and a SIP server does not.
             "DEBUG" if id == "service" => {}
+            "WARN" if id == RESUMPTION => {}
             _ if ACCEPTED.iter().any(|(accepted, _)| *accepted == id) => {}
             _ => bail!("{name}: {severity} {id}: {text}"),
         }
