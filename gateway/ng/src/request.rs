@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use srtp::{Profile, SessionParameters};
 
-use crate::sdp::Protocol;
+use crate::sdp::{HashFunction, Protocol};
 use crate::wire::Dict;
 
 pub use unknown::{Ignored, Reason, Unknown};
@@ -197,8 +197,12 @@ pub struct Signal {
     pub rtcp_mux: RtcpMux,
     /// `SDES`.
     pub sdes: Sdes,
-    /// `ICE`.
-    pub ice: Option<Ice>,
+    /// `ICE`, `ICE-lite` and `trickle ICE`.
+    pub ice: Ice,
+    /// `DTLS` and `DTLS-fingerprint`.
+    pub dtls: Dtls,
+    /// `OSRTP`.
+    pub osrtp: Osrtp,
     /// `TOS`: 0 to 255; negative keeps what the call has.
     pub tos: Option<i16>,
     /// `delete-delay`.
@@ -304,6 +308,8 @@ pub struct Sdes {
     pub offerer_preference: Vec<Profile>,
     /// `pad`: base64 padding in `inline:`.
     pub pad: bool,
+    /// `prefer`, `priority`: answer with SDES where DTLS was offered too.
+    pub prefer: bool,
     /// `lifetime`: print `|2^31`.
     pub lifetime: bool,
     /// `unencrypted_srtp`, `unencrypted_srtcp`, `unauthenticated_srtp`: leave these out too.
@@ -312,13 +318,80 @@ pub struct Sdes {
     pub strengthen: SessionParameters,
 }
 
-/// `ICE`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ice {
-    /// Take every ICE attribute out.
+/// `ICE`, a word or several, with `ICE-lite` and the flag `trickle ICE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ice {
+    /// What the other side is shown.
+    pub mode: IceMode,
+    /// `ICE-lite`, or `lite-*` among the words (`lite` alone is both); `None` keeps what the call
+    /// has, at first the gateway's own way.
+    pub lite: Option<IceLite>,
+    /// `trickle`: offer to trickle (RFC 8838).
+    pub trickle: bool,
+    /// `ice2`: say that we are of RFC 8445.
+    pub ice2: bool,
+}
+
+/// What the other side is shown of ICE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IceMode {
+    /// `default`, or no word: ICE of our own where the sender of the body speaks ICE.
+    #[default]
+    Default,
+    /// `remove`: none.
     Remove,
-    /// `force`, `default`, `optional`, `force-relay`: need the ICE agent, which is not here yet.
-    Keep,
+    /// `force`: ICE of our own, and only that.
+    Force,
+    /// `optional`: ICE of our own beside the sender's candidates, or alone where it has none.
+    Optional,
+    /// `force-relay`: our own as a relay beside the sender's candidates.
+    ForceRelay,
+}
+
+/// `ICE-lite`: towards which side we only answer checks. In offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceLite {
+    /// `off`: neither.
+    Off,
+    /// `forward`: the side that the offer goes to.
+    Forward,
+    /// `backward`: the side that the offer came from.
+    Backward,
+    /// `both`.
+    Both,
+}
+
+/// `DTLS` with `DTLS-fingerprint`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dtls {
+    /// `off`, `no`, `disable`: neither offered nor accepted.
+    pub off: bool,
+    /// Which role to take where both are open; `None`: the gateway's own way.
+    pub role: Option<DtlsRole>,
+    /// Under which hash function our certificate is shown; `None`: the peer's, else SHA-256.
+    pub fingerprint: Option<HashFunction>,
+}
+
+/// `DTLS`: the role to take where the peer leaves the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// We send the ClientHello.
+    Active,
+    /// The peer does.
+    Passive,
+}
+
+/// `OSRTP` and its `OSRTP-*` flags: SRTP where the other side can, plain RTP where not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Osrtp {
+    /// `offer`, `offer-RFC`: make a plain offer one of RFC 8643.
+    pub offer: bool,
+    /// `offer-legacy`: offer each section twice, plain and as SRTP.
+    pub offer_legacy: bool,
+    /// `accept-RFC`, `accept`: take such an offer up even where the other side does not.
+    pub accept: bool,
+    /// `accept-legacy`, `accept`: understand sections that come twice.
+    pub accept_legacy: bool,
 }
 
 /// How a stream finds out where its peer really sends from.
@@ -353,5 +426,8 @@ pub struct Flags {
     pub no_rtcp_attribute: bool,
     pub full_rtcp_attribute: bool,
     pub new_branch: bool,
-    pub dtls_off: bool,
+    pub no_tls_id: bool,
+    pub reject_ice: bool,
+    /// The body is a trickled fragment ([`crate::sdp::Fragment`]), no session description.
+    pub fragment: bool,
 }

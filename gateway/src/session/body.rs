@@ -115,6 +115,9 @@ fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia 
             .flags
             .generate_mid
             .then(|| Bytes::from((index + 1).to_string().into_bytes())),
+        bundle_only: false,
+        dtls: None,
+        ice: None,
     }
 }
 

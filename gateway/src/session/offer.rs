@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ng::request::{Ice, Signal, Transport};
+use ng::request::{IceMode, Signal, Transport};
 use ng::sdp::{MediaRewrite, MediaSection, Protocol, Sdp};
 use ring::rand::SystemRandom;
 
@@ -124,7 +124,7 @@ fn draft<P: PortSource>(
     if call.parties.len() + joining > PARTIES_MAX {
         return Err(Refused::TOO_LARGE);
     }
-    if context.signal.ice == Some(Ice::Keep) {
+    if matches!(context.signal.ice.mode, IceMode::Force | IceMode::Optional | IceMode::ForceRelay) {
         warnings.push("ICE is not supported yet: its attributes are taken out");
     }
     let weaken = context.signal.sdes.weaken;

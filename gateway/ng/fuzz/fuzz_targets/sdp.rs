@@ -45,6 +45,9 @@ fn rewrite(index: usize) -> MediaRewrite {
         direction: Direction::SendRecv,
         keep_zero_address: false,
         generate_mid: None,
+        bundle_only: false,
+        dtls: None,
+        ice: None,
     }))
 }
 

@@ -5,14 +5,14 @@
 
 use bytes::Bytes;
 
-use super::flag::{Flag, List};
+use super::flag::Flag;
 use super::key::Key;
 use super::option;
 use super::parts::{DeleteFlags, Halves, Interfaces};
 use super::read::{Taken, delete_delay, first, last, tos, transport};
 use super::rtpp_flags::{Word, word, words};
 use super::unknown::{Reason, Unknown};
-use super::{Command, Delete, Ice, Query, Refused, Request, Signal, Transport};
+use super::{Command, Delete, IceMode, Query, Refused, Request, Signal, Transport};
 use crate::sdp::Protocol;
 use crate::wire::{Dict, Value};
 
@@ -231,12 +231,8 @@ impl Draft {
         match Flag::of(name) {
             Some(Flag::Set(set)) => set(&mut options.flags),
             Some(Flag::Element(list, word)) => {
-                let taken = match list {
-                    List::Replace => options.replace.element(word),
-                    List::RtcpMux => options.rtcp_mux.element(word),
-                    List::Sdes => options.sdes.element(word),
-                };
-                self.report(name, None, taken, list.key());
+                let taken = element(list.key()).map(|element| element(options, word));
+                self.report(name, None, taken.unwrap_or(Taken::No), list.key());
             }
             Some(Flag::Half(half)) => self.halves.add(half),
             Some(Flag::Interface) => {
@@ -255,7 +251,8 @@ impl Draft {
     fn web_rtc(&mut self) {
         let options = &mut self.options;
         options.transport = Some(Transport::To(Protocol::UdpTlsRtpSavpf));
-        options.ice = Some(Ice::Keep);
+        options.ice.mode = IceMode::Force;
+        options.ice.trickle = true;
         options.rtcp_mux.offer = true;
         options.rtcp_mux.require = true;
         options.flags.no_rtcp_attribute = true;
@@ -285,15 +282,11 @@ fn element(key: Key) -> Option<fn(&mut Signal, &[u8]) -> Taken> {
         Key::Replace => |options, word| options.replace.element(word),
         Key::RtcpMux => |options, word| options.rtcp_mux.element(word),
         Key::Sdes => |options, word| options.sdes.element(word),
-        Key::Ice => |options, word| option::ice(&mut options.ice, word),
-        Key::Dtls => |options, word| match word {
-            b"off" | b"no" | b"disable" | b"disabled" => {
-                options.flags.dtls_off = true;
-                Taken::Yes
-            }
-            b"passive" | b"active" => Taken::Unsupported,
-            _ => Taken::No,
-        },
+        Key::Ice => |options, word| options.ice.element(word),
+        Key::IceLite => |options, word| options.ice.lite(word),
+        Key::Dtls => |options, word| options.dtls.element(word),
+        Key::DtlsFingerprint => |options, word| options.dtls.fingerprint(word),
+        Key::Osrtp => |options, word| options.osrtp.element(word),
         Key::Supports => |options, word| {
             options.supports_load_limit |= word == b"load limit";
             Taken::Yes

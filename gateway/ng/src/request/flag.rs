@@ -8,7 +8,7 @@ use super::key::{Key, MAX_NAME, normalized};
 pub(super) enum Flag<'a> {
     /// One of [`Flags`].
     Set(Set),
-    /// `replace-*`, `SDES-*`, `rtcp-mux-*`: an element of that list, as written.
+    /// `replace-*`, `SDES-*`, `rtcp-mux-*` and such: an element of that list, as written.
     Element(List, &'a [u8]),
     /// `RTP`, `SRTP`, `AVP`, `AVPF`, `DTLS`: half of a profile name.
     Half(Half),
@@ -30,6 +30,10 @@ pub(super) enum List {
     Replace,
     RtcpMux,
     Sdes,
+    Dtls,
+    Ice,
+    IceLite,
+    Osrtp,
 }
 
 impl List {
@@ -39,6 +43,10 @@ impl List {
             Self::Replace => Key::Replace,
             Self::RtcpMux => Key::RtcpMux,
             Self::Sdes => Key::Sdes,
+            Self::Dtls => Key::Dtls,
+            Self::Ice => Key::Ice,
+            Self::IceLite => Key::IceLite,
+            Self::Osrtp => Key::Osrtp,
         }
     }
 }
@@ -90,6 +98,7 @@ impl<'a> Flag<'a> {
             b"webrtc" => Self::WebRtc,
             // Scripts write this one without its prefix too, and the incumbent takes it.
             b"force-increment-sdp-ver" => Self::Element(List::Replace, INCREMENT),
+            b"trickle-ice" => Self::Element(List::Ice, b"trickle"),
             _ if IGNORED.contains(&name) => Self::Ignore,
             _ if UNSUPPORTED.contains(&name) => Self::Unsupported,
             _ => return None,
@@ -114,8 +123,16 @@ fn strip<'a>(word: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     (normalized(head, &mut buffer)? == prefix && !rest.is_empty()).then_some(rest)
 }
 
-const LISTS: &[(&[u8], List)] =
-    &[(b"replace-", List::Replace), (b"rtcp-mux-", List::RtcpMux), (b"sdes-", List::Sdes)];
+/// A prefix comes before a shorter one that it begins with.
+const LISTS: &[(&[u8], List)] = &[
+    (b"replace-", List::Replace),
+    (b"rtcp-mux-", List::RtcpMux),
+    (b"sdes-", List::Sdes),
+    (b"osrtp-", List::Osrtp),
+    (b"ice-lite-", List::IceLite),
+    (b"ice-", List::Ice),
+    (b"dtls-", List::Dtls),
+];
 
 /// Sets one of [`Flags`].
 type Set = fn(&mut Flags);
@@ -123,15 +140,18 @@ type Set = fn(&mut Flags);
 /// Sorted by name: searched by halving.
 const SIMPLE: &[(&str, Set)] = &[
     ("asymmetric", |f| f.asymmetric = true),
+    ("fragment", |f| f.fragment = true),
     ("full-rtcp-attribute", |f| f.full_rtcp_attribute = true),
     ("generate-mid", |f| f.generate_mid = true),
     ("loop-protect", |f| f.loop_protect = true),
     ("new-branch", |f| f.new_branch = true),
     ("no-passthrough", |f| f.no_passthrough = true),
     ("no-rtcp-attribute", |f| f.no_rtcp_attribute = true),
+    ("no-tls-id", |f| f.no_tls_id = true),
     ("original-sendrecv", |f| f.original_sendrecv = true),
     ("port-latching", |f| f.port_latching = true),
     ("recrypt", |f| f.recrypt = true),
+    ("reject-ice", |f| f.reject_ice = true),
     ("reset", |f| f.reset = true),
     ("sip-source-address", |f| f.sip_source_address = true),
     ("strict-source", |f| f.strict_source = true),
@@ -141,10 +161,8 @@ const SIMPLE: &[(&str, Set)] = &[
 
 const INCREMENT: &[u8] = b"force-increment-sdp-ver";
 
-/// `force` is how the incumbent's first scripts said "rewrite"; `no-tls-id` asks for the absence
-/// of what we do not write.
-const IGNORED: &[&[u8]] =
-    &[b"discard-recording", b"force", b"force-answer", b"no-tls-id", b"session-connection"];
+/// `force` is how the incumbent's first scripts said "rewrite".
+const IGNORED: &[&[u8]] = &[b"discard-recording", b"force", b"force-answer", b"session-connection"];
 
 const UNSUPPORTED: &[&[u8]] = &[
     b"all",
@@ -158,7 +176,6 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"directional",
     b"early-media",
     b"egress",
-    b"fragment",
     b"generate-rtcp",
     b"inject-dtmf",
     b"media-handover",
@@ -173,7 +190,6 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"record-call",
     b"record-dtmf",
     b"recording-vsc",
-    b"reject-ice",
     b"reorder-codecs",
     b"reuse-codecs",
     b"single-codec",
@@ -182,20 +198,11 @@ const UNSUPPORTED: &[&[u8]] = &[
     b"static-codecs",
     b"strip-extmap",
     b"symmetric-codecs",
-    b"trickle-ice",
     b"unidirectional",
 ];
 
-const UNSUPPORTED_PREFIXES: &[&[u8]] = &[
-    b"codec-",
-    b"ice-lite-",
-    b"osrtp-",
-    b"sdp-media-remove-",
-    b"t.38-",
-    b"t38-",
-    b"transcode-",
-    b"vsc-",
-];
+const UNSUPPORTED_PREFIXES: &[&[u8]] =
+    &[b"codec-", b"sdp-media-remove-", b"t.38-", b"t38-", b"transcode-", b"vsc-"];
 
 #[cfg(test)]
 mod tests {

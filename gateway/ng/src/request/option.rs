@@ -7,7 +7,11 @@ use srtp::Profile;
 
 use super::key::{MAX_NAME, normalized};
 use super::read::Taken;
-use super::{AddressFamily, EndpointLearning, Ice, Replace, RtcpMux, Sdes};
+use super::{
+    AddressFamily, Dtls, DtlsRole, EndpointLearning, Ice, IceLite, IceMode, Osrtp, Replace,
+    RtcpMux, Sdes,
+};
+use crate::sdp::HashFunction;
 
 impl Replace {
     pub(super) fn element(&mut self, word: &[u8]) -> Taken {
@@ -77,7 +81,8 @@ impl Sdes {
             b"encrypted-srtp" => self.strengthen.unencrypted_rtp = true,
             b"encrypted-srtcp" => self.strengthen.unencrypted_rtcp = true,
             b"authenticated-srtp" => self.strengthen.unauthenticated_rtp = true,
-            b"static" | b"prefer" | b"priority" => return Some(Taken::Unsupported),
+            b"prefer" | b"priority" => self.prefer = true,
+            b"static" => return Some(Taken::Unsupported),
             _ => return None,
         }
         Some(Taken::Yes)
@@ -108,20 +113,73 @@ fn push_suite(list: &mut Vec<Profile>, name: &str) -> Taken {
     }
 }
 
-/// One element of `ICE`.
-pub(super) fn ice(ice: &mut Option<Ice>, word: &[u8]) -> Taken {
-    let mut buffer = [0; MAX_NAME];
-    *ice = Some(match normalized(word, &mut buffer) {
-        Some(b"remove") => Ice::Remove,
-        Some(b"force" | b"default" | b"optional" | b"force-relay") => Ice::Keep,
-        Some(
-            b"lite" | b"trickle" | b"ice2" | b"lite-forward" | b"lite-backward" | b"lite-both",
-        ) => {
-            return Taken::Unsupported;
+impl Ice {
+    /// One word of `ICE`.
+    pub(super) fn element(&mut self, word: &[u8]) -> Taken {
+        let mut buffer = [0; MAX_NAME];
+        match normalized(word, &mut buffer) {
+            Some(b"remove") => self.mode = IceMode::Remove,
+            Some(b"force") => self.mode = IceMode::Force,
+            Some(b"default") => self.mode = IceMode::Default,
+            Some(b"optional") => self.mode = IceMode::Optional,
+            Some(b"force-relay") => self.mode = IceMode::ForceRelay,
+            Some(b"trickle" | b"trickle-ice") => self.trickle = true,
+            Some(b"ice2") => self.ice2 = true,
+            Some(b"lite") => self.lite = Some(IceLite::Both),
+            Some(name) => return self.lite(name.strip_prefix(b"lite-").unwrap_or_default()),
+            None => return Taken::No,
         }
-        _ => return Taken::No,
-    });
-    Taken::Yes
+        Taken::Yes
+    }
+
+    /// The value of `ICE-lite`.
+    pub(super) fn lite(&mut self, word: &[u8]) -> Taken {
+        let mut buffer = [0; MAX_NAME];
+        self.lite = Some(match normalized(word, &mut buffer) {
+            Some(b"off" | b"no" | b"disable" | b"disabled") => IceLite::Off,
+            Some(b"forward") => IceLite::Forward,
+            Some(b"backward" | b"backwards") => IceLite::Backward,
+            Some(b"both") => IceLite::Both,
+            _ => return Taken::No,
+        });
+        Taken::Yes
+    }
+}
+
+impl Dtls {
+    /// The value of `DTLS`.
+    pub(super) fn element(&mut self, word: &[u8]) -> Taken {
+        let mut buffer = [0; MAX_NAME];
+        match normalized(word, &mut buffer) {
+            Some(b"off" | b"no" | b"disable" | b"disabled") => self.off = true,
+            Some(b"passive") => self.role = Some(DtlsRole::Passive),
+            Some(b"active") => self.role = Some(DtlsRole::Active),
+            _ => return Taken::No,
+        }
+        Taken::Yes
+    }
+
+    /// The value of `DTLS-fingerprint`.
+    pub(super) fn fingerprint(&mut self, word: &[u8]) -> Taken {
+        let hash = HashFunction::from_name(word);
+        self.fingerprint = hash.or(self.fingerprint);
+        if hash.is_some() { Taken::Yes } else { Taken::No }
+    }
+}
+
+impl Osrtp {
+    pub(super) fn element(&mut self, word: &[u8]) -> Taken {
+        let mut buffer = [0; MAX_NAME];
+        match normalized(word, &mut buffer) {
+            Some(b"offer" | b"offer-rfc") => self.offer = true,
+            Some(b"offer-legacy") => self.offer_legacy = true,
+            Some(b"accept-rfc") => self.accept = true,
+            Some(b"accept-legacy") => self.accept_legacy = true,
+            Some(b"accept") => (self.accept, self.accept_legacy) = (true, true),
+            _ => return Taken::No,
+        }
+        Taken::Yes
+    }
 }
 
 /// The value of `endpoint-learning`.

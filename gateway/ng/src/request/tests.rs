@@ -72,7 +72,7 @@ fn an_offer_as_kamailio_parses_it_itself() {
     assert_eq!(signal.received_from, "198.51.100.7".parse().ok());
     assert_eq!(signal.direction, Some((Bytes::from("pub"), Bytes::from("priv"))));
     assert_eq!(signal.transport, Some(Transport::To(Protocol::RtpSavp)));
-    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(signal.ice.mode, IceMode::Remove);
     assert_eq!(signal.sdes.only, [Profile::AesCm128HmacSha1_80]);
     assert_eq!(signal.sip_request, Some(true));
     assert!(signal.replace.origin && !signal.replace.username);
@@ -96,7 +96,7 @@ fn an_offer_with_flags_that_kamailio_passes_on_unread() {
     let Ok(Request::Offer(signal)) = request else { panic!("{request:?}") };
     assert!(unknown.is_empty(), "{unknown:?}");
     assert!(signal.replace.origin);
-    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(signal.ice.mode, IceMode::Remove);
     assert_eq!(signal.transport, Some(Transport::To(Protocol::RtpSavp)));
     assert_eq!(signal.direction, Some((Bytes::from("pub"), Bytes::from("priv"))));
     assert_eq!(signal.via_branch.unwrap(), "b1", "the key, not the script's word for it");
@@ -136,7 +136,7 @@ fn an_offer_as_opensips_sends_it() {
     let (signal, ignored) = options(extra);
     assert!(ignored.is_empty(), "{ignored:?}");
     assert_eq!(signal.address_family, Some(AddressFamily::V6));
-    assert_eq!(signal.ice, Some(Ice::Keep));
+    assert_eq!(signal.ice.mode, IceMode::Force);
     assert!(signal.sdes.off && signal.rtcp_mux.offer);
     assert_eq!(signal.sdes.no, [Profile::AeadAes128Gcm]);
     assert_eq!(signal.received_from, "2001:db8::7".parse().ok());
@@ -241,7 +241,7 @@ fn rtpp_flags_name_every_option() {
     assert!(rtpp("SDES=[pad nonew]").sdes.no_new);
     assert!(rtpp("rtcp-mux-offer rtcp-mux-require").rtcp_mux.require);
     assert!(rtpp("rtcp-mux=[accept]").rtcp_mux.accept);
-    assert!(rtpp("DTLS=off").flags.dtls_off);
+    assert!(rtpp("DTLS=off").dtls.off);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn interfaces_come_as_list_as_pair_and_by_name() {
 fn web_rtc_stands_for_its_parts() {
     let signal = rtpp("WebRTC");
     assert_eq!(signal.transport, Some(Transport::To(Protocol::UdpTlsRtpSavpf)));
-    assert_eq!(signal.ice, Some(Ice::Keep));
+    assert_eq!(signal.ice, Ice { mode: IceMode::Force, trickle: true, ..Ice::default() });
     assert!(signal.rtcp_mux.offer && signal.rtcp_mux.require && signal.sdes.off);
     assert!(signal.flags.generate_mid && signal.flags.no_rtcp_attribute);
 }
@@ -320,7 +320,7 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
 #[test]
 fn what_the_incumbent_does_and_we_do_not_is_named_word_by_word() {
     let flags = "media-handover no-port-latching unidirectional generate-RTCP provisional \
-                 fragment SDES-static SDES-prefer";
+                 SDES-static";
     let (_, ignored) = options(Dict::default().with("rtpp-flags", flags));
     let expected: Vec<String> =
         flags.split_whitespace().map(|flag| format!("\"{flag}\" is not supported")).collect();
@@ -330,22 +330,93 @@ fn what_the_incumbent_does_and_we_do_not_is_named_word_by_word() {
 #[test]
 fn a_value_that_is_not_supported_is_named_with_its_key() {
     let extra = Dict::default()
-        .with("ICE", list(&["lite", "remove", "trickle"]))
+        .with("ICE", list(&["remove", "early"]))
         .with("TOS", 300_i64)
-        .with("flags", list(&["DTLS=passive", "ICE=sometimes"]));
+        .with("SDES", "static")
+        .with("DTLS-fingerprint", "md5")
+        .with("flags", list(&["DTLS=both", "ICE-lite=sideways", "OSRTP-always"]));
     let (signal, ignored) = options(extra);
-    assert_eq!(signal.ice, Some(Ice::Remove));
+    assert_eq!(signal.ice, Ice { mode: IceMode::Remove, ..Ice::default() });
+    assert_eq!((signal.dtls, signal.osrtp), (Dtls::default(), Osrtp::default()));
     assert_eq!(
         ignored,
         [
-            "\"ICE=lite\" is not supported",
-            "\"ICE=trickle\" is not supported",
+            "\"ICE\" does not take \"early\": expected remove, force, default, optional, \
+             force-relay, trickle, ice2, lite or lite-forward and such",
             "\"TOS\" does not take \"300\": expected a number from -1 to 255",
-            "\"DTLS=passive\" is not supported",
-            "\"ICE\" does not take \"sometimes\": \
-             expected remove, force, default, optional or force-relay",
+            "\"SDES=static\" is not supported",
+            "\"DTLS-fingerprint\" does not take \"md5\": \
+             expected sha-1, sha-224, sha-256, sha-384 or sha-512",
+            "\"DTLS\" does not take \"both\": expected off, passive or active",
+            "\"ICE-lite\" does not take \"sideways\": expected forward, backward, both or off",
+            "\"OSRTP-always\" has a value that it does not take: \
+             expected offer, offer-RFC, offer-legacy, accept-RFC, accept-legacy or accept",
         ]
     );
+}
+
+#[test]
+fn ice_is_asked_for_in_a_word_or_several_and_by_flags() {
+    let ice = |mode, lite, trickle, ice2| Ice { mode, lite, trickle, ice2 };
+    for (flags, expected) in [
+        ("", ice(IceMode::Default, None, false, false)),
+        ("ICE=default", ice(IceMode::Default, None, false, false)),
+        ("ICE=force-relay", ice(IceMode::ForceRelay, None, false, false)),
+        ("ICE=[optional trickle ice2]", ice(IceMode::Optional, None, true, true)),
+        ("ICE=remove ICE=force", ice(IceMode::Force, None, false, false)),
+        ("ICE-force ICE-trickle", ice(IceMode::Force, None, true, false)),
+        ("trickle-ICE", ice(IceMode::Default, None, true, false)),
+        ("ICE=[force lite-forward]", ice(IceMode::Force, Some(IceLite::Forward), false, false)),
+        ("ICE=lite", ice(IceMode::Default, Some(IceLite::Both), false, false)),
+        ("ICE-lite=backward", ice(IceMode::Default, Some(IceLite::Backward), false, false)),
+        ("ICE-lite-both", ice(IceMode::Default, Some(IceLite::Both), false, false)),
+        ("ICE-lite=both ICE-lite=off", ice(IceMode::Default, Some(IceLite::Off), false, false)),
+    ] {
+        assert_eq!(rtpp(flags).ice, expected, "{flags}");
+    }
+    let (signal, ignored) = options(
+        Dict::default()
+            .with("ICE", "force")
+            .with("ICE lite", "forward")
+            .with("flags", list(&["trickle ICE", "reject ICE", "no TLS ID", "generate mid"])),
+    );
+    assert!(ignored.is_empty(), "{ignored:?}");
+    assert_eq!(signal.ice, ice(IceMode::Force, Some(IceLite::Forward), true, false));
+    assert!(signal.flags.reject_ice && signal.flags.no_tls_id && signal.flags.generate_mid);
+}
+
+#[test]
+fn dtls_and_osrtp_are_asked_for_by_key_and_by_flag() {
+    let role = |role| Dtls { role: Some(role), ..Dtls::default() };
+    let hash = |hash| Dtls { fingerprint: Some(hash), ..Dtls::default() };
+    for (flags, expected) in [
+        ("", Dtls::default()),
+        ("DTLS=passive", role(DtlsRole::Passive)),
+        ("DTLS=passive DTLS=active", role(DtlsRole::Active)),
+        ("DTLS-reverse=passive", role(DtlsRole::Passive)),
+        ("DTLS-fingerprint=SHA-1", hash(HashFunction::Sha1)),
+        ("DTLS-fingerprint=sha-384", hash(HashFunction::Sha384)),
+        ("DTLS=no", Dtls { off: true, ..Dtls::default() }),
+        ("DTLS-off", Dtls { off: true, ..Dtls::default() }),
+    ] {
+        assert_eq!(rtpp(flags).dtls, expected, "{flags}");
+    }
+    assert!(!rtpp("DTLS-fingerprint=sha-1").dtls.off);
+    // A transport's half, as ever.
+    assert_eq!(rtpp("DTLS").transport, Some(Transport::To(Protocol::UdpTlsRtpSavp)));
+    let offer = Osrtp { offer: true, ..Osrtp::default() };
+    assert_eq!((rtpp("OSRTP=offer").osrtp, rtpp("OSRTP-offer-RFC").osrtp), (offer, offer));
+    let accept = Osrtp { accept: true, accept_legacy: true, ..Osrtp::default() };
+    assert_eq!(rtpp("OSRTP=accept").osrtp, accept);
+    assert_eq!(rtpp("OSRTP=[accept-RFC accept-legacy]").osrtp, accept);
+    let legacy = Osrtp { offer_legacy: true, ..Osrtp::default() };
+    assert_eq!(rtpp("OSRTP-offer-legacy").osrtp, legacy);
+    assert!(rtpp("SDES-prefer").sdes.prefer && rtpp("SDES=priority").sdes.prefer);
+}
+
+#[test]
+fn a_fragment_is_marked_by_its_flag() {
+    assert!(rtpp("fragment").flags.fragment && !rtpp("").flags.fragment);
 }
 
 #[test]

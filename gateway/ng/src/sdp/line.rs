@@ -49,12 +49,16 @@ impl Line {
     }
 }
 
-/// Never shows what may be a key: `a=crypto`, `a=key-mgmt` and `k=` carry keys in clear.
+/// Never shows what may be a key: `a=crypto`, `a=key-mgmt` and `k=` carry keys in clear, `a=ice-pwd`
+/// the password of every check.
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             LineKind::Crypto => f.write_str("a=crypto:[redacted]"),
             LineKind::KeyManagement => f.write_str("a=key-mgmt:[redacted]"),
+            LineKind::Ice if self.attribute_name() == Some(b"ice-pwd") => {
+                f.write_str("a=ice-pwd:[redacted]")
+            }
             LineKind::Timing if self.text[0] == b'k' => f.write_str("k=[redacted]"),
             _ => write!(f, "{}", self.text.escape_ascii()),
         }
@@ -82,7 +86,9 @@ pub(super) enum LineKind {
     Timing,
     /// `m=`
     Media,
-    /// `a=group`
+    /// `a=group:BUNDLE` (RFC 9143)
+    Bundle,
+    /// Every other `a=group`
     Group,
     /// `a=mid`
     Mid,
@@ -102,7 +108,7 @@ pub(super) enum LineKind {
     Direction(Direction),
     /// `a=rtcp`
     Rtcp,
-    /// `a=rtcp-mux`, `a=rtcp-mux-only`
+    /// `a=rtcp-mux`, `a=rtcp-mux-only` (RFC 8858)
     RtcpMux,
     /// `a=crypto`
     Crypto,
@@ -138,7 +144,11 @@ impl LineKind {
             b'b' => Self::Bandwidth,
             b't' | b'r' | b'z' | b'k' => Self::Timing,
             b'm' => Self::Media,
-            b'a' => Self::of_attribute(attribute_name(&text[2..])),
+            b'a' => match split_once(&text[2..], b':') {
+                Some((b"group", value)) if is_bundle(value) => Self::Bundle,
+                Some((name, _)) => Self::of_attribute(name),
+                None => Self::of_attribute(&text[2..]),
+            },
             _ => Self::Unknown,
         }
     }
@@ -173,6 +183,11 @@ impl LineKind {
     pub(super) fn is_ice(self) -> bool {
         matches!(self, Self::Ice | Self::IceLite)
     }
+
+    /// Any attribute of a DTLS association.
+    pub(super) fn is_dtls(self) -> bool {
+        matches!(self, Self::Setup | Self::Fingerprint | Self::TlsId)
+    }
 }
 
 /// `bytes` up to the first `separator` and after it.
@@ -184,6 +199,11 @@ pub(super) fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> 
 /// The fields of a line: separated by blanks, never empty (the field writes double blanks).
 pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b' ' || *byte == b'\t').filter(|field| !field.is_empty())
+}
+
+/// The semantics of a group (RFC 5888 section 5) that shares a transport.
+fn is_bundle(group: &[u8]) -> bool {
+    fields(group).next().is_some_and(|semantics| semantics.eq_ignore_ascii_case(b"BUNDLE"))
 }
 
 fn attribute_name(attribute: &[u8]) -> &[u8] {

@@ -5,10 +5,13 @@
 //! passes through untouched. What to write is the caller's decision ([`SessionRewrite`],
 //! [`MediaRewrite`]): nothing here knows calls, ports or policy.
 
+mod bundle;
+mod candidate;
 mod codec;
 mod crypto;
 mod dtls;
 mod error;
+mod fragment;
 mod ice;
 mod line;
 mod mki;
@@ -19,9 +22,13 @@ mod protocol;
 mod tests;
 mod write;
 
+pub use bundle::{Bundle, HeaderExtension};
 pub use crypto::KeyPadding;
-pub use dtls::{Fingerprint, HashFunction, Setup};
+pub use dtls::{DtlsDescription, Fingerprint, HashFunction, Setup};
 pub use error::SdpError;
-pub use ice::{Candidate, CandidateKind, IceCredentials};
+pub use fragment::{Fragment, FragmentSection};
+pub use ice::{
+    Candidate, CandidateKind, IceCredentials, IceDescription, IceOptions, RemoteCandidate,
+};
 pub use line::Line;
 pub use model::*;

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use srtp::{Lifetimes, MasterKey, Mki, SessionParameters};
 
-use super::{KeyPadding, Line};
+use super::{
+    Bundle, Candidate, DtlsDescription, Fingerprint, HeaderExtension, IceCredentials,
+    IceDescription, IceOptions, KeyPadding, Line, RemoteCandidate, Setup,
+};
 
 /// The transport of an `m=` line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,12 @@ pub struct SessionSection {
     pub connection: Option<IpAddr>,
     /// The session-level direction, when there is one.
     pub direction: Option<Direction>,
+    /// What it says of DTLS for all sections.
+    pub dtls: DtlsDescription,
+    /// What it says of ICE for all sections.
+    pub ice: IceDescription,
+    /// Each `a=group:BUNDLE` in order, at most [`Sdp::MAX_MEDIA`].
+    pub bundles: Vec<Bundle>,
     /// Every session-level line in order, without line ends.
     pub lines: Vec<Line>,
 }
@@ -65,7 +74,8 @@ pub struct SessionSection {
 pub struct MediaSection {
     /// `audio`, `video`, `message`, …
     pub kind: Bytes,
-    /// The port of `m=`; 0 is rejected or disabled media. A port count (`49170/2`) is checked
+    /// The port of `m=`; 0 is rejected or disabled media, or with [`MediaSection::bundle_only`]
+    /// media that shares another section's port. A port count (`49170/2`) is checked
     /// and left out: we relay, and write, the first port only.
     pub port: u16,
     /// The transport of `m=`.
@@ -77,14 +87,26 @@ pub struct MediaSection {
     pub connection: Option<IpAddr>,
     /// `a=rtcp` (RFC 3605): port and, where given, address.
     pub rtcp: Option<(u16, Option<IpAddr>)>,
-    /// `a=rtcp-mux`.
+    /// `a=rtcp-mux`, or `a=rtcp-mux-only`.
     pub rtcp_mux: bool,
+    /// `a=rtcp-mux-only` (RFC 8858): it takes RTCP on its RTP port or not at all.
+    pub rtcp_mux_only: bool,
+    /// `a=rtcp-rsize` (RFC 5506).
+    pub rtcp_rsize: bool,
     /// The direction in force.
     pub direction: Direction,
     /// `a=crypto` lines we could read, in order.
     pub crypto: Vec<CryptoAttribute>,
     /// `a=mid`.
     pub mid: Option<Bytes>,
+    /// `a=bundle-only` (RFC 9143 section 6).
+    pub bundle_only: bool,
+    /// What it says of DTLS, with what it has from the session part.
+    pub dtls: DtlsDescription,
+    /// What it says of ICE, with what it has from the session part.
+    pub ice: IceDescription,
+    /// Each `a=extmap` that we could read (RFC 8285). All of them pass through.
+    pub extensions: Vec<HeaderExtension>,
     /// Every line of the section in order, `m=` first, without line ends.
     pub lines: Vec<Line>,
 }
@@ -132,8 +154,13 @@ pub struct SessionRewrite {
     pub session_name: Option<Bytes>,
     /// Loop protection mark, written as `a=rtpengine:<mark>`.
     pub loop_protect: Option<Bytes>,
-    /// Take every ICE attribute out, here and in the media.
+    /// Take every ICE attribute out of what passes through. Sections that we relay have no ICE but
+    /// ours, whatever this says.
     pub remove_ice: bool,
+    /// Write `a=ice-lite`.
+    pub ice_lite: bool,
+    /// Each `a=group:BUNDLE` to write; the party's own are taken out.
+    pub bundles: Vec<Bundle>,
 }
 
 /// How to write one media section.
@@ -159,7 +186,7 @@ pub struct LocalMedia {
     pub rtcp: RtcpLine,
     /// Write `a=rtcp-mux`.
     pub rtcp_mux: bool,
-    /// The transport to write into `m=`; without DTLS in it, its attributes go too.
+    /// The transport to write into `m=`.
     pub protocol: Protocol,
     /// The `a=crypto` lines to write.
     pub crypto: Vec<CryptoAttribute>,
@@ -171,6 +198,39 @@ pub struct LocalMedia {
     pub keep_zero_address: bool,
     /// A `mid` to generate when the section has none.
     pub generate_mid: Option<Bytes>,
+    /// Write `a=bundle-only`; RFC 9143 section 7.2 wants port 0 with it in an offer.
+    pub bundle_only: bool,
+    /// Our DTLS association, where the section has or offers one. The party's own attributes are
+    /// taken out.
+    pub dtls: Option<LocalDtls>,
+    /// Our ICE agent, where the section has one. The party's own attributes are taken out.
+    pub ice: Option<LocalIce>,
+}
+
+/// Our side of a DTLS association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalDtls {
+    /// `a=setup`.
+    pub setup: Setup,
+    /// `a=fingerprint`, of our certificate.
+    pub fingerprint: Fingerprint,
+    /// `a=tls-id`, unless the peer must not see one.
+    pub tls_id: Option<Bytes>,
+}
+
+/// Our side of ICE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalIce {
+    /// `a=ice-ufrag` and `a=ice-pwd`.
+    pub credentials: IceCredentials,
+    /// `a=ice-options`, where any.
+    pub options: IceOptions,
+    /// `a=candidate` lines, in order.
+    pub candidates: Vec<Candidate>,
+    /// `a=remote-candidates`, where any: the party's that were chosen (RFC 8839 section 5.2).
+    pub remote_candidates: Vec<RemoteCandidate>,
+    /// Write `a=end-of-candidates`.
+    pub end_of_candidates: bool,
 }
 
 /// `a=rtcp` as we write it.

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::error::NO_MEDIA;
 use super::line::{LineKind, fields, split_once};
 use super::{
-    CryptoAttribute, Direction, Line, MediaSection, Protocol, Sdp, SdpError, SessionSection,
+    Bundle, CryptoAttribute, Direction, DtlsDescription, HeaderExtension, IceDescription, Line,
+    MediaSection, Protocol, Sdp, SdpError, SessionSection,
 };
 
 impl Sdp {
@@ -25,6 +26,11 @@ impl Sdp {
     pub const MAX_MEDIA: usize = 64;
     /// The most formats of an `m=` line: RTP has 128 payload types.
     pub const MAX_FORMATS: usize = 128;
+    /// The most fingerprints that we take of a section: there are five hash functions.
+    pub const MAX_FINGERPRINTS: usize = 16;
+    /// The most candidates that we take of a section; RFC 8445 section 6.1.2.5 bounds checks by
+    /// 100 pairs, and we have one or two addresses to pair with.
+    pub const MAX_CANDIDATES: usize = 64;
 
     /// Parses a body. The result holds slices of `body`, which stays in memory as long.
     pub fn parse(body: &Bytes) -> Result<Self, SdpError> {
@@ -72,6 +78,8 @@ impl Sdp {
     fn end_section(&mut self, media_line: usize) -> Result<(), SdpError> {
         let Some(section) = self.media.last_mut() else { return Ok(()) };
         section.connection = section.connection.or(self.session.connection);
+        section.dtls.inherit(&self.session.dtls);
+        section.ice.inherit(&self.session.ice);
         match section.is_relayed() && section.connection.is_none() {
             true => Err(SdpError::NoConnection { line: media_line }),
             false => Ok(()),
@@ -93,8 +101,13 @@ impl SessionSection {
             }
             LineKind::Connection => self.connection = Some(parse_connection(number, &line)?),
             LineKind::Direction(direction) => self.direction = Some(direction),
+            LineKind::Bundle if self.bundles.len() < Sdp::MAX_MEDIA => {
+                self.bundles.push(Bundle::parse(&line));
+            }
             _ => {}
         }
+        self.dtls.read(&line);
+        self.ice.read(&line);
         self.lines.push(line);
         Ok(())
     }
@@ -124,9 +137,15 @@ impl MediaSection {
             connection: None,
             rtcp: None,
             rtcp_mux: false,
+            rtcp_mux_only: false,
+            rtcp_rsize: false,
             direction,
             crypto: Vec::new(),
             mid: None,
+            bundle_only: false,
+            dtls: DtlsDescription::default(),
+            ice: IceDescription::default(),
+            extensions: Vec::new(),
             lines: vec![line],
         })
     }
@@ -145,11 +164,21 @@ impl MediaSection {
             }
             LineKind::Direction(direction) => self.direction = direction,
             LineKind::Rtcp => self.rtcp = parse_rtcp(line.value()),
-            LineKind::RtcpMux => self.rtcp_mux = true,
+            LineKind::RtcpMux => {
+                self.rtcp_mux = true;
+                self.rtcp_mux_only |= line.attribute_name() == Some(b"rtcp-mux-only");
+            }
+            LineKind::BundleOnly => self.bundle_only = true,
+            LineKind::Extmap => self.extensions.extend(HeaderExtension::parse(&line)),
             LineKind::Mid if !line.value().is_empty() => self.mid = Some(line.value_bytes()),
             LineKind::Crypto => self.read_crypto(&line),
+            LineKind::Unknown if line.attribute_name() == Some(b"rtcp-rsize") => {
+                self.rtcp_rsize = true;
+            }
             _ => {}
         }
+        self.dtls.read(&line);
+        self.ice.read(&line);
         self.lines.push(line);
         Ok(())
     }
@@ -210,14 +239,14 @@ impl SessionSection {
 }
 
 /// The non-empty lines of a body with their numbers from 1; ends with LF or CRLF.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     body: &'a Bytes,
     at: usize,
     number: usize,
 }
 
 impl<'a> Lines<'a> {
-    fn of(body: &'a Bytes) -> Self {
+    pub(super) fn of(body: &'a Bytes) -> Self {
         Self { body, at: 0, number: 0 }
     }
 }
@@ -241,7 +270,7 @@ impl Iterator for Lines<'_> {
 
 /// RFC 8866 section 9: `<letter>=` and no NUL or CR within. A bare CR is refused rather than
 /// passed on, since a peer may take it for a line end and see lines that we did not.
-fn check_line(number: usize, line: Bytes) -> Result<Line, SdpError> {
+pub(super) fn check_line(number: usize, line: Bytes) -> Result<Line, SdpError> {
     if number > Sdp::MAX_LINES {
         return Err(SdpError::TooMany { line: number, what: "lines", limit: Sdp::MAX_LINES });
     }

@@ -1,7 +1,10 @@
 //! Whole bodies in and out, line for line.
 
 use super::*;
-use crate::sdp::SessionRewrite;
+use crate::sdp::{
+    Bundle, Candidate, Fingerprint, HashFunction, IceCredentials, IceOptions, LocalDtls, LocalIce,
+    RemoteCandidate, SessionRewrite, Setup,
+};
 
 fn rewrite(sdp: &Sdp, media: Vec<MediaRewrite>) -> Bytes {
     sdp.rewrite(&SessionRewrite::default(), &media)
@@ -144,7 +147,7 @@ fn ipv6_media_is_written_towards_ipv4_and_back() {
 }
 
 #[test]
-fn a_browser_offer_with_audio_and_video_loses_ice_dtls_and_feedback_towards_avp() {
+fn a_browser_offer_with_audio_and_video_loses_bundle_ice_dtls_and_feedback_towards_avp() {
     let sdp = with_session(&[
         "a=group:BUNDLE 0 1",
         "a=ice-lite",
@@ -172,13 +175,12 @@ fn a_browser_offer_with_audio_and_video_loses_ice_dtls_and_feedback_towards_avp(
         "a=candidate:1 1 UDP 1 192.0.2.10 5000 typ host",
         "a=end-of-candidates",
     ]);
-    let session = SessionRewrite { remove_ice: true, ..SessionRewrite::default() };
+    let session = SessionRewrite::default();
     let audio = LocalMedia { direction: Direction::SendOnly, ..plain("198.51.100.1:30000") };
     let video = plain("198.51.100.1:30002");
     assert_media(
         &sdp.rewrite(&session, &[relay(audio), relay(video)]),
         &[
-            "a=group:BUNDLE 0 1",
             "a=msid-semantic: WMS",
             "m=audio 30000 RTP/AVP 111 0",
             "c=IN IP4 198.51.100.1",
@@ -193,7 +195,6 @@ fn a_browser_offer_with_audio_and_video_loses_ice_dtls_and_feedback_towards_avp(
             "m=video 30002 RTP/AVP 96",
             "c=IN IP4 198.51.100.1",
             "a=mid:1",
-            "a=bundle-only",
             "a=rtpmap:96 VP8/90000",
             "a=sendrecv",
             "a=rtcp:30003",
@@ -202,13 +203,20 @@ fn a_browser_offer_with_audio_and_video_loses_ice_dtls_and_feedback_towards_avp(
 }
 
 #[test]
-fn dtls_ice_and_feedback_keep_their_places_where_the_profile_keeps_them() {
+fn our_dtls_and_ice_take_the_place_of_the_party_s_own_and_feedback_stays() {
     let sdp = with_session(&[
+        "a=group:LS 1 2",
+        "a=group:BUNDLE 0 1",
+        "a=ice-options:trickle ice2",
+        "a=fingerprint:sha-256 AA:BB",
         "m=video 5000 UDP/TLS/RTP/SAVPF 96",
         "a=ice-ufrag:abcd",
+        "a=ice-pwd:0123456789012345678901",
+        "a=candidate:1 1 UDP 1 192.0.2.10 5000 typ host",
+        "a=end-of-candidates",
         "a=tls-id:00112233445566778899aabbccddeeff",
-        "a=fingerprint:sha-256 AA:BB",
         "a=setup:active",
+        "a=bundle-only",
         "a=rtcp-fb:* ccm fir",
         "a=rtcp-fb:96 nack",
         "a=rtpmap:96 VP8/90000",
@@ -219,25 +227,99 @@ fn dtls_ice_and_feedback_keep_their_places_where_the_profile_keeps_them() {
         rtcp: RtcpLine::Omit,
         rtcp_mux: true,
         generate_mid: Some(Bytes::from_static(b"1")),
+        bundle_only: true,
+        dtls: Some(our_dtls()),
+        ice: Some(our_ice()),
         ..plain("198.51.100.1:30000")
     };
+    let session = SessionRewrite {
+        ice_lite: true,
+        bundles: vec![Bundle { mids: vec![Bytes::from_static(b"1"), Bytes::from_static(b"v")] }],
+        ..SessionRewrite::default()
+    };
     assert_media(
-        &rewrite(&sdp, vec![relay(local)]),
+        &sdp.rewrite(&session, &[relay(local)]),
         &[
+            "a=ice-lite",
+            "a=group:BUNDLE 1 v",
+            "a=group:LS 1 2",
             "m=video 30000 UDP/TLS/RTP/SAVPF 96",
             "c=IN IP4 198.51.100.1",
             "a=mid:1",
+            "a=bundle-only",
             "a=rtpmap:96 VP8/90000",
             "a=rtcp-fb:96 nack",
             "a=rtcp-fb:* ccm fir",
             "a=rtcp-rsize",
             "a=sendrecv",
             "a=rtcp-mux",
-            "a=setup:active",
-            "a=fingerprint:sha-256 AA:BB",
-            "a=tls-id:00112233445566778899aabbccddeeff",
-            "a=ice-ufrag:abcd",
+            "a=setup:passive",
+            "a=fingerprint:sha-1 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:FF",
+            "a=tls-id:ffeeddccbbaa99887766554433221100",
+            "a=ice-ufrag:ours0123",
+            "a=ice-pwd:ours4567890123456789012345",
+            "a=ice-options:trickle",
+            "a=candidate:H1 1 UDP 2130706431 198.51.100.1 30000 typ host",
+            "a=candidate:R2 2 UDP 1694498815 2001:db8::1 30001 typ srflx raddr 198.51.100.1 rport 30001",
+            "a=remote-candidates:1 192.0.2.10 5000 2 2001:db8::10 5001",
+            "a=end-of-candidates",
         ],
+    );
+}
+
+pub(super) fn our_dtls() -> LocalDtls {
+    let mut digest: Vec<u8> = (0..20).collect();
+    digest[19] = 0xff;
+    let fingerprint = Fingerprint::new(HashFunction::Sha1, &digest).expect("20 bytes");
+    let tls_id = Some(Bytes::from_static(b"ffeeddccbbaa99887766554433221100"));
+    LocalDtls { setup: Setup::Passive, fingerprint, tls_id }
+}
+
+pub(super) fn our_ice() -> LocalIce {
+    let candidate = |value: &str| Candidate::parse(value.as_bytes()).expect(value).expect(value);
+    let chosen = |component, address: &str| RemoteCandidate {
+        component,
+        address: address.parse().expect(address),
+    };
+    LocalIce {
+        credentials: IceCredentials::new("ours0123", "ours4567890123456789012345")
+            .expect("credentials"),
+        options: IceOptions { trickle: true, ice2: false },
+        candidates: vec![
+            candidate("H1 1 udp 2130706431 198.51.100.1 30000 typ host"),
+            candidate(
+                "R2 2 UDP 1694498815 2001:db8::1 30001 typ srflx raddr 198.51.100.1 rport 30001 x y",
+            ),
+        ],
+        remote_candidates: vec![chosen(1, "192.0.2.10:5000"), chosen(2, "[2001:db8::10]:5001")],
+        end_of_candidates: true,
+    }
+}
+
+#[test]
+fn what_passes_through_takes_dtls_and_ice_of_the_session_with_it() {
+    let sdp = with_session(&[
+        "a=ice-lite",
+        "a=ice-ufrag:abcd",
+        "a=setup:actpass",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "a=fingerprint:sha-256 AA:BB",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "a=ice-pwd:0123456789012345678901",
+    ]);
+    let media = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel";
+    let address = "c=IN IP4 192.0.2.10";
+    let (print, setup) = ("a=fingerprint:sha-256 AA:BB", "a=setup:actpass");
+    let (ufrag, pwd) = ("a=ice-ufrag:abcd", "a=ice-pwd:0123456789012345678901");
+    let through = || vec![MediaRewrite::PassThrough, MediaRewrite::PassThrough];
+    assert_media(
+        &rewrite(&sdp, through()),
+        &[media, address, print, "a=ice-lite", ufrag, media, address, pwd, setup],
+    );
+    let session = SessionRewrite { remove_ice: true, ..SessionRewrite::default() };
+    assert_media(
+        &sdp.rewrite(&session, &through()),
+        &[media, address, print, media, address, setup],
     );
 }
 

@@ -5,6 +5,7 @@ mod property;
 mod reading;
 mod sdes;
 mod session;
+mod webrtc;
 
 use std::net::SocketAddr;
 
@@ -51,6 +52,9 @@ fn plain(rtp: &str) -> LocalMedia {
         direction: Direction::SendRecv,
         keep_zero_address: false,
         generate_mid: None,
+        bundle_only: false,
+        dtls: None,
+        ice: None,
     }
 }
 

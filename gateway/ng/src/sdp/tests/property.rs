@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sdp::SessionRewrite;
+use crate::sdp::{Fragment, SessionRewrite};
 
 /// Lines that mean something, to get further than arbitrary bytes do.
 fn line() -> impl Strategy<Value = String> {
@@ -31,6 +31,18 @@ fn line() -> impl Strategy<Value = String> {
         "a=setup:active",
         "a=ice-lite",
         "a=candidate:1",
+        "a=candidate:1 1 UDP 1 192.0.2.1 4000 typ host",
+        "a=candidate:2 2 udp 1 2001:db8::1 4000 typ relay raddr 192.0.2.1 rport 1",
+        "a=remote-candidates:1 192.0.2.1 4000",
+        "a=ice-ufrag:abcd",
+        "a=ice-pwd:0123456789012345678901",
+        "a=ice-options:trickle",
+        "a=end-of-candidates",
+        "a=fingerprint:sha-1 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB",
+        "a=tls-id:0123456789abcdef0123",
+        "a=bundle-only",
+        "a=rtcp-mux-only",
+        "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid",
         "a=group:BUNDLE 1",
         "a=ptime:20",
         "m=audio 4000 RTP/AVP 0 96 0",
@@ -58,10 +70,18 @@ fn rewrites(kinds: &[u8]) -> Vec<MediaRewrite> {
             rtcp_mux: true,
             keep_zero_address: true,
             generate_mid: Some(Bytes::from_static(b"m")),
+            bundle_only: true,
+            dtls: Some(golden::our_dtls()),
+            ice: Some(golden::our_ice()),
             ..plain("[2001:db8::1]:30000")
         }),
     };
     kinds.iter().map(rewrite).collect()
+}
+
+/// Of `own`, whether `text` has a line that isn't among `ours`.
+fn has_foreign(text: &str, own: &[&str], ours: &str) -> bool {
+    text.lines().any(|line| own.iter().any(|name| line.starts_with(name)) && !ours.contains(line))
 }
 
 proptest! {
@@ -85,6 +105,29 @@ proptest! {
         let again = Sdp::parse(&written);
         prop_assert!(again.is_ok(), "{again:?} of {written:?}");
         prop_assert_eq!(again.map(|sdp| sdp.rewrite(&session, &media)), Ok(written));
+    }
+
+    #[test]
+    fn never_panics_on_almost_candidates_and_fingerprints(
+        candidate in "[0-9]{1,3} [12] (udp|tcp) [0-9]{0,11} [ -~]{0,20} [0-9]{1,6} typ host( raddr [ -~]{0,9})?",
+        fingerprint in "sha-(1|256) [0-9A-F:]{0,100}",
+    ) {
+        let lines = [format!("a=candidate:{candidate}"), format!("a=fingerprint:{fingerprint}")];
+        let lines = ["v=0", "m=audio 0 RTP/AVP 0", &lines[0], &lines[1]];
+        prop_assert!(Sdp::parse(&body(&lines)).is_ok());
+        let _ = Fragment::parse(&body(&lines[1..]));
+    }
+
+    #[test]
+    fn relayed_sections_have_no_dtls_ice_or_bundle_but_ours(text in text(), kinds in vec(2u8..4, 64)) {
+        let Ok(sdp) = Sdp::parse(&text) else { return Ok(()) };
+        let written = sdp.rewrite(&SessionRewrite::default(), &rewrites(&kinds));
+        let template = parse(&["v=0", "c=IN IP4 192.0.2.1", "m=audio 1 RTP/AVP 0"]);
+        let ours = template.rewrite(&SessionRewrite::default(), &rewrites(&[3]));
+        let own = ["a=setup", "a=fingerprint", "a=tls-id", "a=ice-", "a=candidate", "a=remote-c",
+            "a=end-of", "a=group:BUNDLE"];
+        let (written, ours) = (String::from_utf8_lossy(&written), String::from_utf8_lossy(&ours));
+        prop_assert!(!has_foreign(&written, &own, &ours), "{written}");
     }
 
     #[test]

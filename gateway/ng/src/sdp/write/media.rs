@@ -8,12 +8,13 @@ use super::{CRLF, Output, TypedAddress, clean, token};
 use crate::sdp::codec::static_rtpmap;
 use crate::sdp::line::{LineKind, fields};
 use crate::sdp::{
-    Line, LocalMedia, MediaSection, Protocol, RtcpLine, SessionRewrite, SessionSection,
+    IceOptions, Line, LocalIce, LocalMedia, MediaSection, Protocol, RtcpLine, SessionRewrite,
+    SessionSection,
 };
 
 impl Output {
     /// With our address, ports and keys, in the incumbent's order.
-    pub(super) fn relay(&mut self, from: &MediaSection, to: &LocalMedia, session: &SessionRewrite) {
+    pub(super) fn relay(&mut self, from: &MediaSection, to: &LocalMedia) {
         self.media(from, to.rtp.port(), to.protocol.name());
         self.copy(&from.lines, &[LineKind::Information]);
         let address = match to.keep_zero_address && from.has_zero_address() {
@@ -26,20 +27,23 @@ impl Output {
             Some(mid) if from.mid.is_none() => self.value("a=mid:", token(mid)),
             _ => self.copy(&from.lines, &[LineKind::Mid]),
         }
-        self.copy(&from.lines, &[LineKind::Label, LineKind::BundleOnly]);
+        self.copy(&from.lines, &[LineKind::Label]);
+        if to.bundle_only {
+            self.0.put_slice(b"a=bundle-only\r\n");
+        }
         self.codecs(from, to);
         self.copy(&from.lines, &[LineKind::Extmap]);
         self.copy_where(&from.lines, is_copied_in_media);
         self.line(format_args!("a={}", to.direction.name()));
-        self.transport(from, to);
+        self.transport(to);
         self.copy(&from.lines, &[LineKind::Ptime, LineKind::Maxptime]);
-        if !session.remove_ice {
-            self.copy_where(&from.lines, LineKind::is_ice);
+        if let Some(ice) = &to.ice {
+            self.ice(ice);
         }
     }
 
     /// From `a=rtcp` to `a=tls-id`: how the packets travel, which is ours to say.
-    fn transport(&mut self, from: &MediaSection, to: &LocalMedia) {
+    fn transport(&mut self, to: &LocalMedia) {
         match to.rtcp {
             RtcpLine::Omit => {}
             RtcpLine::Port(port) => self.line(format_args!("a=rtcp:{port}")),
@@ -54,8 +58,38 @@ impl Output {
             crypto.print(to.key_padding, &mut self.0);
             self.0.put_slice(CRLF);
         }
-        if to.protocol.is_dtls() {
-            self.copy(&from.lines, &[LineKind::Setup, LineKind::Fingerprint, LineKind::TlsId]);
+        if let Some(dtls) = &to.dtls {
+            self.line(format_args!("a=setup:{}", dtls.setup.name()));
+            self.line(format_args!("a=fingerprint:{}", dtls.fingerprint));
+            if let Some(id) = &dtls.tls_id {
+                self.value("a=tls-id:", token(id));
+            }
+        }
+    }
+
+    /// From `a=ice-ufrag` to the end of the section.
+    fn ice(&mut self, ice: &LocalIce) {
+        self.value("a=ice-ufrag:", token(ice.credentials.ufrag.as_bytes()));
+        self.value("a=ice-pwd:", token(ice.credentials.pwd.as_bytes()));
+        match ice.options {
+            IceOptions { trickle: false, ice2: false } => {}
+            IceOptions { trickle: true, ice2: false } => self.put(b"a=ice-options:trickle"),
+            IceOptions { trickle: false, ice2: true } => self.put(b"a=ice-options:ice2"),
+            IceOptions { trickle: true, ice2: true } => self.put(b"a=ice-options:trickle ice2"),
+        }
+        for candidate in &ice.candidates {
+            self.line(format_args!("a=candidate:{candidate}"));
+        }
+        for (index, chosen) in ice.remote_candidates.iter().enumerate() {
+            let before = if index == 0 { "a=remote-candidates:" } else { " " };
+            let (ip, port) = (chosen.address.ip(), chosen.address.port());
+            self.text(format_args!("{before}{} {ip} {port}", chosen.component));
+        }
+        if !ice.remote_candidates.is_empty() {
+            self.0.put_slice(CRLF);
+        }
+        if ice.end_of_candidates {
+            self.put(b"a=end-of-candidates");
         }
     }
 
@@ -124,6 +158,13 @@ impl Output {
             LineKind::Media | LineKind::Information | LineKind::Connection => false,
             kind => !(to.remove_ice && kind.is_ice()),
         });
+        let has_own = |is: fn(LineKind) -> bool| from.lines.iter().any(|line| is(line.kind()));
+        if !has_own(LineKind::is_dtls) {
+            self.copy_where(&session.lines, LineKind::is_dtls);
+        }
+        if !(to.remove_ice || has_own(LineKind::is_ice)) {
+            self.copy_where(&session.lines, LineKind::is_ice);
+        }
         if let Some(direction) = session.direction.filter(|_| !has_direction(&from.lines)) {
             self.line(format_args!("a={}", direction.name()));
         }

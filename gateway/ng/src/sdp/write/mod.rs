@@ -20,15 +20,10 @@ impl Sdp {
     pub fn rewrite(&self, session: &SessionRewrite, media: &[MediaRewrite]) -> Bytes {
         let growth: usize = media.iter().map(growth).sum();
         let mut out = Output(BytesMut::with_capacity(self.size() + GROWTH + growth));
-        let keeps_dtls = media.iter().any(|rewrite| match rewrite {
-            MediaRewrite::Relay(local) => local.protocol.is_dtls(),
-            MediaRewrite::PassThrough => true,
-            MediaRewrite::Reject { .. } => false,
-        });
-        out.session(&self.session, session, keeps_dtls);
+        out.session(&self.session, session);
         for (index, section) in self.media.iter().enumerate() {
             match media.get(index) {
-                Some(MediaRewrite::Relay(local)) => out.relay(section, local, session),
+                Some(MediaRewrite::Relay(local)) => out.relay(section, local),
                 Some(MediaRewrite::PassThrough) => {
                     out.pass_through(&self.session, section, session);
                 }

@@ -4,10 +4,10 @@ use bytes::{BufMut, Bytes};
 
 use super::{CRLF, Output, TypedAddress, clean, token};
 use crate::sdp::line::{LineKind, fields};
-use crate::sdp::{SessionRewrite, SessionSection};
+use crate::sdp::{Bundle, SessionRewrite, SessionSection};
 
 impl Output {
-    pub(super) fn session(&mut self, from: &SessionSection, to: &SessionRewrite, keeps_dtls: bool) {
+    pub(super) fn session(&mut self, from: &SessionSection, to: &SessionRewrite) {
         self.copy(&from.lines, &[LineKind::Version]);
         match to.keeps_origin() {
             true => self.copy(&from.lines, &[LineKind::Origin]),
@@ -24,15 +24,24 @@ impl Output {
         if let Some(mark) = &to.loop_protect {
             self.value("a=rtpengine:", clean(mark));
         }
-        if !to.remove_ice {
-            self.copy(&from.lines, &[LineKind::IceLite]);
+        if to.ice_lite {
+            self.put(b"a=ice-lite");
+        }
+        for bundle in &to.bundles {
+            self.bundle(bundle);
         }
         self.copy(&from.lines, &[LineKind::Group]);
-        self.copy_where(&from.lines, |kind| match kind {
-            LineKind::Ice => !to.remove_ice,
-            LineKind::Setup | LineKind::Fingerprint | LineKind::TlsId => keeps_dtls,
-            kind => is_copied_in_session(kind),
-        });
+        self.copy_where(&from.lines, is_copied_in_session);
+    }
+
+    /// `a=group:BUNDLE <mid>…`: which sections share one transport (RFC 9143).
+    fn bundle(&mut self, bundle: &Bundle) {
+        self.0.put_slice(b"a=group:BUNDLE");
+        for mid in &bundle.mids {
+            self.0.put_u8(b' ');
+            self.0.put_slice(token(mid));
+        }
+        self.0.put_slice(CRLF);
     }
 
     /// `o=<username> <session id> <version> IN IP4 <address>`.
@@ -82,7 +91,7 @@ impl SessionRewrite {
 }
 
 /// Copied where the incumbent copies session attributes: all but what has a place elsewhere, and
-/// addresses, directions and keys, which each section says for itself.
+/// addresses, directions, keys, DTLS and ICE, which each section says for itself.
 fn is_copied_in_session(kind: LineKind) -> bool {
     !matches!(
         kind,
@@ -95,10 +104,15 @@ fn is_copied_in_session(kind: LineKind) -> bool {
             | LineKind::Bandwidth
             | LineKind::Timing
             | LineKind::Group
+            | LineKind::Bundle
             | LineKind::Direction(_)
             | LineKind::Crypto
             | LineKind::KeyManagement
+            | LineKind::Setup
+            | LineKind::Fingerprint
+            | LineKind::TlsId
             | LineKind::IceLite
+            | LineKind::Ice
     )
 }
 
