@@ -1,6 +1,8 @@
-//! DTLS-SRTP and ICE, sans-IO. Only the vocabulary is here yet: the DTLS-SRTP profile numbers.
+//! DTLS-SRTP and ICE, sans-IO: bytes and the time go in, bytes and what was agreed come out.
 
+pub mod dtls;
 pub mod ice;
+pub mod identity;
 
 use srtp::Profile;
 
