@@ -97,7 +97,7 @@ fn plan(key: CallKey) -> CallPlan {
 #[test]
 fn a_call_with_media_both_ways_takes_less_than_6_kib() {
     let mut feed = Feed { anchor: UdpSocket::bind("127.0.0.1:0").unwrap(), next: None };
-    let mut table = Table::new(1024);
+    let mut table = Table::new(1024, Vec::new());
     let party = PARTY.parse().unwrap();
     let before = ALLOCATOR.live_bytes();
     for n in 0..CALLS {

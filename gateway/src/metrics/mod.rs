@@ -98,6 +98,7 @@ pub(crate) mod tests {
             residence,
             clock_steps: 0,
             wakeups: 7,
+            agent: crate::relay::command::AgentCounts::default(),
         }
     }
 

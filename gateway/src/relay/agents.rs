@@ -1,30 +1,244 @@
-//! What ICE and DTLS agents say to a worker: keys, paths, and the loan of a stream's sockets.
+//! A stream's dealings with its ICE and DTLS agents, which live on threads of their own: what goes
+//! up to them, and what they say to the worker of it: keys, paths, and the loan of sockets.
+//!
+//! Who may be heard:
+//!
+//! | | with ICE | without |
+//! |---|---|---|
+//! | STUN | anybody, within a rate; known addresses have one of their own | nobody |
+//! | DTLS | addresses of the last [`IcePath`], within a rate | the signalled or learned address, the same |
+//! | media | addresses of the last [`IcePath`] | as [`learning`](super::learning) says |
+//!
+//! An address is known when ICE vouches for it: so whoever floods a stream with spoofed checks
+//! delays no consent check of the party, nor starves it. Nothing that a packet says moves a path:
+//! an agent authenticates it first. While ICE rules, learning does not; it begins again when a
+//! plan takes ICE away.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use packet_io::Driver;
 
-use super::command::{CallKey, IcePath, StreamIndex};
-use super::demultiplex::Component;
-use super::key_plan::{SrtpKey, SrtpKeys};
-use super::stream::Slot;
+use super::bucket::{Bucket, Rate};
+use super::command::{
+    AgentCounts, AgentTap, CallKey, ComponentPath, IcePath, StreamIndex, VALID_SOURCES,
+};
+use super::demultiplex::{Component, Protocol, is_worth_handing_up};
+use super::drop_reason::DropReason;
+use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
+use super::learning::Endpoint;
+use super::stream::{Slot, Stream};
 use super::table::Table;
+use super::uplink::{Addressee, Standing};
 use crate::webrtc::plan::Epoch;
 
-impl Table {
-    /// Keys of a finished handshake.
-    pub(super) fn secure(
+/// What a stream keeps for its agents.
+#[derive(Debug)]
+pub(super) struct Tap {
+    plan: AgentTap,
+    path: IcePath,
+    /// Whose keys the stream has. Each association gives keys once: under the same keys a second
+    /// time, indexes would begin again.
+    secured: Option<Epoch>,
+    /// STUN from known addresses.
+    consent: Bucket,
+    /// STUN from all others.
+    strangers: Bucket,
+    handshake: Bucket,
+    handed_up: AgentCounts,
+}
+
+impl Tap {
+    /// A pair is checked every few seconds (RFC 7675), and while ICE runs some in 50 ms.
+    const CONSENT: Rate = Rate { interval: Duration::from_millis(10), at_once: 100 };
+    /// A full agent checks one pair in 50 ms and answers as many checks (RFC 8445 section 14.2),
+    /// and all that with retransmissions, before any address is known.
+    const STRANGERS: Rate = Rate { interval: Duration::from_millis(5), at_once: 200 };
+    /// A flight with a long chain is ten datagrams, and comes again after half a second at least.
+    const HANDSHAKE: Rate = Rate { interval: Duration::from_millis(10), at_once: 64 };
+
+    fn new(plan: AgentTap) -> Self {
+        Self {
+            plan,
+            path: IcePath::default(),
+            secured: None,
+            consent: Bucket::default(),
+            strangers: Bucket::default(),
+            handshake: Bucket::default(),
+            handed_up: AgentCounts::default(),
+        }
+    }
+
+    /// Which uplink.
+    pub(super) fn uplink(&self) -> usize {
+        usize::from(self.plan.uplink)
+    }
+
+    /// What went up so far.
+    pub(super) fn handed_up(&self) -> AgentCounts {
+        self.handed_up
+    }
+
+    fn knows(&self, component: Component, source: SocketAddr) -> bool {
+        let ComponentPath { sources, destination } = &self.path.components[component as usize];
+        *destination == Some(source) || sources.contains(&source)
+    }
+}
+
+impl AgentCounts {
+    /// One more of `protocol`.
+    pub(super) fn count(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Stun => self.stun += 1,
+            Protocol::Dtls => self.dtls += 1,
+        }
+    }
+}
+
+impl Stream {
+    /// ICE says where the party is, and who may speak for it.
+    pub(super) fn ice_rules(&self) -> bool {
+        self.cold.tap.as_ref().is_some_and(|tap| tap.plan.ice)
+    }
+
+    /// Whether ICE, which rules, vouches for `source`.
+    pub(super) fn ice_vouches_for(&self, component: Component, source: SocketAddr) -> bool {
+        self.cold.tap.as_ref().is_some_and(|tap| tap.knows(component, source))
+    }
+
+    /// Whether `packet` may go up to an agent, and how well its sender is known.
+    pub(super) fn admit_to_agent(
         &mut self,
-        _call: CallKey,
-        _stream: StreamIndex,
-        _epoch: Epoch,
-        (_receive, _send): (Box<SrtpKeys>, Box<SrtpKey>),
+        protocol: Protocol,
+        component: Component,
+        (packet, source): (&[u8], SocketAddr),
+        now: Instant,
+    ) -> Result<Standing, DropReason> {
+        let ours = self.is_partys(component, source);
+        let Some(tap) = &mut self.cold.tap else { return Err(DropReason::UnexpectedProtocol) };
+        let (speaks, bucket, rate, standing) = match protocol {
+            Protocol::Stun if ours => {
+                (tap.plan.ice, &mut tap.consent, Tap::CONSENT, Standing::Known)
+            }
+            Protocol::Stun => {
+                (tap.plan.ice, &mut tap.strangers, Tap::STRANGERS, Standing::Stranger)
+            }
+            Protocol::Dtls => {
+                (tap.plan.dtls.is_some(), &mut tap.handshake, Tap::HANDSHAKE, Standing::Known)
+            }
+        };
+        if !speaks {
+            return Err(DropReason::UnexpectedProtocol);
+        }
+        if !is_worth_handing_up(protocol, packet) {
+            return Err(DropReason::Malformed);
+        }
+        if protocol == Protocol::Dtls && !ours {
+            return Err(DropReason::AgentSource);
+        }
+        if bucket.admit(rate, now) { Ok(standing) } else { Err(DropReason::AgentRate) }
+    }
+
+    /// A packet went up.
+    pub(super) fn note_handed_up(&mut self, protocol: Protocol) {
+        if let Some(tap) = &mut self.cold.tap {
+            tap.handed_up.count(protocol);
+        }
+    }
+
+    /// Whose agents, and where its packets come to; `None` once its sockets are closed.
+    pub(super) fn addressee(&self, component: Component) -> Option<Addressee> {
+        let local = self.cold.local[component as usize]?;
+        Some(Addressee { call: self.cold.call, stream: self.cold.index, component, local })
+    }
+
+    /// Takes what a plan says of agents, before what it says of addresses and keys.
+    pub(super) fn set_tap(&mut self, plan: Option<AgentTap>) {
+        let ruled = self.ice_rules();
+        match (plan, &mut self.cold.tap) {
+            (Some(plan), Some(tap)) => tap.plan = plan,
+            (Some(plan), none) => *none = Some(Box::new(Tap::new(plan))),
+            (None, tap) => *tap = None,
+        }
+        match (ruled, self.ice_rules()) {
+            (false, true) => self.hand_addresses_to_ice(),
+            (true, false) => self.hand_addresses_to_learning(),
+            _ => {}
+        }
+    }
+
+    /// Where a party was confirmed it stays until the first path; what was merely signalled is a
+    /// candidate like others.
+    fn hand_addresses_to_ice(&mut self) {
+        for endpoint in &mut self.endpoints {
+            if !endpoint.confirmed {
+                *endpoint = Endpoint::default();
+            }
+        }
+    }
+
+    fn hand_addresses_to_learning(&mut self) {
+        if let Some(tap) = &mut self.cold.tap {
+            tap.path = IcePath::default();
+        }
+        for (learner, endpoint) in self.cold.learners.iter_mut().zip(&mut self.endpoints) {
+            learner.begin_again(endpoint);
+        }
+    }
+
+    fn is_partys(&self, component: Component, source: SocketAddr) -> bool {
+        let at = component as usize;
+        if self.ice_rules() {
+            return self.ice_vouches_for(component, source);
+        }
+        self.endpoints[at].address == Some(source)
+            || self.cold.learners[at].signalled() == Some(source)
+    }
+
+    fn secure(&mut self, epoch: Epoch, keys: (ReceivePlan, SendPlan), replay_window: usize) {
+        let Some(tap) = &mut self.cold.tap else { return };
+        if tap.plan.dtls != Some(epoch) || tap.secured == Some(epoch) {
+            return;
+        }
+        tap.secured = Some(epoch);
+        self.set_keys(keys.0, keys.1, replay_window);
+    }
+
+    fn follow(&mut self, mut path: IcePath) {
+        let Some(tap) = self.cold.tap.as_mut().filter(|tap| tap.plan.ice) else { return };
+        for (component, endpoint) in path.components.iter_mut().zip(&mut self.endpoints) {
+            component.sources.truncate(VALID_SOURCES);
+            let address = component.destination;
+            *endpoint = Endpoint { address, confirmed: address.is_some() };
+        }
+        tap.path = path;
+    }
+}
+
+impl Table {
+    /// Keys of a finished handshake. The old receive keys stay beside them for a while.
+    pub fn secure(
+        &mut self,
+        call: CallKey,
+        stream: StreamIndex,
+        epoch: Epoch,
+        (receive, send): (Box<SrtpKeys>, Box<SrtpKey>),
     ) {
+        let keys =
+            (ReceivePlan::Set(receive, Terms::default()), SendPlan::Set(send, Terms::default()));
+        let replay_window = self.replay_window();
+        if let Some(stream) = self.stream_mut(call, stream) {
+            stream.secure(epoch, keys, replay_window);
+        }
     }
 
     /// Where a stream's party is, by ICE.
-    pub(super) fn follow(&mut self, _call: CallKey, _stream: StreamIndex, _path: IcePath) {}
+    pub fn follow(&mut self, call: CallKey, stream: StreamIndex, path: IcePath) {
+        if let Some(stream) = self.stream_mut(call, stream) {
+            stream.follow(path);
+        }
+    }
 
     /// Duplicates of a stream's sockets.
     pub(super) fn lend(
@@ -40,5 +254,10 @@ impl Table {
 
     fn slot_of(&self, call: CallKey, stream: StreamIndex) -> Option<Slot> {
         self.streams_of(call)?.get(usize::from(stream.0)).copied()
+    }
+
+    fn stream_mut(&mut self, call: CallKey, stream: StreamIndex) -> Option<&mut Stream> {
+        let slot = self.slot_of(call, stream)?;
+        self.at_mut(slot)
     }
 }

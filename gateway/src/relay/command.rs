@@ -21,7 +21,7 @@ use crate::webrtc::plan::Epoch;
 pub struct CallKey(pub u64);
 
 /// A stream (one party's one media section) within its call: an index that stays for life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StreamIndex(pub u16);
 
 /// Control to worker.
@@ -98,6 +98,9 @@ pub struct StreamPlan {
     pub sockets: Option<PortPair>,
     /// The stream its packets are relayed to; `None` until there is an answer.
     pub peer: Option<StreamIndex>,
+    /// Of a bundle: where the packets of each of its sections go instead. Empty: all to `peer`. At
+    /// most [`MAX_ROUTES`]; what is beyond goes nowhere.
+    pub routes: Vec<Route>,
     /// Where the peer said it receives; `None` keeps (also what was learned since).
     pub remote: Option<Remote>,
     /// How the real address is found.
@@ -121,6 +124,26 @@ pub struct StreamPlan {
     /// The stream speaks ICE or DTLS: what goes up to the agents; `None`: neither is let in.
     pub agent: Option<AgentTap>,
 }
+
+/// One section of a bundle (RFC 9143): how its packets are told, and whose they are. `receive` and
+/// `send` of the bundled stream are of all its sections; a section's own are those of its peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The far side's stream of this section.
+    pub peer: StreamIndex,
+    /// The party's `a=mid`; empty: none.
+    pub mid: Box<[u8]>,
+    /// The number of the MID header extension (`a=extmap` with `urn:ietf:params:rtp-hdrext:sdes:mid`)
+    /// in what the party sends, 1 to 255; 0: none was agreed.
+    pub mid_extension: u8,
+    /// The section's payload types: bit `n` for type `n`.
+    pub payload_types: u128,
+    /// SSRCs that the party announced for it (`a=ssrc`).
+    pub ssrcs: Vec<u32>,
+}
+
+/// Most sections of a bundle.
+pub const MAX_ROUTES: usize = 32;
 
 /// What a stream hands up to its ICE and DTLS agents, and from whom it takes media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +235,17 @@ pub struct StreamReport {
     pub drops: [u64; DropReason::COUNT],
     /// Residence time of what the party sent.
     pub residence: Residence,
+    /// What went to its agents.
+    pub agent: AgentCounts,
+}
+
+/// What went up to agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentCounts {
+    /// STUN messages.
+    pub stun: u64,
+    /// DTLS datagrams.
+    pub dtls: u64,
 }
 
 /// What one SSRC of a stream did.
@@ -280,6 +314,8 @@ pub struct WorkerSnapshot {
     pub clock_steps: u64,
     /// Wake-ups of the media ring.
     pub wakeups: u64,
+    /// What went to the agents' threads.
+    pub agent: AgentCounts,
 }
 
 /// Worker to control, unasked.

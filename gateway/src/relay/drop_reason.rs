@@ -36,6 +36,14 @@ pub enum DropReason {
     NoKey,
     /// Signalling says this direction is off (inactive, blocked).
     DirectionOff,
+    /// DTLS from where neither ICE nor signalling says the party is.
+    AgentSource,
+    /// More STUN or DTLS than an agent needs.
+    AgentRate,
+    /// The agents' thread is behind: its queue is full.
+    AgentQueue,
+    /// Of a bundle, and nothing says of which section (RFC 9143 section 9.2).
+    NoRoute,
     /// The kernel refused the send.
     SendFailed,
     /// The kernel dropped it before we read it (SO_RXQ_OVFL).
@@ -47,7 +55,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in declaration order (`reason as usize` indexes it).
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::NotMedia,
         Self::Malformed,
         Self::Oversize,
@@ -64,6 +72,10 @@ impl DropReason {
         Self::NoDestination,
         Self::NoKey,
         Self::DirectionOff,
+        Self::AgentSource,
+        Self::AgentRate,
+        Self::AgentQueue,
+        Self::NoRoute,
         Self::SendFailed,
         Self::KernelReceiveQueue,
     ];
@@ -87,6 +99,10 @@ impl DropReason {
             Self::NoDestination => "no_destination",
             Self::NoKey => "no_key",
             Self::DirectionOff => "direction_off",
+            Self::AgentSource => "agent_source",
+            Self::AgentRate => "agent_rate",
+            Self::AgentQueue => "agent_queue",
+            Self::NoRoute => "no_route",
             Self::SendFailed => "send_failed",
             Self::KernelReceiveQueue => "kernel_receive_queue",
         }

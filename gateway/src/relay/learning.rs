@@ -141,6 +141,18 @@ impl Learner {
         endpoint.confirmed = false;
     }
 
+    /// What signalling said last.
+    pub(super) fn signalled(&self) -> Option<SocketAddr> {
+        self.signalled
+    }
+
+    /// Forgets all but what signalling said: others have ruled meanwhile.
+    pub(super) fn begin_again(&mut self, endpoint: &mut Endpoint) {
+        (self.retained, self.known) = (None, None);
+        self.state = State::Waiting;
+        *endpoint = Endpoint { address: self.signalled, confirmed: false };
+    }
+
     /// May a packet from `source` go on? Asked before it is opened, so on an SRTP leg only a
     /// settled endpoint refuses; the tag decides about the rest.
     pub(super) fn admits(&self, source: SocketAddr, proof: Proof, now: Instant) -> bool {

@@ -1,6 +1,6 @@
 //! The one packet path. A packet goes down [`Batch::forward`] line by line:
 //!
-//! 1. demultiplex: RTP, RTCP or a drop;
+//! 1. demultiplex: RTP, RTCP or a drop; STUN and DTLS go up to an agent, or nowhere;
 //! 2. source check: may it come from there;
 //! 3. open: key limit, replay check, authenticate and decrypt, replay mark;
 //! 4. learn where the party is, bound its sources and its pace, and count;
@@ -20,7 +20,7 @@ use slab::Slab;
 use srtp::KeyState;
 
 use super::command::KeyOwner;
-use super::demultiplex::{Carriage, Component, Media, classify};
+use super::demultiplex::{Carriage, Component, Content, Media, Protocol, classify};
 use super::drop_reason::DropReason;
 use super::feedback;
 use super::keys::{Inbound, Outbound};
@@ -28,6 +28,7 @@ use super::learning::Proof;
 use super::source::Stamp;
 use super::stats::Tally;
 use super::stream::{Flow, Slot, Stream};
+use super::uplink::{AgentPacket, Lane};
 
 /// A packet handed to the kernel whose residence is told after the batch.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Batch<'a> {
     pub(super) tally: &'a mut Tally,
     /// Never grows: it holds as many as a batch has packets.
     pub(super) sent: &'a mut Vec<Sent>,
+    /// The ways to agents.
+    pub(super) lanes: &'a mut [Lane],
     /// The batch's time.
     pub(super) now: Instant,
 }
@@ -66,12 +69,13 @@ impl Batch<'_> {
         stream.note_kernel_drops(component, packet.kernel_drops, self.tally);
         let received_ns = packet.timestamp_ns;
         match self.forward(slot, component, packet) {
-            Ok(onward) => {
+            Ok(Some(onward)) => {
                 if received_ns != 0 && self.sent.len() < self.sent.capacity() {
                     self.sent.push(Sent { from: slot, received_ns });
                 }
                 Verdict::Send { from: onward.from, to: onward.to, range: onward.range }
             }
+            Ok(None) => Verdict::Drop,
             Err(reason) => {
                 self.tally.drops[reason as usize] += 1;
                 self.streams[slot.key()].note_drop(component, reason, 1);
@@ -80,12 +84,13 @@ impl Batch<'_> {
         }
     }
 
+    /// Where the packet goes; `None` when an agent has a copy of it.
     fn forward(
         &mut self,
         slot: Slot,
         component: Component,
         packet: Received<'_>,
-    ) -> Result<Onward, DropReason> {
+    ) -> Result<Option<Onward>, DropReason> {
         let Received { buffer, range, source, truncated, .. } = packet;
         if truncated {
             return Err(DropReason::Oversize);
@@ -93,7 +98,13 @@ impl Batch<'_> {
         let (start, arrived) = (range.start, range.len());
         let stream = &mut self.streams[slot.key()];
 
-        let media = classify(component, stream.carriage, &buffer[range.clone()])?;
+        let media = match classify(component, stream.carriage, &buffer[range.clone()])? {
+            Content::Media(media) => media,
+            Content::Agent(protocol) => {
+                let from = (slot, component, source);
+                return self.hand_up(protocol, from, &buffer[range]).map(|()| None);
+            }
+        };
         let stamp = Stamp::parse(media, &buffer[range.clone()])?;
         stream.check_source(component, media, source, self.now)?;
         let length = stream.open(media, &mut buffer[range], self.now)?;
@@ -118,7 +129,28 @@ impl Batch<'_> {
         stream.traffic[media as usize].sent.packets += 1;
         stream.traffic[media as usize].sent.bytes += length as u64;
         self.tally.bytes_out += length as u64;
-        Ok(Onward { from: peer.token(component), to, range: start..start + length })
+        Ok(Some(Onward { from: peer.token(component), to, range: start..start + length }))
+    }
+
+    /// An agent gets a copy of the packet, if it may.
+    #[cold]
+    fn hand_up(
+        &mut self,
+        protocol: Protocol,
+        (slot, component, source): (Slot, Component, SocketAddr),
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let stream = &mut self.streams[slot.key()];
+        let standing = stream.admit_to_agent(protocol, component, (packet, source), self.now)?;
+        let lane = stream.cold.tap.as_ref().and_then(|tap| self.lanes.get_mut(tap.uplink()));
+        let (Some(lane), Some(to)) = (lane, stream.addressee(component)) else {
+            return Err(DropReason::UnexpectedProtocol);
+        };
+        let copy = AgentPacket::new(to, source, packet).ok_or(DropReason::Oversize)?;
+        lane.hand_up(protocol, standing, copy, self.now)?;
+        stream.note_handed_up(protocol);
+        self.tally.agent.count(protocol);
+        Ok(())
     }
 }
 
@@ -138,10 +170,11 @@ impl Stream {
             true => Proof::Pending,
             false => Proof::None,
         };
-        match self.cold.learners[component as usize].admits(source, proof, now) {
-            true => Ok(()),
-            false => Err(DropReason::WrongSource),
-        }
+        let admitted = match self.ice_rules() {
+            true => self.ice_vouches_for(component, source),
+            false => self.cold.learners[component as usize].admits(source, proof, now),
+        };
+        if admitted { Ok(()) } else { Err(DropReason::WrongSource) }
     }
 
     fn open(&mut self, media: Media, packet: &mut [u8], now: Instant) -> Result<usize, DropReason> {
@@ -168,10 +201,11 @@ impl Stream {
     }
 
     fn learn(&mut self, component: Component, media: Media, source: SocketAddr, now: Instant) {
-        let endpoint = &mut self.endpoints[component as usize];
-        if endpoint.confirmed && endpoint.address == Some(source) {
+        let endpoint = self.endpoints[component as usize];
+        if (endpoint.confirmed && endpoint.address == Some(source)) || self.ice_rules() {
             return;
         }
+        let endpoint = &mut self.endpoints[component as usize];
         let proof = match self.inbound.authenticates(media) {
             true => Proof::Authenticated,
             false => Proof::None,
@@ -195,6 +229,7 @@ impl Stream {
         };
         let learner = &self.cold.learners[component as usize];
         if self.sources.knows(stamp.ssrc)
+            || self.ice_rules()
             || learner.vouches_for(source)
             || self.cold.strangers.admit(now)
         {

@@ -13,7 +13,7 @@ use super::command::{KeyOwner, PortPair, Remote, StreamPlan};
 use super::demultiplex::{Carriage, Component};
 use super::key_plan::{ReceivePlan, SendPlan};
 use super::keys::{Inbound, Opener, Outbound, Sealer};
-use super::learning::Elsewhere;
+use super::learning::{Elsewhere, Endpoint};
 use super::limits::Notice;
 use super::stream::{Flow, Slot, Stream};
 
@@ -30,12 +30,14 @@ impl Stream {
         if plan.closed {
             self.close_sockets(slot, driver);
             self.peer = None;
+            self.set_tap(None);
             return Ok(());
         }
         self.peer = peer;
         self.carriage = if plan.rtcp_mux { Carriage::Muxed } else { Carriage::Separate };
         self.receive = if plan.receive { Flow::On } else { Flow::Off };
         self.send = if plan.send { Flow::On } else { Flow::Off };
+        self.set_tap(plan.agent);
         self.set_endpoints(&plan);
         self.set_keys(plan.receive_key, plan.send_key, replay_window);
         let opened = match plan.sockets {
@@ -58,16 +60,20 @@ impl Stream {
     }
 
     fn set_endpoints(&mut self, plan: &StreamPlan) {
+        let ice_rules = self.ice_rules();
         let elsewhere = if plan.strict_source { Elsewhere::Refused } else { Elsewhere::Relayed };
         for (component, learner) in self.cold.learners.iter_mut().enumerate() {
             learner.policy(plan.learning, elsewhere);
             if let Some(Remote { rtp, rtcp }) = plan.remote {
-                learner.signal(&mut self.endpoints[component], [rtp, rtcp][component]);
+                // What is signalled counts again once ICE is gone.
+                let mut unused = Endpoint::default();
+                let endpoint = if ice_rules { &mut unused } else { &mut self.endpoints[component] };
+                learner.signal(endpoint, [rtp, rtcp][component]);
             }
         }
     }
 
-    fn set_keys(&mut self, receive: ReceivePlan, send: SendPlan, replay_window: usize) {
+    pub(super) fn set_keys(&mut self, receive: ReceivePlan, send: SendPlan, replay_window: usize) {
         self.set_receive_keys(receive, replay_window);
         match send {
             SendPlan::Keep => {}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use srtp::{rtcp, rtp};
 
+use super::bucket::{Bucket, Rate};
 use super::command::SourceReport;
 use super::demultiplex::Media;
 use super::drop_reason::DropReason;
@@ -101,23 +102,14 @@ impl Source {
 /// plain leg before the party does must not use them up; a party behind NAT, for whom nobody
 /// vouches either, may still bring a new one with each announcement and transfer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Strangers {
-    /// When all that was let in will have been paid for, an interval each.
-    paid: Option<Instant>,
-}
+pub(super) struct Strangers(Bucket);
 
 impl Strangers {
-    const AT_ONCE: u32 = 4;
-    const INTERVAL: Duration = Duration::from_secs(10);
+    const RATE: Rate = Rate { interval: Duration::from_secs(10), at_once: 4 };
 
     /// Whether one more may come in now.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
-        let paid = self.paid.map_or(now, |paid| paid.max(now));
-        if paid.duration_since(now) > Self::INTERVAL * (Self::AT_ONCE - 1) {
-            return false;
-        }
-        self.paid = Some(paid + Self::INTERVAL);
-        true
+        self.0.admit(Self::RATE, now)
     }
 }
 
@@ -241,17 +233,6 @@ mod tests {
         }
         let ssrcs: Vec<u32> = sources.report().iter().map(|report| report.ssrc).collect();
         assert_eq!(ssrcs, [100, 99, 98, 97, 96, 95, 94, 93]);
-    }
-
-    #[test]
-    fn strangers_come_four_at_once_and_then_one_in_ten_seconds() {
-        let start = Instant::now();
-        let mut strangers = Strangers::default();
-        let mut admitted = |seconds| {
-            let now = start + Duration::from_secs(seconds);
-            (0..20).filter(|_| strangers.admit(now)).count()
-        };
-        assert_eq!([0, 9, 10, 19, 40, 1_000].map(&mut admitted), [4, 0, 1, 0, 3, 4]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::command::WorkerSnapshot;
+use super::command::{AgentCounts, WorkerSnapshot};
 use super::drop_reason::DropReason;
 use super::residence;
 
@@ -19,6 +19,7 @@ pub(super) struct Tally {
     /// Packets whose residence a stepped clock hid.
     pub(super) clock_steps: u64,
     pub(super) wakeups: u64,
+    pub(super) agent: AgentCounts,
 }
 
 /// Who is asked for a snapshot.
@@ -42,6 +43,7 @@ impl Tally {
             residence: residence::histogram(),
             clock_steps: 0,
             wakeups: 0,
+            agent: AgentCounts::default(),
         }
     }
 
@@ -60,6 +62,7 @@ impl Tally {
             residence: self.residence.clone(),
             clock_steps: self.clock_steps,
             wakeups: self.wakeups,
+            agent: self.agent,
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use packet_io::Token;
 
-use super::command::{CallKey, Counters, StreamIndex, StreamReport};
+use super::agents::Tap;
+use super::command::{AgentCounts, CallKey, Counters, StreamIndex, StreamReport};
 use super::demultiplex::{Carriage, Component, Media};
 use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
@@ -96,6 +97,8 @@ pub(super) struct Cold {
     pub(super) limits: [Notice; 2],
     /// Lets SSRCs in from sources nobody vouches for.
     pub(super) strangers: Strangers,
+    /// Of streams that speak ICE or DTLS.
+    pub(super) tap: Option<Box<Tap>>,
 }
 
 // Six cache lines for what packets touch: more and 8,000 streams no longer fit a 4 MiB cache.
@@ -127,6 +130,7 @@ impl Stream {
                 residence: Buckets::new(),
                 limits: [Notice::Below; 2],
                 strangers: Strangers::default(),
+                tap: None,
             }),
         }
     }
@@ -157,6 +161,7 @@ impl Stream {
             sources: self.sources.report(),
             drops: self.cold.drops.map(u64::from),
             residence: self.cold.residence.report(),
+            agent: self.cold.tap.as_ref().map_or_else(AgentCounts::default, |tap| tap.handed_up()),
         }
     }
 }

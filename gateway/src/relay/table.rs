@@ -20,6 +20,7 @@ use super::path::{Batch, Sent};
 use super::residence;
 use super::stats::{Identity, Tally};
 use super::stream::{Slot, Stream};
+use super::uplink::{Lane, Uplink};
 
 /// Most packets of one turn: what the driver is asked for, and what `sent` has room for.
 pub const BATCH: usize = 256;
@@ -42,6 +43,8 @@ pub struct Table {
     tally: Tally,
     sent: Vec<Sent>,
     replay_window: usize,
+    /// By the uplink of an [`AgentTap`](super::command::AgentTap).
+    lanes: Box<[Lane]>,
     /// Where the next scan begins.
     scan_from: usize,
 }
@@ -64,8 +67,9 @@ impl From<SocketRefused> for WorkerEvent {
 }
 
 impl Table {
-    /// No calls; SRTP contexts to come use `replay_window` (packets).
-    pub fn new(replay_window: usize) -> Self {
+    /// No calls; SRTP contexts to come use `replay_window` (packets), and streams with agents one of
+    /// `uplinks`.
+    pub fn new(replay_window: usize, uplinks: Vec<Uplink>) -> Self {
         Self {
             calls: Slab::new(),
             by_key: HashMap::new(),
@@ -73,6 +77,7 @@ impl Table {
             tally: Tally::new(),
             sent: Vec::with_capacity(BATCH),
             replay_window,
+            lanes: uplinks.into_iter().map(Lane::new).collect(),
             scan_from: 0,
         }
     }
@@ -137,9 +142,15 @@ impl Table {
         realtime_ns: impl FnOnce() -> u64,
     ) -> io::Result<Turn> {
         self.sent.clear();
-        let mut batch =
-            Batch { streams: &mut self.streams, tally: &mut self.tally, sent: &mut self.sent, now };
+        let mut batch = Batch {
+            streams: &mut self.streams,
+            tally: &mut self.tally,
+            sent: &mut self.sent,
+            lanes: &mut self.lanes,
+            now,
+        };
         let turn = driver.turn(BATCH, |packet| batch.relay(packet))?;
+        self.lanes.iter_mut().for_each(Lane::end_turn);
         self.tally.packets_out += turn.sent as u64;
         self.tally.drops[DropReason::SendFailed as usize] += turn.send_errors as u64;
         if !self.sent.is_empty() {
@@ -193,6 +204,16 @@ impl Table {
             call.streams.push(Slot(self.streams.insert(Stream::new(key, index)) as u32));
         }
         call.streams.clone()
+    }
+
+    /// The stream at `slot`.
+    pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut Stream> {
+        self.streams.get_mut(slot.key())
+    }
+
+    /// Packets that SRTP contexts to come look back.
+    pub(super) fn replay_window(&self) -> usize {
+        self.replay_window
     }
 
     /// The slots of a call's streams, in index order.

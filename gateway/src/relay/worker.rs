@@ -25,6 +25,7 @@ use super::command::{Command, WorkerEvent};
 use super::stats::Identity;
 use super::sys;
 use super::table::{Table, Told};
+use super::uplink::Uplink;
 
 /// What a worker is started with.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ pub struct WorkerConfig {
     pub replay_window: usize,
     /// A call without packets for this long is reported, and again after as long.
     pub idle_after: Duration,
+    /// The ways to the agents' threads, by the uplink of an
+    /// [`AgentTap`](super::command::AgentTap).
+    pub uplinks: Vec<Uplink>,
 }
 
 impl Default for WorkerConfig {
@@ -52,6 +56,7 @@ impl Default for WorkerConfig {
             core: None,
             replay_window: 1024,
             idle_after: Duration::from_secs(5),
+            uplinks: Vec::new(),
         }
     }
 }
@@ -160,7 +165,7 @@ fn run(
     };
     let worker = Worker {
         identity: Identity { worker: config.index, driver: said.driver },
-        table: Table::new(config.replay_window),
+        table: Table::new(config.replay_window, config.uplinks.clone()),
         driver,
         inbox,
         events,

@@ -251,6 +251,7 @@ impl Stream {
         StreamPlan {
             sockets: news.sockets,
             peer: self.peer,
+            routes: Vec::new(),
             remote: news.remote,
             learning: self.learning,
             strict_source: self.strict_source,

@@ -42,13 +42,22 @@ impl Call {
 
     /// A call whose first plan was changed by `change` before it was applied.
     pub(crate) fn planned(profile: Profile, change: impl FnOnce(&mut [StreamPlan; 2])) -> Self {
+        Self::planned_on(Table::new(1024, Vec::new()), profile, change)
+    }
+
+    /// The same on a worker that was made otherwise.
+    pub(crate) fn planned_on(
+        table: Table,
+        profile: Profile,
+        change: impl FnOnce(&mut [StreamPlan; 2]),
+    ) -> Self {
         let ((ports_a, local_a), (ports_b, local_b)) = (open_pair(), open_pair());
         let party = [
             ["198.51.100.1:4000", "198.51.100.1:4001"].map(|address| address.parse().unwrap()),
             ["198.51.100.2:6000", "198.51.100.2:6001"].map(|address| address.parse().unwrap()),
         ];
         let mut call = Self {
-            table: Table::new(1024),
+            table,
             wire: Wire::new(),
             now: Instant::now(),
             realtime_ns: 1_700_000_000_000_000_000,

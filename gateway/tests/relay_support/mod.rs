@@ -152,6 +152,7 @@ pub(crate) fn unchanged(peer: u16) -> StreamPlan {
     StreamPlan {
         sockets: None,
         peer: Some(StreamIndex(peer)),
+        routes: Vec::new(),
         remote: None,
         learning: EndpointLearning::Heuristic,
         strict_source: true,
