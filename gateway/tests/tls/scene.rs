@@ -126,6 +126,6 @@ fn state_folder() -> PathBuf {
 }
 
 /// The test target that this is part of.
-const TARGET: &str = env!("CARGO_CRATE_NAME");
+pub(crate) const TARGET: &str = env!("CARGO_CRATE_NAME");
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -182,4 +182,4 @@ const ARGUMENTS: [&str; 13] = [
 const DRIVER_PORT: u16 = 9515;
 const PAGE_PORT: u16 = 8080;
 /// A browser that starts on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test says what it did")]
 
 mod abroad;
+mod aiortc;
 mod browser;
 mod call;
 mod calls;
