@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::isolation;
+use crate::scene::wait_for;
 
 /// The relay's and the far ends' address on the wire.
 pub(crate) const HERE: &str = "192.0.2.1";
@@ -49,6 +50,8 @@ impl Abroad {
                 "address add {THERE}/24 dev wire\nlink set wire up\nroute add default via {HERE}\n"
             ))
         })?;
+        // The kernel says so up to a second later, and Janus takes no address before.
+        wait_for("wire that is up", || Ok(abroad.run(is_up)?.then_some(())))?;
         Ok(abroad)
     }
 
@@ -76,6 +79,11 @@ impl Drop for Abroad {
             let _ = thread.join();
         }
     }
+}
+
+fn is_up() -> Result<bool> {
+    let output = Command::new("ip").args(["link", "show", "wire"]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains("state UP"))
 }
 
 /// Runs `ip` once for all of the lines.

@@ -2,12 +2,11 @@
 //! is a [`Party`].
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use crate::abroad::Abroad;
 use crate::dialogue::Dialogue;
 use crate::party::Party;
 use crate::scene::{Scene, wait_for};
+use crate::web;
 
 /// What has to be installed.
 pub(crate) const PROGRAMS: &[&str] = &["chromium", "chromedriver"];
@@ -100,34 +100,7 @@ impl Party for PageCall<'_> {
 
 /// One WebDriver command; its value.
 fn webdriver(driver: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
-    let mut stream = TcpStream::connect(driver)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: {driver}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).with_context(|| format!("chromedriver's {path}"))?;
-        let Some((name, value)) = line.trim_end().split_once(':') else {
-            if line.trim_end().is_empty() {
-                break;
-            }
-            continue;
-        };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse()?;
-        }
-    }
-    let mut answer = vec![0; length];
-    reader.read_exact(&mut answer)?;
-    let answer: Value = serde_json::from_slice(&answer)?;
-    let value = answer["value"].clone();
+    let value = web::exchange(driver, method, path, body)?["value"].clone();
     ensure!(value["error"].is_null(), "chromedriver's {path}: {value}");
     Ok(value)
 }
@@ -145,13 +118,9 @@ fn serve_page() -> Result<()> {
 }
 
 fn give_page(stream: TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(web::PATIENCE))?;
     let mut reader = BufReader::new(stream);
-    let mut line = String::from("?");
-    while !line.trim_end().is_empty() {
-        line.clear();
-        reader.read_line(&mut line)?;
-    }
+    web::head(&mut reader)?;
     let page = include_str!("page.html");
     write!(
         reader.get_mut(),
@@ -181,5 +150,3 @@ const ARGUMENTS: [&str; 13] = [
 ];
 const DRIVER_PORT: u16 = 9515;
 const PAGE_PORT: u16 = 8080;
-/// A browser that starts on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::far::{Far, Kind};
+use crate::abroad::HERE;
+use crate::far::{Far, Kind, Tally};
 use crate::ng;
 use crate::party::Party;
 use crate::relay::Relay;
@@ -19,7 +20,6 @@ pub(crate) struct Call<'a> {
     party: &'a mut dyn Party,
     pub(crate) far: Far,
     offerer: Offerer,
-    relay: Relay,
 }
 
 /// Who began.
@@ -48,8 +48,8 @@ impl<'a> Call<'a> {
         kinds: &[Kind],
         dtls: Dtls,
     ) -> Result<Self> {
-        let far = Far::new(kinds)?;
-        let mut call = Self { id: id.to_owned(), party, far, offerer, relay };
+        let far = Far::new(HERE, kinds)?;
+        let mut call = Self { id: id.to_owned(), party, far, offerer };
         match offerer {
             Offerer::Party => {
                 let offer = call.party.offer(kinds)?;
@@ -58,28 +58,21 @@ impl<'a> Call<'a> {
             }
             Offerer::Far => {
                 let offer = call.far.offer();
-                let offer = call.signal("offer", "far", &offer, call.towards_party(dtls))?;
+                let offer = call.signal("offer", "far", &offer, towards_webrtc(relay, dtls))?;
                 let answer = call.party.answer(&offer).with_context(|| offer)?;
                 let answer = call.signal("answer", "far", &answer, json!({}))?;
                 call.far.accept(&answer)?;
             }
         }
         call.wait_until_connected()?;
+        thread::sleep(LAST_FLIGHT);
         call.far.speak();
         Ok(call)
     }
 
     /// The party's offer goes to the far end, and the far end's answer comes back.
     fn offer_to_far(&self, offer: &str, dtls: Dtls) -> Result<String> {
-        let mut options = json!({
-            "transport-protocol": "RTP/AVP",
-            "ICE": "remove",
-            "rtcp-mux": ["demux"],
-        });
-        if dtls == Dtls::Passive {
-            options["DTLS"] = "passive".into();
-        }
-        let offer = self.signal("offer", "party", offer, options)?;
+        let offer = self.signal("offer", "party", offer, towards_plain(dtls))?;
         let answer = self.far.answer(&offer)?;
         self.signal("answer", "party", &answer, json!({}))
     }
@@ -98,8 +91,15 @@ impl<'a> Call<'a> {
 
     /// Ends the media and demands that each packet sent by either side came to the other, once.
     pub(crate) fn demand_flawless(self) -> Result<()> {
-        self.party.ask("stop", json!({}))?;
+        self.finish_flawless().map(drop)
+    }
+
+    /// The same; gives the far end's account of the first section.
+    pub(crate) fn finish_flawless(self) -> Result<Tally> {
+        // In this order: to stop may be to hang up.
         self.far.hush();
+        thread::sleep(SETTLE);
+        self.party.ask("stop", json!({}))?;
         thread::sleep(SETTLE);
         let (counts, tallies) = (self.party.counts()?, self.far.tallies());
         let account = format!("{}: party {counts:?}, far end {tallies:?}", self.id);
@@ -114,7 +114,8 @@ impl<'a> Call<'a> {
             ensure!(count.energy.is_none_or(|energy| energy > 0.0), "no sound; {account}");
             ensure!(tally.reports > 0, "no RTCP; {account}");
         }
-        self.end()
+        self.end()?;
+        tallies.first().copied().context("no section")
     }
 
     /// Ends it without a look at its packets.
@@ -140,25 +141,6 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Options of an offer towards the party.
-    fn towards_party(&self, dtls: Dtls) -> Value {
-        let mut options = match self.relay {
-            Relay::Ours => json!({"flags": ["WebRTC"]}),
-            // 10.5 does not know the word yet.
-            Relay::Rtpengine => json!({
-                "transport-protocol": "UDP/TLS/RTP/SAVPF",
-                "ICE": "force",
-                "rtcp-mux": ["offer", "require"],
-                "SDES": ["off"],
-                "flags": ["generate mid"],
-            }),
-        };
-        if dtls == Dtls::Passive {
-            options["DTLS"] = "passive".into();
-        }
-        options
-    }
-
     /// `offer` or `answer` over ng; `from` is who offered.
     fn signal(&self, command: &str, from: &str, sdp: &str, options: Value) -> Result<String> {
         let mut request = options;
@@ -176,5 +158,43 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Options of an offer from a WebRTC leg to a plain one.
+pub(crate) fn towards_plain(dtls: Dtls) -> Value {
+    let options = json!({
+        "transport-protocol": "RTP/AVP",
+        "ICE": "remove",
+        "rtcp-mux": ["demux"],
+    });
+    dtls.add_to(options)
+}
+
+/// Options of an offer from a plain leg to a WebRTC one.
+pub(crate) fn towards_webrtc(relay: Relay, dtls: Dtls) -> Value {
+    dtls.add_to(match relay {
+        Relay::Ours => json!({"flags": ["WebRTC"]}),
+        // 10.5 does not know the word yet.
+        Relay::Rtpengine => json!({
+            "transport-protocol": "UDP/TLS/RTP/SAVPF",
+            "ICE": "force",
+            "rtcp-mux": ["offer", "require"],
+            "SDES": ["off"],
+            "flags": ["generate mid"],
+        }),
+    })
+}
+
+impl Dtls {
+    fn add_to(self, mut options: Value) -> Value {
+        match self {
+            Self::Default => {}
+            Self::Passive => options["DTLS"] = "passive".into(),
+        }
+        options
+    }
+}
+
+/// A party is connected when it has our last flight, and we when we have its: what comes for it
+/// before that has no key yet. The party's own first packets are given no such time.
+pub(crate) const LAST_FLIGHT: Duration = Duration::from_millis(200);
 /// For what is on its way. The party's statistics may be half a second old as well.
 const SETTLE: Duration = Duration::from_millis(700);

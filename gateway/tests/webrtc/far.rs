@@ -1,4 +1,4 @@
-//! The far end of a call: plain RTP by our own sockets, in the relay's namespace.
+//! The far end of a call: plain RTP by our own sockets.
 //!
 //! One thread sends and receives for all sections. Every packet that it sends carries its number,
 //! every packet that it receives is counted by SSRC and sequence number, so that one that is lost,
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::abroad::HERE;
 use crate::sdp::{Section, sections};
 
 /// A kind of section and the one codec that it has.
@@ -31,8 +30,8 @@ pub(crate) struct Far {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
+    address: &'static str,
     streams: Vec<Stream>,
     speaks: bool,
     ended: bool,
@@ -88,9 +87,10 @@ pub(crate) struct Tally {
 
 impl Far {
     /// Sockets for these sections; nothing is sent before [`Self::speak`].
-    pub(crate) fn new(kinds: &[Kind]) -> Result<Self> {
-        let streams = kinds.iter().map(|kind| Stream::new(*kind)).collect::<Result<_>>()?;
-        let shared = Arc::new(Mutex::new(Shared { streams, ..Shared::default() }));
+    pub(crate) fn new(address: &'static str, kinds: &[Kind]) -> Result<Self> {
+        let streams =
+            kinds.iter().map(|kind| Stream::new(address, *kind)).collect::<Result<_>>()?;
+        let shared = Arc::new(Mutex::new(Shared { address, streams, speaks: false, ended: false }));
         let own = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             while lock(&own).turn() {
@@ -169,14 +169,15 @@ impl Shared {
     }
 
     fn describe(&self) -> String {
-        let head = format!("v=0\r\no=- 1 1 IN IP4 {HERE}\r\ns=-\r\nc=IN IP4 {HERE}\r\nt=0 0\r\n");
+        let own = self.address;
+        let head = format!("v=0\r\no=- 1 1 IN IP4 {own}\r\ns=-\r\nc=IN IP4 {own}\r\nt=0 0\r\n");
         self.streams.iter().fold(head, |text, stream| text + &stream.describe())
     }
 }
 
 impl Stream {
-    fn new(kind: Kind) -> Result<Self> {
-        let (rtp, rtcp) = socket_pair()?;
+    fn new(address: &str, kind: Kind) -> Result<Self> {
+        let (rtp, rtcp) = socket_pair(address)?;
         let payload_type = if kind == Kind::Audio { 0 } else { 96 };
         let (relay, mid, due) = (None, None, Instant::now());
         let heard = Heard::default();
@@ -191,8 +192,11 @@ impl Stream {
         };
         let number = self.payload_type;
         let mid = self.mid.as_ref().map(|mid| format!("a=mid:{mid}\r\n")).unwrap_or_default();
+        // Janus takes no packet of an SSRC that was not announced (RFC 5576).
+        let ssrc = format!("a=ssrc:{} cname:far\r\n", self.ssrc());
         format!(
-            "m={kind} {port} RTP/AVP {number}\r\na=rtpmap:{number} {map}\r\n{mid}a=sendrecv\r\n"
+            "m={kind} {port} RTP/AVP {number}\r\na=rtpmap:{number} {map}\r\n{mid}a=sendrecv\r\n\
+             {ssrc}"
         )
     }
 
@@ -351,12 +355,12 @@ fn take(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
 }
 
 /// Two sockets, the second on the next port.
-fn socket_pair() -> Result<(UdpSocket, UdpSocket)> {
+fn socket_pair(address: &str) -> Result<(UdpSocket, UdpSocket)> {
     for _ in 0..100 {
-        let rtp = UdpSocket::bind((HERE, 0))?;
+        let rtp = UdpSocket::bind((address, 0))?;
         let port = rtp.local_addr()?.port();
         let Some(next) = port.checked_add(1).filter(|_| port.is_multiple_of(2)) else { continue };
-        let Ok(rtcp) = UdpSocket::bind((HERE, next)) else { continue };
+        let Ok(rtcp) = UdpSocket::bind((address, next)) else { continue };
         rtp.set_nonblocking(true)?;
         rtcp.set_nonblocking(true)?;
         return Ok((rtp, rtcp));

@@ -28,6 +28,7 @@ mod gateway;
 #[path = "../real_peers/isolation/mod.rs"]
 #[expect(dead_code, reason = "the scenes name their peers themselves")]
 mod isolation;
+mod janus;
 mod ng;
 mod party;
 mod relay;
@@ -35,3 +36,5 @@ mod relay;
 #[allow(dead_code, reason = "the TLS tests use more of it")]
 mod scene;
 mod sdp;
+mod trunk;
+mod web;

@@ -45,7 +45,7 @@ impl Relay {
                 Ok(Running::Ours { _gateway: Gateway::start(scene, &configuration(""))? })
             }
             Self::Rtpengine => {
-                let process = start_rtpengine(scene, "rtpengine", HERE, ng::NG)?;
+                let process = start_rtpengine(scene, "rtpengine", HERE)?;
                 Ok(Running::Rtpengine { _process: process })
             }
         }
@@ -58,16 +58,11 @@ pub(crate) fn configuration(webrtc: &str) -> String {
 }
 
 /// Starts rtpengine in this thread's namespace and waits until it answers.
-pub(crate) fn start_rtpengine(
-    scene: &Scene,
-    name: &str,
-    address: &str,
-    ng: &str,
-) -> Result<Dialogue> {
+pub(crate) fn start_rtpengine(scene: &Scene, name: &str, address: &str) -> Result<Dialogue> {
     let mut command = Command::new("rtpengine");
     command.args(["--foreground", "--log-stderr", "--log-level=7", "--table=-1"]);
     command.args(["--num-threads=2", "--port-min=30000", "--port-max=31999"]);
-    command.arg(format!("--interface={address}")).arg(format!("--listen-ng={ng}"));
+    command.arg(format!("--interface={address}")).arg(format!("--listen-ng={}", ng::NG));
     let mut process = Dialogue::start(scene, name, &mut command)?;
     wait_for("rtpengine that answers", || {
         ensure!(process.ended()?.is_none(), "it ended: {}", process.said());

@@ -11,6 +11,7 @@ use crate::abroad::Abroad;
 use crate::dialogue::Dialogue;
 use crate::party::Party;
 use crate::scene::{Scene, wait_up_to};
+use crate::web::PATIENCE;
 
 /// A process with any number of calls; dropping it ends it.
 pub(crate) struct Aiortc {
@@ -58,7 +59,7 @@ impl Party for AiortcCall<'_> {
         let mut process = self.process.process.borrow_mut();
         process.say(format!("{request}\n"))?;
         let marked = format!("reply {number} ");
-        let answer = wait_up_to(super::browser::PATIENCE, "answer of aiortc", || {
+        let answer = wait_up_to(PATIENCE, "answer of aiortc", || {
             ensure!(process.ended()?.is_none(), "aiortc ended: {}", process.said());
             let said = process.said();
             // A line that is still being written has no end yet.
