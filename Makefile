@@ -2,8 +2,8 @@
 # `make help` lists the targets; docs/ says what each of them shows.
 
 # AWS-LC with its libssl (DTLS) is built with cmake, and its bindings with libclang.
-DEMO_PACKAGES := build-essential cmake libclang-dev
-SRTP_BENCH_PACKAGES := build-essential libsrtp2-dev
+BUILD_PACKAGES := build-essential cmake libclang-dev
+SRTP_BENCH_PACKAGES := $(BUILD_PACKAGES) libsrtp2-dev
 # Peers of the SRTP figure; intel-ipsec-mb is for x86-64 alone.
 SRTP_BENCH_PEERS := aws-lc,libsrtp
 ifeq ($(shell uname -m),x86_64)
@@ -12,7 +12,7 @@ SRTP_BENCH_PEERS := $(SRTP_BENCH_PEERS),ipsec-mb
 endif
 BENCH_PACKAGES := rtpengine-daemon iproute2 $(SRTP_BENCH_PACKAGES)
 # QEMU and what goes into the test VM; the C tools build netdevsim for its kernel.
-VM_PACKAGES := build-essential qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
+VM_PACKAGES := $(BUILD_PACKAGES) qemu-system-x86 busybox-static cpio kmod xz-utils libelf1 iproute2 ethtool strongswan-swanctl charon-systemd
 # Peers of the TLS listeners; scripts/fetch-sipp-tls brings a sipp with TLS.
 TLS_TEST_PACKAGES := openssl curl gnutls-bin tshark testssl.sh kamailio-tls-modules
 # Peers of WebRTC legs; scripts/aiortc-python brings aiortc.
@@ -24,8 +24,8 @@ CARGO ?= cargo
 BORINGTUN_VERSION := 0.7.1
 BORINGTUN := $(CURDIR)/target/bench-tools/bin/boringtun-cli
 # Peers of the TLS figure.
-TLS_BENCH_PACKAGES := build-essential haproxy nginx libnginx-mod-stream
-ESP_BENCH_PACKAGES := build-essential iproute2 wireguard-tools
+TLS_BENCH_PACKAGES := $(BUILD_PACKAGES) haproxy nginx libnginx-mod-stream
+ESP_BENCH_PACKAGES := $(BUILD_PACKAGES) iproute2 wireguard-tools
 # Flags of a figure: `make bench-srtp FLAGS=--markdown`.
 FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
@@ -37,10 +37,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
-	@scripts/install-packages $(sort $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES))
+	@scripts/install-packages $(sort $(BUILD_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES))
 
 demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and latency
-	@scripts/install-packages $(DEMO_PACKAGES)
+	@scripts/install-packages $(BUILD_PACKAGES)
 	$(CARGO) build --release --locked -p gateway --bin gateway
 	$(CARGO) run --release --locked -p loadgen -- demo
 
@@ -75,7 +75,7 @@ bench-esp: ## packets per core through user-space ESP, beside boringtun, in one 
 	BORINGTUN=$(BORINGTUN) target/release/figures esp $(FLAGS)
 
 bench-sas: ## rotate 1,000 SAs under traffic, list 10,000
-	@scripts/install-packages build-essential iproute2
+	@scripts/install-packages $(BUILD_PACKAGES) iproute2
 	$(CARGO) build --release --locked -p gateway -p offload-agent -p keymgr -p benches --bins
 	target/release/sa_figures $(FLAGS)
 
@@ -90,5 +90,5 @@ bench-ktls-memory: ## memory per idle TLS connection with records in the kernel,
 	@deploy/testvm/bench-ktls-memory $${CARGO_TARGET_DIR:-target}/release $(FLAGS)
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
-	@scripts/install-packages $(DEMO_PACKAGES)
+	@scripts/install-packages $(BUILD_PACKAGES)
 	@scripts/run-fuzz $(FUZZ_SECONDS)
