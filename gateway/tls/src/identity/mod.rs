@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `server`, `client` | configurations for either side, and which one a client gets |
 //! | `pair`, `directory` | a certificate and its key, from files or a directory of them |
+//! | `material` | the same for DTLS |
 //! | `staple` | OCSP answers |
 //! | `pkcs11` | keys in tokens |
 //! | `names` | which certificate serves which name |
@@ -32,6 +33,7 @@ mod describe;
 mod directory;
 mod distinguished_name;
 mod fault;
+mod material;
 mod names;
 mod pair;
 mod pkcs11;
@@ -59,6 +61,7 @@ pub use certificate::{Fingerprint, KeyKind, common_name};
 pub use der::BadDer;
 pub use describe::{CertificateDescription, Description, OcspState, RevocationListDescription};
 pub use fault::{IdentityError, IdentityFault, Warning, WarningKind};
+pub use material::{KeyMaterial, Material};
 pub use pair::Signing;
 pub use pkcs11::{BadUri, TokenError, TokenUri};
 pub use server::Refusal;

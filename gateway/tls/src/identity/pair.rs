@@ -94,15 +94,8 @@ pub(crate) struct Pair {
 impl Pair {
     /// Reads and checks one.
     pub(crate) fn load(files: PairFiles, occasion: &Occasion<'_>) -> Result<Self, IdentityFault> {
-        let chain = key_files::certificates(&files.chain)?;
-        let facts = chain_facts(&files, &chain)?;
+        let ReadPair { certified, facts, signing } = ReadPair::load(&files, occasion.provider)?;
         let leaf = facts.first().cloned().ok_or(IdentityFault::NoCertificate)?;
-        if matches!(leaf.key, KeyKind::Rsa(bits) if bits < SHORTEST_RSA) {
-            return Err(IdentityFault::WeakKey { chain: files.source, kind: leaf.key });
-        }
-        let (key, signing) = load_key(&files, &chain, &leaf, occasion.provider)?;
-        let certified = matched(&files, chain, key)?;
-        in_order(&files, &facts)?;
         in_time(&files, &leaf, occasion)?;
         let mut advice = Vec::new();
         advice.extend(purpose(&files, &leaf, occasion.mode));
@@ -182,6 +175,34 @@ impl Pair {
     fn unstapled(&self) -> String {
         let file = self.files.source.display();
         format!("{file}: the certificate demands a stapled OCSP response; set `ocsp`")
+    }
+}
+
+/// A certificate and its key, of which it is known that they belong together.
+pub(super) struct ReadPair {
+    pub(super) certified: CertifiedKey,
+    /// Of each certificate of the chain, at least one.
+    facts: Vec<Facts>,
+    signing: Signing,
+}
+
+impl ReadPair {
+    /// Reads both, and refuses what nobody could use.
+    pub(super) fn load(
+        files: &PairFiles,
+        provider: &CryptoProvider,
+    ) -> Result<Self, IdentityFault> {
+        let chain = key_files::certificates(&files.chain)?;
+        let facts = chain_facts(files, &chain)?;
+        let leaf = facts.first().ok_or(IdentityFault::NoCertificate)?;
+        if matches!(leaf.key, KeyKind::Rsa(bits) if bits < SHORTEST_RSA) {
+            let (chain, kind) = (files.source.clone(), leaf.key);
+            return Err(IdentityFault::WeakKey { chain, kind });
+        }
+        let (key, signing) = load_key(files, &chain, leaf, provider)?;
+        let certified = matched(files, chain, key)?;
+        in_order(files, &facts)?;
+        Ok(Self { certified, facts, signing })
     }
 }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::identity::test_files::{Authority, Folder, Leaf, rsa_key};
 use crate::identity::tests::handshake::{Client, TLS12, TLS13};
 use crate::identity::tests::{common, files, listener, load, refusal};
-use crate::identity::{Identity, Signing};
+use crate::identity::{Identity, KeyMaterial, Material, Signing};
 use crate::settings::{CertificateSource, KeySource};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -133,6 +133,7 @@ fn child_signs() {
         }
     }
     every_scheme_of_rsa(&hsm);
+    signs_for_others(&hsm);
     many_at_once(&hsm);
 }
 
@@ -152,6 +153,15 @@ fn every_scheme_of_rsa(hsm: &SoftHsm) {
         });
         assert!(verified, "{scheme:?}");
     }
+}
+
+/// DTLS takes the key without a listener around it.
+fn signs_for_others(hsm: &SoftHsm) {
+    let source = KeySource::Pkcs11(hsm.uri("token=gateway;object=p256"));
+    let material = Material::load(&hsm.folder.path("p256.pem"), &source).unwrap();
+    let KeyMaterial::Token(key) = material.key else { panic!("the key is in the token") };
+    let scheme = rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
+    assert!(key.choose_scheme(&[scheme]).unwrap().sign(b"message").is_ok());
 }
 
 fn many_at_once(hsm: &SoftHsm) {
