@@ -159,6 +159,8 @@ mod tests {
             EventKind::TlsCertificateExpiring,
             EventKind::TlsUpstreamDown,
             EventKind::TlsUpstreamUp,
+            EventKind::WebRtcLegFailed,
+            EventKind::WebRtcCertificateRenewed,
             EventKind::LimitReached,
             EventKind::WorkerStalled,
             EventKind::WorkerRecovered,

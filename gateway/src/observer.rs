@@ -21,6 +21,7 @@ use crate::relay::command::{CallReport, Counters, Residence, StreamReport, Worke
 use crate::relay::drop_reason::DropReason;
 use crate::tls::Tls;
 use crate::weakness;
+use crate::webrtc::Agents;
 use crate::workers::Workers;
 
 /// A question to control.
@@ -75,6 +76,7 @@ pub(crate) struct Observer {
     pub(crate) patience: watch::Receiver<Duration>,
     pub(crate) ipsec: Ipsec,
     pub(crate) tls: Tls,
+    pub(crate) agents: Agents,
 }
 
 impl Observer {
@@ -90,6 +92,7 @@ impl Observer {
             workers: self.workers.snapshots(self.patience()).await,
             ipsec: self.ipsec.figures().await,
             tls: self.tls.figures().await,
+            agents: self.agents.figures(self.patience()).await,
         })
     }
 
@@ -121,7 +124,8 @@ impl Observer {
             http: self.http,
             workers: workers.collect(),
             interfaces: overview.ports.into_iter().map(interface_status).collect(),
-            problems: self.tls.problems().await,
+            problems: [self.tls.problems().await, self.agents.problems(self.patience()).await]
+                .concat(),
         })
     }
 
@@ -242,6 +246,7 @@ mod tests {
             patience: patience_now,
             ipsec: Ipsec::none(),
             tls: Tls::none(),
+            agents: Agents::none(),
         };
         patience.send_replace(Duration::from_millis(10));
         let asked = tokio::time::timeout(Duration::from_secs(10), observer.status()).await;

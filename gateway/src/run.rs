@@ -3,7 +3,7 @@
 //!
 //! 1. The process: log, umask, no dumps, as many descriptors as allowed.
 //! 2. Whatever may need a privilege: listeners, the offload agent. Then privileges are given up.
-//! 3. Workers, one thread each.
+//! 3. Workers, one thread each, with ways to the threads of DTLS and ICE agents.
 //! 4. The control runtime, on the main thread: ng, HTTP, admin API, signals.
 //! 5. The end: SIGINT at once, SIGTERM when the last call has ended.
 
@@ -33,6 +33,7 @@ use crate::signals::{Signals, Supervisor};
 use crate::sys::Keep;
 use crate::systemd::Notifier;
 use crate::tls::Tls;
+use crate::webrtc::{self, Agents, Neighbours, Ways};
 use crate::workers::{self, Inlet, Outbox, Started, Workers};
 use crate::{check, http, ipsec, settings, sys};
 
@@ -57,6 +58,8 @@ pub(crate) enum RunError {
     Remote(#[from] RemoteError),
     #[error(transparent)]
     Tls(#[from] tls_relay::StartError),
+    #[error(transparent)]
+    WebRtc(#[from] webrtc::StartError),
     #[error("{what}: {source}")]
     Process { what: &'static str, source: io::Error },
 }
@@ -89,8 +92,11 @@ pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
         spawn::reap(agent);
     }
     let events = Events::new();
-    let Started { workers, inlets, threads } = workers::start(&plan.config, &events)?;
-    let ended = runtime.block_on(serve(plan, filter, events, workers.clone(), inlets, opened));
+    let ways = Ways::new(&plan.config.webrtc);
+    let Started { workers, inlets, threads } =
+        workers::start(&plan.config, &ways.uplinks(), &events)?;
+    let relays = Relays { workers: workers.clone(), inlets, ways };
+    let ended = runtime.block_on(serve(plan, filter, events, relays, opened));
     workers.stop();
     // Not waited for to its end: a file or a token that hangs must not keep us.
     runtime.shutdown_timeout(LAST_PATIENCE);
@@ -98,22 +104,30 @@ pub(crate) fn run(plan: RunPlan) -> Result<(), RunError> {
     ended
 }
 
+/// What moves media, and the ways to what helps it.
+struct Relays {
+    workers: Workers,
+    inlets: Vec<Inlet>,
+    ways: Ways,
+}
+
 /// Everything on the control runtime, until a signal or a drain ends it.
 async fn serve(
     plan: RunPlan,
     filter: Filter,
     events: Events,
-    workers: Workers,
-    inlets: Vec<Inlet>,
+    relays: Relays,
     opened: Opened,
 ) -> Result<(), RunError> {
     let RunPlan { config, source } = plan;
+    let Relays { workers, inlets, ways } = relays;
     let process = |what| move |source| RunError::Process { what, source };
     let signals = Signals::install().map_err(process("signal handlers"))?;
     let Opened { ng, ng_address, listeners } = opened;
     let ipsec = Ipsec::start(&config, &events)?;
     let tls = Tls::start(&config.tls, &events)?;
     let (feeds, inputs) = control::channels();
+    let agents = start_agents(&config, ways, &workers, &feeds)?;
     let (patience, patience_now) = watch::channel(config.limits.report_timeout.0);
     let observer = Observer {
         inquiries: feeds.inquiries.clone(),
@@ -125,11 +139,14 @@ async fn serve(
         patience: patience_now,
         ipsec: ipsec.clone(),
         tls: tls.clone(),
+        agents: agents.clone(),
     };
     announce(&config, &observer, &listeners);
     tokio::spawn(workers.clone().watch(config.limits.stall_timeout.0, events.clone()));
     let (outboxes, alive) = connect(inlets, &feeds);
-    let control = Control::new(config.clone(), ng, workers, outboxes, events.clone(), &feeds);
+    tokio::spawn(agents.clone().keep_fresh(feeds.orders.clone(), events.clone()));
+    let relays = control::Relays { workers, outboxes, agents: agents.clone() };
+    let control = Control::new(config.clone(), ng, relays, events.clone(), &feeds);
     let control = tokio::spawn(control.run(inputs));
     let (_socket_file, renewal) = listen(&config, listeners, &feeds, observer);
     let notifier = Notifier::from_environment();
@@ -145,10 +162,26 @@ async fn serve(
         renewal,
         ipsec,
         tls: tls.clone(),
+        agents: agents.clone(),
     };
     let ended = supervisor.watch(signals, control).await.map_err(process("control"));
     tls.stop();
+    agents.stop();
     ended
+}
+
+fn start_agents(
+    config: &Config,
+    ways: Ways,
+    workers: &Workers,
+    feeds: &Feeds,
+) -> Result<Agents, webrtc::StartError> {
+    let neighbours = Neighbours {
+        workers: workers.clone(),
+        news: feeds.news.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    Agents::start(&config.webrtc, ways, &neighbours)
 }
 
 fn prepare_process() -> Result<(), RunError> {
@@ -235,6 +268,9 @@ fn announce(config: &Config, observer: &Observer, opened: &Listeners) {
         admin.map_or_else(|| "none".to_owned(), |socket| socket.path.0.display().to_string());
     let interfaces: Vec<String> = config.interface.iter().map(ToString::to_string).collect();
     let (interfaces, ports) = (interfaces.join(" "), config.relay.ports);
+    if let Some(fingerprint) = observer.agents.fingerprint() {
+        tracing::info!(%fingerprint, "DTLS and ICE");
+    }
     if let Some((remote, _)) = &opened.remote {
         tracing::info!(address = %remote.address, "admin API over mutual TLS");
     }

@@ -18,6 +18,7 @@ use crate::ipsec::Ipsec;
 use crate::log::Filter;
 use crate::systemd::{Notifier, State};
 use crate::tls::{self, Tls};
+use crate::webrtc::Agents;
 
 /// The signals we act on, caught from now on.
 pub(crate) struct Signals {
@@ -46,6 +47,8 @@ pub(crate) struct Supervisor {
     pub(crate) ipsec: Ipsec,
     /// Its listeners.
     pub(crate) tls: Tls,
+    /// Of DTLS and ICE.
+    pub(crate) agents: Agents,
 }
 
 impl Signals {
@@ -134,6 +137,10 @@ impl Supervisor {
                 }
             }
             Err(silent) => reason.push_str(&format!("; {silent}, and are waited for")),
+        }
+        if let Err(error) = self.agents.apply(&config.webrtc).await {
+            tracing::error!("SIGHUP: {error}; the old certificate stays in force");
+            self.tell(EventKind::ConfigRefused, "webrtc.certificate", &error.to_string());
         }
         self.patience.send_replace(config.limits.report_timeout.0);
         self.config = config.clone();

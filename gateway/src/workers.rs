@@ -15,7 +15,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::config::Config;
 use crate::events::{Events, Occurrence};
 use crate::relay::command::{CallKey, Command, WorkerEvent, WorkerSnapshot};
-use crate::relay::worker::{self, StartError};
+use crate::relay::uplink::Uplink;
+use crate::relay::worker::{self, StartError, WorkerConfig};
 use crate::settings;
 
 /// What may be shared: asks, never commands.
@@ -65,11 +66,17 @@ pub(crate) struct Started {
     pub(crate) threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
-/// Starts as many as the configuration says; a fallback is an event.
-pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartError> {
+/// Starts as many as the configuration says, each with these ways to the agents' threads; a
+/// fallback is an event.
+pub(crate) fn start(
+    config: &Config,
+    uplinks: &[Uplink],
+    events: &Events,
+) -> Result<Started, StartError> {
     let (mut links, mut inlets, mut threads) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..settings::workers(config) {
-        let handle = worker::spawn(settings::worker(config, index))?;
+        let own = settings::worker(config, index);
+        let handle = worker::spawn(WorkerConfig { uplinks: uplinks.to_vec(), ..own })?;
         if handle.fallback {
             events.record(Occurrence {
                 kind: EventKind::PlacementFallback,
@@ -80,7 +87,7 @@ pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartEr
                 owner: "kernel",
             });
         }
-        let outbox = Outbox { commands: handle.commands.clone(), backlog: VecDeque::new() };
+        let outbox = Outbox::new(handle.commands.clone());
         inlets.push(Inlet { outbox, events: handle.events });
         threads.push(handle.thread);
         links.push(Link {
@@ -95,6 +102,10 @@ pub(crate) fn start(config: &Config, events: &Events) -> Result<Started, StartEr
 }
 
 impl Outbox {
+    fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands, backlog: VecDeque::new() }
+    }
+
     /// Sends, or keeps in order until the worker has room again.
     pub(crate) fn send(&mut self, command: Command) {
         self.flush();
@@ -130,6 +141,11 @@ impl Outbox {
 }
 
 impl Workers {
+    /// Another way to each worker. What goes by one way keeps its order, what goes by two does not.
+    pub(crate) fn outboxes(&self) -> Vec<Outbox> {
+        self.links.iter().map(|link| Outbox::new(link.commands.clone())).collect()
+    }
+
     pub(crate) fn links(&self) -> &[Link] {
         &self.links
     }
@@ -245,7 +261,7 @@ pub(crate) fn idle(count: usize) -> (Workers, Vec<Outbox>, Vec<mpsc::Receiver<Co
     let (mut links, mut outboxes, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let (commands, inbox) = mpsc::channel(2);
-        outboxes.push(Outbox { commands: commands.clone(), backlog: VecDeque::new() });
+        outboxes.push(Outbox::new(commands.clone()));
         let stalled = AtomicBool::new(false);
         links.push(Link { driver: "epoll", reason: String::new(), commands, stalled });
         inboxes.push(inbox);
@@ -259,7 +275,7 @@ mod tests {
 
     fn outbox(room: usize) -> (Outbox, mpsc::Receiver<Command>) {
         let (commands, inbox) = mpsc::channel(room);
-        (Outbox { commands, backlog: VecDeque::new() }, inbox)
+        (Outbox::new(commands), inbox)
     }
 
     fn close(call: u64) -> Command {

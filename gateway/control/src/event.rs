@@ -20,7 +20,7 @@ pub struct Event {
     /// Why.
     pub reason: String,
     /// Whose decision: `kernel`, `config`, `operator`, `signalling`, `gateway`,
-    /// `tls`.
+    /// `tls`, `party`.
     pub owner: String,
 }
 
@@ -84,6 +84,12 @@ pub enum EventKind {
     /// It can be reached again.
     #[serde(rename = "tls.upstream_up")]
     TlsUpstreamUp,
+    /// ICE found no way to a leg's party or lost it, or DTLS brought no keys; not each is told.
+    #[serde(rename = "webrtc.leg_failed")]
+    WebRtcLegFailed,
+    /// New legs are shown another certificate.
+    #[serde(rename = "webrtc.certificate_renewed")]
+    WebRtcCertificateRenewed,
     /// A limit refused something.
     #[serde(rename = "limit.reached")]
     LimitReached,
@@ -130,6 +136,8 @@ impl EventKind {
             Self::TlsCertificateExpiring => "tls.certificate_expiring",
             Self::TlsUpstreamDown => "tls.upstream_down",
             Self::TlsUpstreamUp => "tls.upstream_up",
+            Self::WebRtcLegFailed => "webrtc.leg_failed",
+            Self::WebRtcCertificateRenewed => "webrtc.certificate_renewed",
             Self::LimitReached => "limit.reached",
             Self::WorkerStalled => "worker.stalled",
             Self::WorkerRecovered => "worker.recovered",

@@ -40,6 +40,7 @@ impl Control {
                 if let Some(placement) = self.placements.get(&end.plan.call) {
                     let worker = placement.worker;
                     self.command(worker, Command::Apply(end.plan));
+                    self.agents.plan(worker, end.legs);
                 }
             }
         }
@@ -81,6 +82,8 @@ impl Control {
         };
         let worker = placement.worker;
         let (reply, answer) = oneshot::channel();
+        // First, so that no duplicate of a socket keeps a port for longer than the worker does.
+        self.agents.end(call);
         self.command(worker, Command::Close { call, reply });
         self.await_report(call, answer, Purpose::Close(want), None);
     }

@@ -8,12 +8,14 @@
 //!    ([`request`]).
 //! 3. `delete`, `query` and `statistics` need a worker's numbers: the reply follows when those
 //!    come, while other requests go on ([`report`]).
-//! 4. Deadlines and silent calls end calls that nobody deletes ([`ending`]).
+//! 4. DTLS and ICE agents say what becomes of legs ([`legs`]).
+//! 5. Deadlines and silent calls end calls that nobody deletes ([`ending`]).
 //!
 //! Control never waits for a worker: what a worker has no room for waits in its outbox.
 
 mod desk;
 mod ending;
+mod legs;
 mod reply;
 mod report;
 mod request;
@@ -37,9 +39,11 @@ use crate::metrics::ledger::Ledger;
 use crate::observer::Inquiry;
 use crate::ports::Ports;
 use crate::relay::command::{CallKey, Command, KeyLimit, KeyOwner, StreamIndex, WorkerEvent};
-use crate::session::Calls;
+use crate::session::{Calls, Settings};
 use crate::settings;
 use crate::throttle::Throttle;
+use crate::webrtc::Agents;
+use crate::webrtc::plan::LegNews;
 use crate::workers::{Outbox, Workers};
 use desk::Desk;
 use reply::Rates;
@@ -56,6 +60,7 @@ pub(crate) struct Control {
     loads: Vec<usize>,
     outboxes: Vec<Outbox>,
     workers: Workers,
+    agents: Agents,
     desk: Desk,
     ledger: Ledger,
     events: Events,
@@ -73,6 +78,7 @@ pub(crate) struct Control {
     limit_quiet_until: Option<Instant>,
     /// What is odd but carried out, by the words for it.
     oddities: HashMap<&'static str, Throttle>,
+    leg_failures: Throttle,
 }
 
 /// Where a call lives, and since when.
@@ -87,8 +93,17 @@ struct Placement {
 pub(crate) enum Order {
     /// Go by this configuration from now on, as far as that is possible while running.
     Reconfigure(Box<Config>),
+    /// Show the newest certificate to new legs.
+    Recertify,
     /// Take no new calls; end when none is left.
     Drain,
+}
+
+/// What control commands.
+pub(crate) struct Relays {
+    pub(crate) workers: Workers,
+    pub(crate) outboxes: Vec<Outbox>,
+    pub(crate) agents: Agents,
 }
 
 /// Everything that reaches control besides the ng socket itself.
@@ -97,6 +112,8 @@ pub(crate) struct Inputs {
     pub(crate) workers: mpsc::Receiver<(usize, WorkerEvent)>,
     pub(crate) inquiries: mpsc::Receiver<Inquiry>,
     pub(crate) orders: mpsc::Receiver<Order>,
+    /// A few for each leg and handshake, so bounded by those.
+    pub(crate) news: mpsc::UnboundedReceiver<LegNews>,
     finished: mpsc::UnboundedReceiver<Finished>,
 }
 
@@ -106,6 +123,7 @@ pub(crate) struct Feeds {
     pub(crate) workers: mpsc::Sender<(usize, WorkerEvent)>,
     pub(crate) inquiries: mpsc::Sender<Inquiry>,
     pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) news: mpsc::UnboundedSender<LegNews>,
     finished: mpsc::UnboundedSender<Finished>,
 }
 
@@ -115,15 +133,17 @@ pub(crate) fn channels() -> (Feeds, Inputs) {
     let (workers_in, workers) = mpsc::channel(1024);
     let (inquiries_in, inquiries) = mpsc::channel(16);
     let (orders_in, orders) = mpsc::channel(4);
+    let (news_in, news) = mpsc::unbounded_channel();
     let (finished_in, finished) = mpsc::unbounded_channel();
     let feeds = Feeds {
         tcp: tcp_in,
         workers: workers_in,
         inquiries: inquiries_in,
         orders: orders_in,
+        news: news_in,
         finished: finished_in,
     };
-    (feeds, Inputs { tcp, workers, inquiries, orders, finished })
+    (feeds, Inputs { tcp, workers, inquiries, orders, news, finished })
 }
 
 /// The ng socket, bound.
@@ -145,12 +165,12 @@ impl Control {
     pub(crate) fn new(
         config: Config,
         socket: NgSocket,
-        workers: Workers,
-        outboxes: Vec<Outbox>,
+        relays: Relays,
         events: Events,
         feeds: &Feeds,
     ) -> Self {
-        let session = settings::session(&config);
+        let Relays { workers, outboxes, agents } = relays;
+        let session = Settings { webrtc: agents.terms(), ..settings::session(&config) };
         let options = settings::socket_options(&config);
         let ports = Ports::new(&session.interfaces, config.relay.ports, options);
         let now = Instant::now();
@@ -160,6 +180,7 @@ impl Control {
             loads: vec![0; outboxes.len()],
             outboxes,
             workers,
+            agents,
             desk: Desk::new(socket.0, now),
             ledger: Ledger::default(),
             events,
@@ -173,6 +194,7 @@ impl Control {
             waiting: Arc::new(Semaphore::new(WAITING)),
             limit_quiet_until: None,
             oddities: HashMap::new(),
+            leg_failures: Throttle::new(LEG_FAILURES),
         }
     }
 
@@ -194,6 +216,7 @@ impl Control {
                 Some(request) = inputs.tcp.recv() => self.receive_tcp(request),
                 Some((worker, event)) = inputs.workers.recv() => self.worker_says(worker, event),
                 Some(finished) = inputs.finished.recv() => self.finish(finished),
+                Some(news) = inputs.news.recv() => self.agents_say(news),
                 Some(inquiry) = inputs.inquiries.recv() => self.inform(inquiry),
                 Some(order) = inputs.orders.recv() => self.obey(order),
                 () = timer => self.expire(),
@@ -216,15 +239,21 @@ impl Control {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Reconfigure(config) => {
-                let mut session = settings::session(&config);
-                // Calls remember places in this list, and ports are made from it.
-                session.interfaces.clone_from(&self.calls.settings().interfaces);
-                self.calls.reconfigure(session);
-                self.final_scan = config.relay.final_timeout.0.map(|_| Instant::now());
                 self.config = *config;
+                self.apply_settings();
+                self.final_scan = self.config.relay.final_timeout.0.map(|_| Instant::now());
             }
+            Order::Recertify => self.apply_settings(),
             Order::Drain => self.drain(),
         }
+    }
+
+    fn apply_settings(&mut self) {
+        // Calls remember places in this list, and ports are made from it.
+        let interfaces = self.calls.settings().interfaces.clone();
+        let webrtc = self.agents.terms();
+        let session = settings::session(&self.config);
+        self.calls.reconfigure(Settings { interfaces, webrtc, ..session });
     }
 
     fn drain(&mut self) {
@@ -307,6 +336,9 @@ impl Control {
         (0..self.outboxes.len()).min_by_key(cost).unwrap_or(0)
     }
 }
+
+/// The event of a leg that failed is told no more often.
+const LEG_FAILURES: Duration = Duration::from_secs(1);
 
 /// How soon a worker that was full is tried again.
 const OUTBOX_RETRY: Duration = Duration::from_millis(5);

@@ -116,6 +116,7 @@ impl Control {
         if let Some(plan) = outcome.plan {
             self.command(worker, Command::Apply(plan));
         }
+        self.agents.plan(worker, outcome.legs);
         let mut reply = reply::sdp(outcome.sdp);
         if let Some(warning) = outcome.warnings.first() {
             reply.push("warning", *warning);
@@ -231,6 +232,7 @@ impl Control {
                 if let Some(placement) = self.placements.get(&call) {
                     let worker = placement.worker;
                     self.command(worker, Command::Apply(end.plan));
+                    self.agents.plan(worker, end.legs);
                 }
                 self.report_or_ok(ticket, call, delete.fast);
             }

@@ -36,7 +36,8 @@ impl World {
         let ng = socket.local_address().unwrap();
         let (workers, outboxes, inboxes) = workers::idle(workers);
         let (feeds, inputs) = channels();
-        let control = Control::new(config, socket, workers, outboxes, Events::new(), &feeds);
+        let relays = Relays { workers, outboxes, agents: Agents::none() };
+        let control = Control::new(config, socket, relays, Events::new(), &feeds);
         tokio::spawn(control.run(inputs));
         let sbc = UdpSocket::bind((address, 0)).unwrap();
         sbc.connect(ng).unwrap();

@@ -8,6 +8,7 @@ pub(crate) mod ledger;
 mod ours;
 mod text;
 mod tls;
+mod webrtc;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::ipsec::tally;
 use crate::ports::PortUsage;
 use crate::relay::command::WorkerSnapshot;
 use crate::tls::figures::Figures as Tls;
+use crate::webrtc::figures::Figures as AgentFigures;
 use crate::workers::Snapshots;
 use ledger::Ledger;
 
@@ -32,6 +34,8 @@ pub(crate) struct Figures {
     pub(crate) ipsec: tally::Figures,
     /// `None` without listeners.
     pub(crate) tls: Option<Tls>,
+    /// Of each agents' thread; `None` for one that did not answer.
+    pub(crate) agents: Vec<Option<AgentFigures>>,
 }
 
 impl Figures {
@@ -65,6 +69,7 @@ pub(crate) fn page(figures: &Figures) -> String {
     if let Some(figures) = &figures.tls {
         tls::write(figures, &mut page);
     }
+    webrtc::write(&figures.agents, &mut page);
     incumbent::write(figures, &mut page);
     page.finish()
 }
@@ -121,6 +126,7 @@ pub(crate) mod tests {
             workers: vec![Some(snapshot(0)), None, Some(snapshot(2))],
             ipsec: tally::Figures::default(),
             tls: None,
+            agents: vec![None, Some(AgentFigures::default())],
         }
     }
 

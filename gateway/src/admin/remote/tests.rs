@@ -135,6 +135,7 @@ pub(crate) fn observer(events: &Events) -> Observer {
         patience: watch::channel(Duration::from_millis(10)).1,
         ipsec: crate::ipsec::Ipsec::none(),
         tls: crate::tls::Tls::none(),
+        agents: crate::webrtc::Agents::none(),
     }
 }
 

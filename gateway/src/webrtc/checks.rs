@@ -1,0 +1,252 @@
+//! ICE of a leg: what its plan asks of the agent, and the path that the agent found.
+//!
+//! The agent judges; here its words are put together to an [`IcePath`] for the worker, and told to
+//! control where they matter. A path is told as soon as there is a valid pair, before one is
+//! selected, so that DTLS need not wait. A restart keeps the old path until the new one works.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use webrtc::ice::{
+    self, Agent, AgentError, Implementation, LocalCandidate, Output, RemoteParameters, Restart,
+    Role, Seed, Settings,
+};
+
+use super::effect::Effect;
+use super::leg::Datagram;
+use super::plan::{IceAgent, IcePlan, IceRole, LegNewsKind};
+use crate::relay::command::IcePath;
+use crate::relay::uplink::Component;
+
+/// See the module's documentation.
+pub(super) struct Checks {
+    plan: IcePlan,
+    agent: Agent,
+    path: IcePath,
+    /// The worker has this.
+    told: IcePath,
+    /// Control was told that there is a path, or that there is none.
+    connected: Option<bool>,
+    selected_local: [Option<SocketAddr>; 2],
+    muxed: bool,
+    deadline: Option<Instant>,
+}
+
+/// Our sockets' addresses, by component.
+pub(super) type Locals = [Option<SocketAddr>; 2];
+
+impl Checks {
+    /// An agent as planned, on these sockets.
+    pub(super) fn new(
+        plan: IcePlan,
+        locals: Locals,
+        muxed: bool,
+        seed: Seed,
+        now: Instant,
+    ) -> Result<Self, AgentError> {
+        let components = [ice::Component::Rtp, ice::Component::Rtcp].into_iter().zip(locals);
+        let used = components.take(if muxed { 1 } else { 2 });
+        let candidates = used
+            .filter_map(|(component, address)| {
+                Some(LocalCandidate { component, address: address?, preference: u16::MAX })
+            })
+            .collect();
+        let settings = Settings {
+            implementation: plan.agent.into(),
+            role: plan.role.into(),
+            local: plan.local.clone(),
+            candidates,
+            seed,
+        };
+        let agent = Agent::new(settings, now)?;
+        let (path, told) = (IcePath::default(), IcePath::default());
+        let blank =
+            IcePlan { remote: None, candidates: Vec::new(), complete: false, ..plan.clone() };
+        let mut checks = Self {
+            plan: blank,
+            agent,
+            path,
+            told,
+            connected: None,
+            selected_local: [None; 2],
+            muxed,
+            deadline: None,
+        };
+        checks.update(plan, muxed, now)?;
+        Ok(checks)
+    }
+
+    /// A changed plan: whatever is new in it goes to the agent, in the order of signalling.
+    pub(super) fn update(
+        &mut self,
+        plan: IcePlan,
+        muxed: bool,
+        now: Instant,
+    ) -> Result<(), AgentError> {
+        let mut problem = Ok(());
+        let mut known = std::mem::replace(&mut self.plan, plan.clone());
+        if muxed && !self.muxed {
+            self.agent.use_one_component(now);
+            self.muxed = true;
+            self.path.components[Component::Rtcp as usize] = Default::default();
+        }
+        if plan.local != known.local {
+            self.agent.restart(Restart { local: plan.local, role: plan.role.into() }, now)?;
+            known = IcePlan { remote: None, candidates: Vec::new(), complete: false, ..known };
+        }
+        if let Some(credentials) = plan.remote.filter(|new| known.remote.as_ref() != Some(new)) {
+            let implementation = plan.peer.into();
+            self.agent.set_remote(RemoteParameters { credentials, implementation }, now)?;
+            if known.remote.is_some() {
+                known.candidates.clear();
+            }
+        }
+        for candidate in plan.candidates.iter().filter(|one| !known.candidates.contains(one)) {
+            // One that is of no use leaves the others as good as they are.
+            if let Err(error) = self.agent.add_candidate(candidate, now) {
+                problem = Err(error);
+            }
+        }
+        if plan.complete && !known.complete {
+            self.agent.end_of_candidates(now);
+        }
+        match problem {
+            // Told by the agent's counters and its end, if it comes to that.
+            Err(AgentError::Candidate | AgentError::TooMany) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A STUN message; `Err`: it changed nothing, and the agent counts why.
+    pub(super) fn receive(
+        &mut self,
+        message: Datagram<'_>,
+        now: Instant,
+    ) -> Result<(), ice::Refusal> {
+        let Datagram { component, local, source, bytes } = message;
+        self.agent.receive(component.into(), local, source, bytes, now)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(super) fn state(&self) -> ice::State {
+        self.agent.state()
+    }
+
+    pub(super) fn counters(&self) -> &ice::Counters {
+        self.agent.counters()
+    }
+
+    /// Where the party can be reached: the selected pair, or else the best valid one.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        let rtp = &self.path.components[Component::Rtp as usize];
+        rtp.destination.or_else(|| rtp.sources.first().copied())
+    }
+
+    /// Takes what the agent has to say.
+    pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
+        loop {
+            match self.agent.poll() {
+                Output::Transmit(transmit) => out.push(Effect::Send {
+                    component: transmit.component.into(),
+                    to: transmit.to,
+                    bytes: transmit.bytes.into_vec(),
+                }),
+                Output::Valid { component, sources } => {
+                    self.path.components[component.index()].sources = sources;
+                }
+                Output::Selected { component, local, remote } => {
+                    self.path.components[component.index()].destination = Some(remote);
+                    self.selected_local[component.index()] = Some(local);
+                    self.tell_path(out);
+                    self.tell_connected(out);
+                }
+                Output::Failed => self.tell_disconnected(NO_PAIR, out),
+                Output::ConsentLost => {
+                    for component in &mut self.path.components {
+                        component.destination = None;
+                    }
+                    self.tell_path(out);
+                    self.tell_disconnected(NO_CONSENT, out);
+                }
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    break;
+                }
+            }
+        }
+        self.tell_path(out);
+    }
+
+    fn tell_path(&mut self, out: &mut Vec<Effect>) {
+        if self.told != self.path {
+            self.told.clone_from(&self.path);
+            out.push(Effect::Path(self.path.clone()));
+        }
+    }
+
+    fn tell_connected(&mut self, out: &mut Vec<Effect>) {
+        let rtp = Component::Rtp as usize;
+        let whole = ice::State::Connected == self.agent.state();
+        let ends = self.selected_local[rtp].zip(self.path.components[rtp].destination);
+        if let Some((local, remote)) = ends.filter(|_| whole) {
+            self.connected = Some(true);
+            out.push(Effect::News(LegNewsKind::Connected { local, remote }));
+        }
+    }
+
+    fn tell_disconnected(&mut self, reason: &'static str, out: &mut Vec<Effect>) {
+        if self.connected != Some(false) {
+            self.connected = Some(false);
+            out.push(Effect::News(LegNewsKind::Disconnected { reason }));
+        }
+    }
+}
+
+/// RFC 8445 section 8.1.2.
+const NO_PAIR: &str = "ICE: no pair of candidates works";
+
+/// RFC 7675 section 5.1.
+const NO_CONSENT: &str = "ICE: the party's consent was lost";
+
+impl From<IceAgent> for Implementation {
+    fn from(agent: IceAgent) -> Self {
+        match agent {
+            IceAgent::Full => Self::Full,
+            IceAgent::Lite => Self::Lite,
+        }
+    }
+}
+
+impl From<IceRole> for Role {
+    fn from(role: IceRole) -> Self {
+        match role {
+            IceRole::Controlling => Self::Controlling,
+            IceRole::Controlled => Self::Controlled,
+        }
+    }
+}
+
+impl From<Component> for ice::Component {
+    fn from(component: Component) -> Self {
+        match component {
+            Component::Rtp => Self::Rtp,
+            Component::Rtcp => Self::Rtcp,
+        }
+    }
+}
+
+impl From<ice::Component> for Component {
+    fn from(component: ice::Component) -> Self {
+        match component {
+            ice::Component::Rtp => Self::Rtp,
+            ice::Component::Rtcp => Self::Rtcp,
+        }
+    }
+}

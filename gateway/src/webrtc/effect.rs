@@ -1,0 +1,92 @@
+//! What a leg wants done: its agents decide, the thread does.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use srtp::Profile;
+use webrtc::dtls::{Failure, SignRequest, SrtpKeys};
+
+use super::plan::{DtlsRole, Epoch, LegNewsKind};
+use crate::relay::command::IcePath;
+use crate::relay::uplink::Component;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Send this from the component's socket.
+    Send { component: Component, to: SocketAddr, bytes: Vec<u8> },
+    /// The worker is to take media from there, and send it there.
+    Path(IcePath),
+    /// The worker is to use these keys.
+    Secure { epoch: Epoch, keys: Box<SrtpKeys> },
+    /// A key elsewhere is to sign.
+    Sign { epoch: Epoch, request: SignRequest },
+    /// A handshake that had a place has ended.
+    Handshake(HandshakeEnd),
+    /// Control is to know.
+    News(LegNewsKind),
+}
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HandshakeEnd {
+    pub(super) result: HandshakeResult,
+    pub(super) role: DtlsRole,
+    /// From its first step.
+    pub(super) took: Duration,
+}
+
+/// What a handshake came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HandshakeResult {
+    /// Keys, under this profile.
+    Secured(Profile),
+    /// It failed.
+    Failed(FailureClass),
+    /// The leg ended or began another one.
+    Abandoned,
+}
+
+/// Failures, as metrics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureClass {
+    WrongFingerprint,
+    NoCertificate,
+    CertificateTooLarge,
+    NoCommonProfile,
+    TimedOut,
+    Alert,
+    NotSigned,
+    Protocol,
+}
+
+impl FailureClass {
+    /// The metric label.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::WrongFingerprint => "wrong_fingerprint",
+            Self::NoCertificate => "no_certificate",
+            Self::CertificateTooLarge => "certificate_too_large",
+            Self::NoCommonProfile => "no_common_profile",
+            Self::TimedOut => "timed_out",
+            Self::Alert => "alert",
+            Self::NotSigned => "not_signed",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl From<Failure> for FailureClass {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::WrongFingerprint => Self::WrongFingerprint,
+            Failure::NoCertificate => Self::NoCertificate,
+            Failure::CertificateTooLarge => Self::CertificateTooLarge,
+            Failure::NoCommonProfile => Self::NoCommonProfile,
+            Failure::TimedOut => Self::TimedOut,
+            Failure::Alert(_) => Self::Alert,
+            Failure::NotSigned => Self::NotSigned,
+            Failure::Protocol(_) => Self::Protocol,
+        }
+    }
+}

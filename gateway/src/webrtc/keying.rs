@@ -1,0 +1,289 @@
+//! DTLS of a leg: the association that its plan asks for, and the one before it.
+//!
+//! 1. *Idle*: a client waits for a path and for a place among the handshakes, a server for a
+//!    ClientHello.
+//! 2. *Running*: datagrams, retransmissions, signatures.
+//! 3. *Secured*: the worker has the keys. A new epoch makes this the association *before*, which
+//!    goes on taking what the party sends under it until the new one is secured.
+//! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use webrtc::dtls::{Association, DtlsSettings, Output, Role};
+use webrtc::identity::Identity;
+
+use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult};
+use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind};
+use crate::relay::uplink::Component;
+
+/// See the module's documentation.
+pub(super) struct Keying {
+    plan: DtlsPlan,
+    stage: Stage,
+    /// Secured under an earlier epoch.
+    before: Option<Box<Association>>,
+    deadline: Option<Instant>,
+}
+
+enum Stage {
+    Idle,
+    Running(Box<Association>, Instant),
+    Secured(Box<Association>),
+    Over,
+}
+
+/// Where the association of the plan stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum KeyingState {
+    Waiting,
+    Handshaking,
+    Secured,
+    Failed,
+}
+
+/// What a datagram would cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    /// Next to nothing: of an association that is secured.
+    Little,
+    /// A step of a handshake under way.
+    Step,
+    /// A new handshake.
+    Handshake,
+    /// It is of no use.
+    Useless,
+}
+
+impl Keying {
+    pub(super) fn new(plan: DtlsPlan) -> Self {
+        Self { plan, stage: Stage::Idle, before: None, deadline: None }
+    }
+
+    /// A changed plan. Within an epoch nothing of an association changes.
+    pub(super) fn update(&mut self, plan: DtlsPlan, now: Instant, out: &mut Vec<Effect>) {
+        if plan.epoch == self.plan.epoch {
+            return;
+        }
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Running(_, since) => self.ended(HandshakeResult::Abandoned, since, now, out),
+            Stage::Secured(association) => self.before = Some(association),
+            Stage::Idle | Stage::Over => {}
+        }
+        self.plan = plan;
+        self.deadline = None;
+    }
+
+    pub(super) fn plan(&self) -> &DtlsPlan {
+        &self.plan
+    }
+
+    pub(super) fn state(&self) -> KeyingState {
+        match self.stage {
+            Stage::Idle => KeyingState::Waiting,
+            Stage::Running(..) => KeyingState::Handshaking,
+            Stage::Secured(_) => KeyingState::Secured,
+            Stage::Over => KeyingState::Failed,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// A client that has not begun.
+    pub(super) fn is_client_to_begin(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && self.plan.role == DtlsRole::Client
+    }
+
+    /// What `datagram` would cost.
+    pub(super) fn cost(&self, datagram: &[u8]) -> Cost {
+        match (&self.stage, self.plan.role) {
+            (Stage::Running(..), _) => Cost::Step,
+            (Stage::Secured(_), _) => Cost::Little,
+            (Stage::Idle, DtlsRole::Server) if is_client_hello(datagram) => Cost::Handshake,
+            (Stage::Idle | Stage::Over, _) if self.before.is_some() => Cost::Little,
+            (Stage::Idle | Stage::Over, _) => Cost::Useless,
+        }
+    }
+
+    /// Begins the handshake. The caller has a place for it.
+    pub(super) fn begin(
+        &mut self,
+        identity: &Identity,
+        settings: &DtlsSettings,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
+        let DtlsPlan { fingerprints, profiles, role, .. } = &self.plan;
+        match Association::new(identity, settings, (*role).into(), fingerprints, profiles, now) {
+            Ok(association) => self.stage = Stage::Running(Box::new(association), now),
+            Err(unusable) => {
+                self.ended(HandshakeResult::Failed(FailureClass::Protocol), now, now, out);
+                self.over(unusable.to_string(), out);
+            }
+        }
+    }
+
+    /// The certificate that the party was told of is not here any more.
+    pub(super) fn refuse(&mut self, reason: &str, out: &mut Vec<Effect>) {
+        self.over(reason.to_owned(), out);
+    }
+
+    /// What is sent to the party arrives there: ICE has proven it.
+    pub(super) fn address_proven(&mut self) {
+        if let Stage::Running(association, _) = &mut self.stage {
+            association.address_proven();
+        }
+    }
+
+    pub(super) fn receive(&mut self, datagram: &[u8], now: Instant) {
+        match (&mut self.stage, &mut self.before) {
+            (Stage::Running(association, _) | Stage::Secured(association), _) => {
+                association.receive(datagram, now);
+            }
+            (Stage::Idle | Stage::Over, Some(before)) => before.receive(datagram, now),
+            (Stage::Idle | Stage::Over, None) => {}
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Stage::Running(association, _) | Stage::Secured(association) = &mut self.stage {
+            association.handle_timeout(now);
+        }
+    }
+
+    /// The signature that this epoch's association waits for.
+    pub(super) fn signed(&mut self, epoch: Epoch, signature: Option<Vec<u8>>, now: Instant) {
+        if epoch == self.plan.epoch
+            && let Stage::Running(association, _) = &mut self.stage
+        {
+            association.signed(signature, now);
+        }
+    }
+
+    /// Ends all: the party is told.
+    pub(super) fn close(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(_, since) => self.ended(HandshakeResult::Abandoned, since, now, out),
+            Stage::Secured(mut association) => {
+                association.close(now);
+                while let Output::Transmit(bytes) = association.poll() {
+                    send(bytes, to, out);
+                }
+            }
+            Stage::Idle | Stage::Over => {}
+        }
+        self.before = None;
+        self.deadline = None;
+    }
+
+    /// Takes what the associations have to say. What is to be sent where there is no way is lost,
+    /// and sent again later.
+    pub(super) fn drain(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
+        self.drain_before(to, out);
+        loop {
+            let (Stage::Running(association, _) | Stage::Secured(association)) = &mut self.stage
+            else {
+                return;
+            };
+            let end = match association.poll() {
+                Output::Transmit(bytes) => {
+                    send(bytes, to, out);
+                    continue;
+                }
+                Output::Sign(request) => {
+                    out.push(Effect::Sign { epoch: self.plan.epoch, request });
+                    continue;
+                }
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return;
+                }
+                Output::Secured { profile, keys } => {
+                    let (epoch, keys) = (self.plan.epoch, Box::new(keys));
+                    out.push(Effect::Secure { epoch, keys });
+                    self.secured(HandshakeResult::Secured(profile), now, out);
+                    out.push(Effect::News(LegNewsKind::Secured { epoch, profile }));
+                    continue;
+                }
+                Output::Failed(failure) => (FailureClass::from(failure), failure.to_string()),
+                Output::Closed => {
+                    (FailureClass::Alert, "the party closed the DTLS association".to_owned())
+                }
+            };
+            self.fail(end, now, out);
+        }
+    }
+
+    /// It is there only to answer what belongs to it.
+    fn drain_before(&mut self, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
+        let Some(before) = &mut self.before else { return };
+        loop {
+            match before.poll() {
+                Output::Transmit(bytes) => send(bytes, to, out),
+                Output::Timeout(_) => return,
+                Output::Failed(_) | Output::Closed => break,
+                Output::Secured { .. } | Output::Sign(_) => {}
+            }
+        }
+        self.before = None;
+    }
+
+    fn secured(&mut self, result: HandshakeResult, now: Instant, out: &mut Vec<Effect>) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(association, since) => {
+                self.ended(result, since, now, out);
+                Stage::Secured(association)
+            }
+            other => other,
+        };
+        self.before = None;
+    }
+
+    fn fail(
+        &mut self,
+        (class, reason): (FailureClass, String),
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Stage::Running(_, since) = self.stage {
+            self.ended(HandshakeResult::Failed(class), since, now, out);
+        }
+        self.over(reason, out);
+    }
+
+    fn over(&mut self, reason: String, out: &mut Vec<Effect>) {
+        self.stage = Stage::Over;
+        self.deadline = None;
+        out.push(Effect::News(LegNewsKind::Unsecured { epoch: self.plan.epoch, reason }));
+    }
+
+    fn ended(&self, result: HandshakeResult, since: Instant, now: Instant, out: &mut Vec<Effect>) {
+        let took = now.saturating_duration_since(since);
+        out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took }));
+    }
+}
+
+fn send(bytes: &[u8], to: Option<SocketAddr>, out: &mut Vec<Effect>) {
+    if let Some(to) = to {
+        out.push(Effect::Send { component: Component::Rtp, to, bytes: bytes.to_vec() });
+    }
+}
+
+/// A handshake record (22) of epoch 0 that begins with the message ClientHello (1); RFC 6347
+/// sections 4.1 and 4.2.2.
+fn is_client_hello(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&22)
+        && datagram.get(3..5) == Some(&[0, 0])
+        && datagram.get(13) == Some(&1)
+}
+
+impl From<DtlsRole> for Role {
+    fn from(role: DtlsRole) -> Self {
+        match role {
+            DtlsRole::Client => Self::Client,
+            DtlsRole::Server => Self::Server,
+        }
+    }
+}
