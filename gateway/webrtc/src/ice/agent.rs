@@ -381,12 +381,12 @@ impl Agent {
         arrival: Arrival,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let mut answer = |session: &mut Session, context: &mut Context<'_>| {
+        let answer = |session: &mut Session, context: &mut Context<'_>| {
             let asked = |pair: &super::pair::Pair| pair.asked(message.transaction).is_some();
             let index = session.pairs.iter().position(asked).ok_or(Refusal::UnknownTransaction)?;
             session.answer(index, message, arrival, context)
         };
-        match self.with_session(now, &mut answer) {
+        match self.with_session(now, answer) {
             Err(Refusal::UnknownTransaction) => {
                 let unknown = Err(Refusal::UnknownTransaction);
                 self.with_previous(now, answer).unwrap_or(unknown)

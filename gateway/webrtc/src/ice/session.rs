@@ -198,16 +198,18 @@ impl Session {
             self.refuse(message, ROLE_CONFLICT, arrival, context);
             return Ok(());
         }
-        context.counters.checks_answered += 1;
-        let answer = stun::success(message.transaction, source, self.local.password());
-        transmit(local, source, answer, context);
         let nomination = if message.use_candidate { Nominate::Yes } else { Nominate::No };
         let check = Check { local, source, priority, nomination };
         match (&self.remote, message.fragments()) {
-            (Some(_), _) => self.follow(check, context),
-            (None, Some((_, ufrag))) => self.remember_early(ufrag, check),
-            (None, None) => Err(Refusal::UnknownUfrag),
+            (Some(_), _) => self.follow(check, context)?,
+            (None, Some((_, ufrag))) => self.remember_early(ufrag, check)?,
+            (None, None) => return Err(Refusal::UnknownUfrag),
         }
+        // Only now: an answer says that the nomination was taken.
+        context.counters.checks_answered += 1;
+        let answer = stun::success(message.transaction, source, self.local.password());
+        transmit(local, source, answer, context);
+        Ok(())
     }
 
     /// Takes the answer to a request on the pair at `index` (RFC 8445 section 7.2.5).
