@@ -3,6 +3,7 @@
 //! Everything returns a [`Dict`]; [`crate::wire::encode`] writes it in the request's encoding.
 
 mod call;
+mod leg;
 mod relay;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ pub use call::{
     CallStatistics, Counters, MediaStatistics, Residence, SsrcStatistics, StreamStatistics,
     TagStatistics,
 };
+pub use leg::{DtlsState, DtlsStatistics, IceState, IceStatistics, Side};
 pub use relay::{
     CommandCount, InterfaceStatistics, ProxyStatistics, RelayStatistics, Sessions, Traffic,
 };

@@ -59,6 +59,8 @@ fn media_statistics(index: usize, media: &MediaView, all: &[StreamReport]) -> Me
         codec: None,
         streams: report.map_or_else(Vec::new, |report| components(media, report)),
         flags: media_flags(media),
+        ice: None,
+        dtls: None,
     }
 }
 

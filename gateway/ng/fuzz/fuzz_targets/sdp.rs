@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use ng::sdp::{
-    Direction, KeyPadding, LocalMedia, MediaRewrite, Protocol, RtcpLine, Sdp, SessionRewrite,
+    Direction, Fingerprint, Fragment, HashFunction, IceCredentials, IceOptions, KeyPadding,
+    LocalDtls, LocalIce, LocalMedia, MediaRewrite, Protocol, RtcpLine, Sdp, SessionRewrite, Setup,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -16,9 +17,14 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(body: Bytes) {
+    let _ = Fragment::parse(&body);
     let Ok(sdp) = Sdp::parse(&body) else { return };
     let media: Vec<_> = sdp.media.iter().enumerate().map(|(index, _)| rewrite(index)).collect();
     let session = SessionRewrite { remove_ice: body.len() % 2 == 0, ..SessionRewrite::default() };
+    for section in &sdp.media {
+        assert!(section.ice.candidates.len() <= Sdp::MAX_CANDIDATES);
+        assert!(section.dtls.fingerprints.len() <= Sdp::MAX_FINGERPRINTS);
+    }
     let written = sdp.rewrite(&session, &media);
     // What we add takes a body that is just within the limits beyond them.
     if body.len() <= SMALL {
@@ -46,9 +52,24 @@ fn rewrite(index: usize) -> MediaRewrite {
         keep_zero_address: false,
         generate_mid: None,
         bundle_only: false,
-        dtls: None,
-        ice: None,
+        dtls: (index % 4 == 1).then(our_dtls),
+        ice: (index % 4 == 1).then(our_ice).flatten(),
     }))
+}
+
+fn our_dtls() -> LocalDtls {
+    let fingerprint = Fingerprint::new(HashFunction::Sha1, &[7; 20]).expect("its length");
+    LocalDtls { setup: Setup::ActPass, fingerprint, tls_id: Some(Bytes::from_static(b"id")) }
+}
+
+fn our_ice() -> Option<LocalIce> {
+    Some(LocalIce {
+        credentials: IceCredentials::new("ours", "0123456789012345678901")?,
+        options: IceOptions { trickle: true, ice2: true },
+        candidates: Vec::new(),
+        remote_candidates: Vec::new(),
+        end_of_candidates: true,
+    })
 }
 
 /// Bytes of a body that stays within every limit when written again.

@@ -2,14 +2,14 @@
 //!
 //! Names and nesting are the incumbent's, because controllers read them: Kamailio and OpenSIPS
 //! take `totals`, `created`, `tags.*.{tag,label}`, `medias[].streams[].SSRC` and `SSRC`. One key
-//! is ours: `postern`, with the residence time.
+//! is ours: `postern`, with the residence time, and in media sections the state of ICE and DTLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ok;
+use super::{DtlsStatistics, IceStatistics, ok};
 use crate::wire::{Dict, Value};
 
 /// One call.
@@ -65,8 +65,12 @@ pub struct MediaStatistics {
     pub codec: Option<Bytes>,
     /// RTP and, unless multiplexed, RTCP.
     pub streams: Vec<StreamStatistics>,
-    /// `initialized`, `send`, `recv`, `rtcp-mux`, `SDES`, …
+    /// `initialized`, `send`, `recv`, `rtcp-mux`, `SDES`, …; those of ICE and DTLS come from below.
     pub flags: Vec<&'static str>,
+    /// ICE, where it speaks it.
+    pub ice: Option<IceStatistics>,
+    /// DTLS-SRTP, where it is keyed so.
+    pub dtls: Option<DtlsStatistics>,
 }
 
 /// One port of a media section.
@@ -187,13 +191,33 @@ impl MediaStatistics {
             .with("type", self.kind.clone())
             .with("protocol", self.protocol.clone());
         push_some(&mut dict, "codec", &self.codec);
-        dict.with("streams", dicts(&self.streams, StreamStatistics::dict))
-            .with("flags", words(&self.flags))
+        let (ice, dtls) = (self.ice.iter(), self.dtls.iter());
+        let of_leg = dtls.flat_map(DtlsStatistics::flags).chain(ice.flat_map(IceStatistics::flags));
+        let flags: Vec<_> = self.flags.iter().copied().chain(of_leg).collect();
+        let verified = self.dtls.as_ref().and_then(DtlsStatistics::stream_flags);
+        let stream = |stream: &StreamStatistics| stream.dict(verified);
+        let mut dict =
+            dict.with("streams", dicts(&self.streams, stream)).with("flags", words(&flags));
+        if self.ice.is_some() || self.dtls.is_some() {
+            dict.push("postern", self.leg());
+        }
+        dict
+    }
+
+    fn leg(&self) -> Dict {
+        let mut leg = Dict::default();
+        if let Some(ice) = &self.ice {
+            leg.push("ICE", ice.dict());
+        }
+        if let Some(dtls) = &self.dtls {
+            leg.push("DTLS", dtls.dict());
+        }
+        leg
     }
 }
 
 impl StreamStatistics {
-    fn dict(&self) -> Dict {
+    fn dict(&self, of_leg: Option<&'static str>) -> Dict {
         let mut dict = Dict::default();
         if let Some(local) = self.local {
             dict.push("local port", local.port());
@@ -209,7 +233,8 @@ impl StreamStatistics {
         if let Some(ssrc) = self.ssrc {
             dict.push("SSRC", ssrc);
         }
-        dict.with("flags", words(&self.flags))
+        let flags: Vec<_> = self.flags.iter().copied().chain(of_leg).collect();
+        dict.with("flags", words(&flags))
             .with("stats", self.received.dict())
             .with("stats_out", self.sent.dict())
     }
@@ -283,6 +308,7 @@ fn words(words: &[&'static str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::{DtlsState, IceState, Side};
 
     fn call() -> CallStatistics {
         let stream = StreamStatistics {
@@ -337,6 +363,48 @@ mod tests {
         assert_eq!(stream.dict("endpoint").unwrap().bytes("family").unwrap(), "IPv6");
         let ssrc = dict.dict("SSRC").unwrap().dict("4294967295").unwrap();
         assert_eq!(ssrc.int("cumulative loss"), Some(2));
+    }
+
+    #[test]
+    fn a_section_s_ice_and_dtls_are_flags_and_states() {
+        let mut call = call();
+        let media = &mut call.tags[0].medias[0];
+        media.dtls = Some(DtlsStatistics {
+            state: DtlsState::Secured,
+            client: Some(Side::Us),
+            profile: Some("AEAD_AES_128_GCM"),
+            reason: None,
+        });
+        media.ice = Some(IceStatistics {
+            state: IceState::Failed,
+            controlling: Side::Us,
+            lite: true,
+            peer_lite: false,
+            trickle: true,
+            selected: "192.0.2.1:1".parse().ok().zip("[2001:db8::1]:2".parse().ok()),
+            reason: Some("no pair works".into()),
+        });
+        let media = call.tags[0].medias[0].dict();
+        let flags = [
+            "DTLS-SRTP",
+            "DTLS role active",
+            "ICE",
+            "trickle ICE",
+            "ICE controlling",
+            "ICE-lite self",
+        ];
+        let all = [&["initialized", "send", "recv"], &flags[..]].concat();
+        assert_eq!(media.value("flags"), Some(&words(&all)));
+        let stream = media.value("streams").unwrap().items()[0].dict().unwrap();
+        let expected = words(&["RTP", "filled", "DTLS fingerprint verified"]);
+        assert_eq!(stream.value("flags"), Some(&expected));
+        let leg = media.dict("postern").unwrap();
+        assert_eq!(leg.dict("DTLS").unwrap().bytes("state").unwrap(), "secured");
+        assert_eq!(leg.dict("DTLS").unwrap().bytes("profile").unwrap(), "AEAD_AES_128_GCM");
+        let ice = leg.dict("ICE").unwrap();
+        assert_eq!(ice.bytes("state").unwrap(), "failed");
+        assert_eq!(ice.bytes("reason").unwrap(), "no pair works");
+        assert_eq!(ice.bytes("remote").unwrap(), "[2001:db8::1]:2");
     }
 
     #[test]
