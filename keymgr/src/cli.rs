@@ -1,5 +1,6 @@
 //! The command line.
 
+mod srtp;
 mod tls;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use crypto_offload::{Aead, Mode, PairEncapsulation, PairName, Placement};
 use ipnet::IpNet;
 
+pub(crate) use srtp::{Legs, Rekey, Srtp};
 pub(crate) use tls::{KeyUpdate, List, Reload, Tls};
 
 /// Adds, shows and rotates the keys of a gateway, over its admin API.
@@ -57,6 +59,9 @@ pub(crate) enum Command {
     /// IPsec SAs: pairs of one SA each way, named by people, rotated without losing a packet.
     #[command(subcommand)]
     Sa(Sa),
+    /// SRTP legs of calls: how they are keyed, and new keys by the next offer.
+    #[command(subcommand)]
+    Srtp(Srtp),
     /// TLS listeners: certificates, session tickets, keys of connections, and where those are.
     #[command(subcommand)]
     Tls(Tls),

@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod probe;
 mod sa;
+mod srtp;
 mod table;
 mod tls;
 
@@ -49,6 +50,7 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
     let gateway = Gateway::new(&cli.gateway)?;
     match &cli.command {
         Command::Sa(command) => sa::run(&gateway, command).await,
+        Command::Srtp(command) => srtp::run(&gateway, command).await,
         Command::Tls(command) => tls::run(&gateway, command).await,
         Command::Probe { again } => probe::probe(&gateway, *again).await,
         Command::Completions { .. } => Ok(()),

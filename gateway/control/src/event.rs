@@ -30,7 +30,8 @@ pub enum EventKind {
     /// Something runs in a worse place than asked for.
     #[serde(rename = "placement.fallback")]
     PlacementFallback,
-    /// An SRTP key nears its limit.
+    /// An SRTP leg should get new keys: its key nears its limit, or the operator wishes it. An offer
+    /// to its party brings them.
     #[serde(rename = "srtp.rekey_due")]
     SrtpRekeyDue,
     /// A leg of a call goes without something that SRTP should give.

@@ -12,6 +12,7 @@ mod exchange;
 mod key;
 mod rotation;
 mod sa;
+mod srtp;
 mod status;
 mod tls;
 
@@ -29,6 +30,10 @@ pub use rotation::{
 };
 pub use sa::{
     EpochStatus, ForeignList, PairList, PairStatus, PlanRefusal, PlanReport, PlanStep, SaStatus,
+};
+pub use srtp::{
+    SrtpAgentState, SrtpKeying, SrtpLeg, SrtpList, SrtpPackets, SrtpRekeyReport, SrtpRekeyRequest,
+    SrtpRekeyResult, SrtpRekeyed,
 };
 pub use status::{InterfaceStatus, Lifecycle, Status, WorkerStatus};
 pub use tls::{
@@ -88,6 +93,12 @@ pub mod path {
     /// POST of a [`TlsKeyUpdateRequest`](crate::TlsKeyUpdateRequest):
     /// [`TlsKeyUpdateReport`](crate::TlsKeyUpdateReport).
     pub const TLS_KEYUPDATE: &str = "/v1/tls/keyupdate";
+    /// GET: [`SrtpList`](crate::SrtpList), `?call=CALL-ID` for one call's legs, `?after=` and
+    /// `&limit=N` (50 calls at most) for all.
+    pub const SRTP: &str = "/v1/srtp";
+    /// POST of an [`SrtpRekeyRequest`](crate::SrtpRekeyRequest):
+    /// [`SrtpRekeyReport`](crate::SrtpRekeyReport).
+    pub const SRTP_REKEY: &str = "/v1/srtp/rekey";
     /// From gateway to gateway: `{step}` is `offer`, `switch`, `retire`, `renew` or `abort` (POST) or
     /// `status` (GET, [`PairStatus`](crate::PairStatus)).
     pub const PEER: &str = "/v1/peer/sas/{name}/epochs/{epoch}/{step}";
