@@ -15,6 +15,7 @@
 
 mod abroad;
 mod aiortc;
+mod baresip;
 mod browser;
 mod call;
 mod calls;

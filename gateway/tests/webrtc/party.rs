@@ -15,7 +15,8 @@ pub(crate) trait Party {
 /// What a party counted of one section, by its own statistics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) sent: u32,
+    /// `None` where the party does not say it of the whole call.
+    pub(crate) sent: Option<u32>,
     pub(crate) received: u32,
     /// By its own reckoning, from sequence numbers.
     pub(crate) lost: i64,
@@ -57,7 +58,7 @@ impl dyn Party + '_ {
         Ok(sections
             .iter()
             .map(|section| Counts {
-                sent: count(section, "sent") as u32,
+                sent: section["sent"].as_u64().map(|sent| sent as u32),
                 received: count(section, "received") as u32,
                 lost: count(section, "lost"),
                 energy: section["energy"].as_f64(),
