@@ -44,7 +44,10 @@ pub enum Role {
 pub struct DtlsSettings {
     /// Most bytes of UDP payload in a datagram; at least [`MIN_MTU`].
     pub mtu: usize,
-    /// The first retransmission; doubles each time, up to 60 s (RFC 6347 section 4.2.4.1).
+    /// The first retransmission; doubles each time, up to 60 s (RFC 6347 section 4.2.4.1). That
+    /// section's 1 s is a SHOULD for want of knowing the path, and holds up a call for a second for
+    /// each flight that is lost; browsers begin at 50 ms. 400 ms is beyond any round trip that one
+    /// can talk over (ITU-T G.114), so a repetition means loss, not delay.
     pub retransmit_after: Duration,
     /// Bound on the whole handshake: of a client from its start, of a server from the first
     /// datagram on.
@@ -126,7 +129,7 @@ pub enum Failure {
     /// The peer sent this fatal alert (RFC 5246 section 7.2).
     #[error("the peer sent the TLS alert {0}")]
     Alert(u8),
-    /// The key elsewhere did not sign.
+    /// The key elsewhere did not sign. We sent internal_error.
     #[error("the private key did not sign")]
     NotSigned,
     /// Something else that TLS does not allow, in libssl's words.

@@ -11,7 +11,7 @@ use ng::sdp::{Fingerprint, HashFunction};
 use srtp::Profile;
 
 use super::fingerprint::strongest;
-use super::hooks::{HANDSHAKE_FAILURE, Hooks, Refusal, Signature};
+use super::hooks::{HANDSHAKE_FAILURE, Hooks, INTERNAL_ERROR, Refusal, Signature};
 use super::keys::SrtpKeys;
 use super::outbox::{Address, Outbox};
 use super::sys::{End, ErrorKind, LibraryError, Session, Step};
@@ -228,6 +228,10 @@ impl Association {
         if let Some(asked) = session.hooks().take_to_sign() {
             self.to_sign = SignatureAlgorithm::from_scheme(asked.algorithm)
                 .map(|algorithm| SignRequest { algorithm, message: asked.message });
+        }
+        // The one failure that libssl tells nobody of.
+        if matches!(step, Step::Failed(error) if error.kind() == ErrorKind::NotSigned) {
+            session.send_alert(clock, INTERNAL_ERROR);
         }
         self.collect();
         match step {

@@ -8,6 +8,7 @@ use super::fingerprint;
 
 /// TLS alerts that we choose ourselves (RFC 5246 section 7.2).
 pub(crate) const HANDSHAKE_FAILURE: u8 = 40;
+pub(crate) const INTERNAL_ERROR: u8 = 80;
 const BAD_CERTIFICATE: u8 = 42;
 
 /// Why we refused the peer.

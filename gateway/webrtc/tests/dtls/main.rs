@@ -1,5 +1,7 @@
-//! DTLS-SRTP's contract: what holds for an association in either role, whoever the peer is.
+//! DTLS-SRTP's contract: what holds for an association in either role.
 
+mod certificates;
 mod contract;
 mod failures;
 mod pair;
+mod simulation;

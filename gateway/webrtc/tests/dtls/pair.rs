@@ -77,14 +77,44 @@ impl Pair {
 
     /// Both with their own certificate and the other's fingerprint, and these profiles.
     pub(crate) fn with_profiles(client: &[Profile], server: &[Profile]) -> Self {
-        let now = Instant::now();
         let settings = DtlsSettings::default();
-        let (ours, theirs) = (identity(0), identity(1));
-        let client =
-            Association::new(&ours, &settings, Role::Client, &[sha256(&theirs)], client, now);
-        let server =
-            Association::new(&theirs, &settings, Role::Server, &[sha256(&ours)], server, now);
-        Self::new(client.unwrap(), server.unwrap(), now)
+        Self::between(&identity(0), &identity(1), &settings, client, server)
+    }
+
+    /// Of these identities, each given the other's fingerprint. The server knows that the client's
+    /// address is the client's.
+    pub(crate) fn between(
+        client: &Identity,
+        server: &Identity,
+        settings: &DtlsSettings,
+        client_profiles: &[Profile],
+        server_profiles: &[Profile],
+    ) -> Self {
+        let now = Instant::now();
+        let (of_client, of_server) = ([sha256(client)], [sha256(server)]);
+        let mut pair = Self::new(
+            Association::new(client, settings, Role::Client, &of_server, client_profiles, now)
+                .unwrap(),
+            Association::new(server, settings, Role::Server, &of_client, server_profiles, now)
+                .unwrap(),
+            now,
+        );
+        pair.server.association.address_proven();
+        pair
+    }
+
+    /// Both with what is usual.
+    pub(crate) fn usual() -> Self {
+        Self::with_profiles(&Profile::COMMON, &Profile::COMMON)
+    }
+
+    /// Both secured, with the same keys.
+    pub(crate) fn assert_secured(&self) {
+        let (client, server) = (&self.client.outcome, &self.server.outcome);
+        assert!(client.secured.is_some(), "client: {client:?}");
+        assert_eq!(client.profile(), server.profile());
+        assert_eq!(client.keys().send, server.keys().receive);
+        assert_eq!(client.keys().receive, server.keys().send);
     }
 
     /// Carries datagrams both ways until nobody has any.
