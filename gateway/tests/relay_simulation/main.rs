@@ -6,9 +6,12 @@
 mod relay_support;
 
 mod accounts;
+mod agents;
 mod call;
 mod crossing;
+mod floods;
 mod numbers;
+mod paths;
 mod rotation;
 mod signalling;
 mod strangers;
