@@ -97,6 +97,17 @@ pub trait Driver {
     /// The socket under `token`, to set its options or ask its address.
     fn socket(&self, token: Token) -> Option<&UdpSocket>;
 
+    /// Sends one datagram by itself, now: for the few that answer no received packet.
+    ///
+    /// # Errors
+    /// What sendto(2) says; EBADF for a token without a socket.
+    fn send(&mut self, from: Token, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        match self.socket(from) {
+            Some(socket) => socket.send_to(bytes, to).map(drop),
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
     /// Why the latest of [`Turn::send_errors`] failed: the kernel's errno, or EBADF for a token
     /// without a socket, EFAULT for a range outside the buffer.
     fn last_send_error(&self) -> Option<io::Error>;

@@ -33,12 +33,15 @@
 //! section, [`plan`] what a plan does to that, with the keys of a [`key_plan`]; [`path`] the packet
 //! path and, in its order, [`demultiplex`], [`learning`], [`keys`], [`source`], [`sequence`],
 //! [`feedback`]; [`agents`] says who may be heard where ICE or DTLS are spoken, and takes what they
-//! found, [`uplink`] is the way up; [`limits`] is what control hears of used-up keys, [`residence`] and [`stats`] are
+//! found, [`uplink`] is the way up; [`bundle`] says whose the packets of a bundle are, and [`copies`]
+//! are of reports on several of them; [`limits`] is what control hears of used-up keys, [`residence`] and [`stats`] are
 //! what is measured.
 
 mod agents;
 mod bucket;
+mod bundle;
 pub mod command;
+mod copies;
 mod demultiplex;
 pub mod drop_reason;
 mod feedback;

@@ -4,7 +4,7 @@
 //! 2. source check: may it come from there;
 //! 3. open: key limit, replay check, authenticate and decrypt, replay mark;
 //! 4. learn where the party is, bound its sources and its pace, and count;
-//! 5. the peer: is there one, may media flow;
+//! 5. the peer: is there one, which one of a bundle, may media flow;
 //! 6. number and protect for the peer, in place;
 //! 7. send.
 //!
@@ -20,6 +20,7 @@ use slab::Slab;
 use srtp::KeyState;
 
 use super::command::KeyOwner;
+use super::copies::Copies;
 use super::demultiplex::{Carriage, Component, Content, Media, Protocol, classify};
 use super::drop_reason::DropReason;
 use super::feedback;
@@ -27,7 +28,7 @@ use super::keys::{Inbound, Outbound};
 use super::learning::Proof;
 use super::source::Stamp;
 use super::stats::Tally;
-use super::stream::{Flow, Slot, Stream};
+use super::stream::{Flow, Slot, Stream, Towards};
 use super::uplink::{AgentPacket, Lane};
 
 /// A packet handed to the kernel whose residence is told after the batch.
@@ -47,15 +48,17 @@ pub(super) struct Batch<'a> {
     pub(super) sent: &'a mut Vec<Sent>,
     /// The ways to agents.
     pub(super) lanes: &'a mut [Lane],
+    /// What goes out beside a packet's own way.
+    pub(super) copies: &'a mut Copies,
     /// The batch's time.
     pub(super) now: Instant,
 }
 
 /// Where a packet leaves.
-struct Onward {
-    from: Token,
-    to: SocketAddr,
-    range: Range<usize>,
+pub(super) struct Onward {
+    pub(super) from: Token,
+    pub(super) to: SocketAddr,
+    pub(super) range: Range<usize>,
 }
 
 impl Batch<'_> {
@@ -116,20 +119,35 @@ impl Batch<'_> {
         }
         stream.count(media, stamp, arrived, self.now);
 
-        let peer = stream.onward(media)?;
-        let opened = &mut buffer[start..start + length];
+        let towards = stream.onward(media)?;
         if media == Media::Rtcp {
-            stream.map_feedback(opened);
+            stream.map_feedback(&mut buffer[start..start + length]);
         }
+        let (peer, length) = match towards {
+            Towards::Peer(peer) => (peer, length),
+            Towards::Sections => self.route(slot, media, &mut buffer[start..start + length])?,
+            Towards::Nobody => return Err(DropReason::NoPeer),
+        };
+        self.depart(peer, media, &mut buffer[start..], length)
+            .map(|onward| Some(Onward { range: start..start + onward.range.end, ..onward }))
+    }
 
+    /// Protects the first `length` bytes of `buffer` for `peer`, and says where they go.
+    pub(super) fn depart(
+        &mut self,
+        peer: Slot,
+        media: Media,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Result<Onward, DropReason> {
         let stream = self.streams.get_mut(peer.key()).ok_or(DropReason::NoPeer)?;
         let component = stream.component(media);
         let to = stream.destination(media, component)?;
-        let length = stream.protect(media, &mut buffer[start..], length)?;
+        let length = stream.protect(media, buffer, length)?;
         stream.traffic[media as usize].sent.packets += 1;
         stream.traffic[media as usize].sent.bytes += length as u64;
         self.tally.bytes_out += length as u64;
-        Ok(Some(Onward { from: peer.token(component), to, range: start..start + length }))
+        Ok(Onward { from: peer.token(component), to, range: 0..length })
     }
 
     /// An agent gets a copy of the packet, if it may.
@@ -238,11 +256,11 @@ impl Stream {
         Err(DropReason::TooManySources)
     }
 
-    fn onward(&self, media: Media) -> Result<Slot, DropReason> {
+    fn onward(&self, media: Media) -> Result<Towards, DropReason> {
         if media == Media::Rtp && self.receive == Flow::Off {
             return Err(DropReason::DirectionOff);
         }
-        self.peer.ok_or(DropReason::NoPeer)
+        Ok(self.towards)
     }
 
     /// What the party reports about what it was sent speaks of our numbers.
@@ -291,7 +309,7 @@ impl Stream {
         }
     }
 
-    fn note_drop(&mut self, component: Component, reason: DropReason, packets: u32) {
+    pub(super) fn note_drop(&mut self, component: Component, reason: DropReason, packets: u32) {
         let media = match (component, self.carriage) {
             (Component::Rtcp, Carriage::Separate) => Media::Rtcp,
             _ => Media::Rtp,

@@ -9,31 +9,33 @@ use std::net::UdpSocket;
 use packet_io::Driver;
 use srtp::Unsuitable;
 
-use super::command::{KeyOwner, PortPair, Remote, StreamPlan};
+use super::bundle::Routes;
+use super::command::{KeyOwner, PortPair, Remote, Route, StreamIndex, StreamPlan};
 use super::demultiplex::{Carriage, Component};
 use super::key_plan::{ReceivePlan, SendPlan};
 use super::keys::{Inbound, Opener, Outbound, Sealer};
 use super::learning::{Elsewhere, Endpoint};
 use super::limits::Notice;
-use super::stream::{Flow, Slot, Stream};
+use super::stream::{Flow, Slot, Stream, Towards};
 
 impl Stream {
-    /// Makes the stream at `slot` be what the plan says. A refused socket leaves the rest applied.
+    /// Makes the stream at `slot`, one of its call's `slots`, be what the plan says. A refused socket
+    /// leaves the rest applied.
     pub(super) fn apply(
         &mut self,
         slot: Slot,
-        peer: Option<Slot>,
-        plan: StreamPlan,
+        slots: &[Slot],
+        mut plan: StreamPlan,
         replay_window: usize,
         driver: &mut impl Driver,
     ) -> io::Result<()> {
         if plan.closed {
             self.close_sockets(slot, driver);
-            self.peer = None;
+            self.towards = Towards::Nobody;
             self.set_tap(None);
             return Ok(());
         }
-        self.peer = peer;
+        self.set_towards(plan.peer, std::mem::take(&mut plan.routes), slots);
         self.carriage = if plan.rtcp_mux { Carriage::Muxed } else { Carriage::Separate };
         self.receive = if plan.receive { Flow::On } else { Flow::Off };
         self.send = if plan.send { Flow::On } else { Flow::Off };
@@ -48,6 +50,17 @@ impl Stream {
             self.set_tos(slot, tos, driver);
         }
         opened
+    }
+
+    fn set_towards(&mut self, peer: Option<StreamIndex>, routes: Vec<Route>, slots: &[Slot]) {
+        let before = self.cold.routes.take();
+        let peer = peer.and_then(|peer| slots.get(usize::from(peer.0)).copied());
+        self.towards = if routes.is_empty() {
+            peer.map_or(Towards::Nobody, Towards::Peer)
+        } else {
+            self.cold.routes = Some(Routes::new(routes, slots, before));
+            Towards::Sections
+        };
     }
 
     /// Closes what sockets it has; late packets find nobody.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use packet_io::Token;
 
 use super::agents::Tap;
+use super::bundle::Routes;
 use super::command::{AgentCounts, CallKey, Counters, StreamIndex, StreamReport};
 use super::demultiplex::{Carriage, Component, Media};
 use super::drop_reason::DropReason;
@@ -50,6 +51,17 @@ pub(super) enum Flow {
     Off,
 }
 
+/// Who gets what the party sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Towards {
+    /// Nobody yet, or any more.
+    Nobody,
+    /// This stream.
+    Peer(Slot),
+    /// Each section of the bundle another: see [`Routes`].
+    Sections,
+}
+
 /// What one component moved, both ways.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
@@ -64,7 +76,7 @@ pub(super) struct Stream {
     pub(super) receive: Flow,
     /// RTP to the party.
     pub(super) send: Flow,
-    pub(super) peer: Option<Slot>,
+    pub(super) towards: Towards,
     /// Opens what the party sends.
     pub(super) inbound: Inbound,
     /// Protects what the party is sent.
@@ -97,6 +109,8 @@ pub(super) struct Cold {
     pub(super) limits: [Notice; 2],
     /// Lets SSRCs in from sources nobody vouches for.
     pub(super) strangers: Strangers,
+    /// Of streams whose packets go more than one way.
+    pub(super) routes: Option<Box<Routes>>,
     /// Of streams that speak ICE or DTLS.
     pub(super) tap: Option<Box<Tap>>,
 }
@@ -112,7 +126,7 @@ impl Stream {
             carriage: Carriage::Separate,
             receive: Flow::On,
             send: Flow::On,
-            peer: None,
+            towards: Towards::Nobody,
             inbound: Inbound::Unset,
             outbound: Outbound::Unset,
             endpoints: [Endpoint::default(); 2],
@@ -130,6 +144,7 @@ impl Stream {
                 residence: Buckets::new(),
                 limits: [Notice::Below; 2],
                 strangers: Strangers::default(),
+                routes: None,
                 tap: None,
             }),
         }

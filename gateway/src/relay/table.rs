@@ -13,6 +13,7 @@ use slab::Slab;
 use super::command::{
     CallKey, CallPlan, CallReport, KeyOwner, StreamIndex, WorkerEvent, WorkerSnapshot,
 };
+use super::copies::Copies;
 use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
 use super::limits::Notice;
@@ -45,6 +46,7 @@ pub struct Table {
     replay_window: usize,
     /// By the uplink of an [`AgentTap`](super::command::AgentTap).
     lanes: Box<[Lane]>,
+    copies: Copies,
     /// Where the next scan begins.
     scan_from: usize,
 }
@@ -78,6 +80,7 @@ impl Table {
             sent: Vec::with_capacity(BATCH),
             replay_window,
             lanes: uplinks.into_iter().map(Lane::new).collect(),
+            copies: Copies::default(),
             scan_from: 0,
         }
     }
@@ -94,9 +97,11 @@ impl Table {
         self.expect_restarts(&slots);
         let mut outcome = Ok(());
         for (index, (slot, plan_of)) in slots.iter().zip(plan.streams).enumerate() {
-            let peer = plan_of.peer.and_then(|peer| slots.get(usize::from(peer.0)).copied());
+            if !plan_of.routes.is_empty() {
+                self.copies.make_room();
+            }
             if let Err(error) =
-                self.streams[slot.key()].apply(*slot, peer, plan_of, self.replay_window, driver)
+                self.streams[slot.key()].apply(*slot, &slots, plan_of, self.replay_window, driver)
             {
                 let stream = StreamIndex(index as u16);
                 outcome = Err(SocketRefused { call: plan.call, stream, error });
@@ -147,10 +152,12 @@ impl Table {
             tally: &mut self.tally,
             sent: &mut self.sent,
             lanes: &mut self.lanes,
+            copies: &mut self.copies,
             now,
         };
         let turn = driver.turn(BATCH, |packet| batch.relay(packet))?;
         self.lanes.iter_mut().for_each(Lane::end_turn);
+        self.copies.send(driver, &mut self.tally);
         self.tally.packets_out += turn.sent as u64;
         self.tally.drops[DropReason::SendFailed as usize] += turn.send_errors as u64;
         if !self.sent.is_empty() {

@@ -7,6 +7,7 @@ mod relay_support;
 
 mod accounts;
 mod agents;
+mod bundle;
 mod call;
 mod crossing;
 mod floods;
