@@ -286,3 +286,6 @@ fn refuse_ice(error: webrtc::ice::AgentError, out: &mut Vec<Effect>) {
     };
     out.push(Effect::News(LegNewsKind::Disconnected { reason }));
 }
+
+#[cfg(test)]
+mod tests;

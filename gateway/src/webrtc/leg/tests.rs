@@ -1,0 +1,422 @@
+//! Legs against a peer made of the same agents, in virtual time.
+
+use std::time::{Duration, SystemTime};
+
+use ng::sdp::{Fingerprint, HashFunction, IceCredentials};
+use srtp::Profile;
+use webrtc::dtls::{Association, Output, Role, SrtpKeys};
+use webrtc::ice;
+
+use super::*;
+use crate::webrtc::effect::{FailureClass, HandshakeEnd, HandshakeResult};
+use crate::webrtc::plan::{DtlsRole, IceAgent, IcePlan, IceRole};
+
+const PROFILE: Profile = Profile::AeadAes128Gcm;
+
+fn ours() -> SocketAddr {
+    "192.0.2.1:30000".parse().unwrap()
+}
+
+fn theirs() -> SocketAddr {
+    "198.51.100.7:40000".parse().unwrap()
+}
+
+fn identity() -> Identity {
+    Identity::generate(SystemTime::now(), Duration::from_secs(3600)).unwrap()
+}
+
+fn fingerprint(identity: &Identity) -> Vec<Fingerprint> {
+    vec![identity.fingerprint(HashFunction::Sha256)]
+}
+
+/// A leg and its party, and the time between them.
+struct World {
+    leg: Leg,
+    identity: Identity,
+    settings: DtlsSettings,
+    peer_identity: Identity,
+    peer: Option<Association>,
+    peer_keys: Option<(Profile, SrtpKeys)>,
+    now: Instant,
+    /// What the leg wanted, but for datagrams.
+    effects: Vec<Effect>,
+}
+
+impl World {
+    fn new(role: DtlsRole) -> Self {
+        let (identity, peer_identity) = (identity(), identity());
+        let leg = Leg::new(plan(role, 1, &peer_identity));
+        let mut world = Self {
+            leg,
+            identity,
+            settings: DtlsSettings::default(),
+            peer_identity,
+            peer: None,
+            peer_keys: None,
+            now: Instant::now(),
+            effects: Vec::new(),
+        };
+        world
+            .with(|leg, now, out| leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, out));
+        world
+    }
+
+    fn peer(&mut self, role: Role) {
+        let fingerprints = fingerprint(&self.identity);
+        let peer = Association::new(
+            &self.peer_identity,
+            &DtlsSettings::default(),
+            role,
+            &fingerprints,
+            &[PROFILE],
+            self.now,
+        );
+        self.peer = Some(peer.unwrap());
+    }
+
+    fn begin(&mut self) {
+        let (identity, settings) = (self.identity.clone(), self.settings.clone());
+        self.with(|leg, now, out| leg.begin(&identity, &settings, now, out));
+    }
+
+    fn with(&mut self, work: impl FnOnce(&mut Leg, Instant, &mut Vec<Effect>)) {
+        let mut out = Vec::new();
+        work(&mut self.leg, self.now, &mut out);
+        for effect in out {
+            match (effect, &mut self.peer) {
+                (Effect::Send { component, to, bytes }, peer) => {
+                    assert_eq!((component, to), (Component::Rtp, theirs()));
+                    if let Some(peer) = peer {
+                        peer.receive(&bytes, self.now);
+                    }
+                }
+                (other, _) => self.effects.push(other),
+            }
+        }
+    }
+
+    /// Until the handshake is over and neither side has anything to say. Takes a retransmission
+    /// where a server may not send much before it knows the address.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            while let Some(bytes) = self.peer_says() {
+                if self.cost(&bytes) == Cost::Handshake {
+                    self.begin();
+                }
+                self.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
+            }
+            if self.leg.keying_state() > Some(KeyingState::Handshaking) {
+                return;
+            }
+            self.now += Duration::from_millis(500);
+            self.with(|leg, now, out| leg.handle_timeout(now, out));
+            if let Some(peer) = &mut self.peer {
+                peer.handle_timeout(self.now);
+            }
+        }
+    }
+
+    fn peer_says(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.peer.as_mut()?.poll() {
+                Output::Transmit(bytes) => return Some(bytes.to_vec()),
+                Output::Secured { profile, keys } => self.peer_keys = Some((profile, keys)),
+                Output::Timeout(_) => return None,
+                Output::Sign(_) | Output::Failed(_) | Output::Closed => {}
+            }
+        }
+    }
+
+    fn cost(&self, bytes: &[u8]) -> Cost {
+        self.leg.cost(arrival(bytes))
+    }
+
+    fn secured(&mut self) -> Option<(Epoch, Box<SrtpKeys>)> {
+        let at = self.effects.iter().position(|one| matches!(one, Effect::Secure { .. }))?;
+        match self.effects.remove(at) {
+            Effect::Secure { epoch, keys } => Some((epoch, keys)),
+            _ => None,
+        }
+    }
+
+    fn ended(&self) -> Vec<HandshakeResult> {
+        let result = |effect: &Effect| match effect {
+            Effect::Handshake(HandshakeEnd { result, .. }) => Some(*result),
+            _ => None,
+        };
+        self.effects.iter().filter_map(result).collect()
+    }
+
+    fn news(&self) -> Vec<&LegNewsKind> {
+        let news = |effect| match effect {
+            &Effect::News(ref kind) => Some(kind),
+            _ => None,
+        };
+        self.effects.iter().filter_map(news).collect()
+    }
+}
+
+fn plan(role: DtlsRole, epoch: u32, peer: &Identity) -> LegPlan {
+    let dtls = DtlsPlan {
+        epoch: Epoch(epoch),
+        certificate: CertificateSerial(0),
+        role,
+        fingerprints: fingerprint(peer),
+        profiles: vec![PROFILE],
+    };
+    LegPlan { ice: None, dtls: Some(dtls), rtcp_mux: true, signalled: [Some(theirs()), None] }
+}
+
+fn arrival(bytes: &[u8]) -> Datagram<'_> {
+    Datagram { component: Component::Rtp, local: ours(), source: theirs(), bytes }
+}
+
+fn assert_fit((ours, theirs): (&SrtpKeys, &SrtpKeys)) {
+    assert!(ours.send == theirs.receive && ours.receive == theirs.send);
+}
+
+#[test]
+fn a_client_begins_towards_the_signalled_address_and_both_have_the_same_keys() {
+    let mut world = World::new(DtlsRole::Client);
+    assert!(world.leg.is_client_to_begin());
+    world.peer(Role::Server);
+    world.begin();
+    assert!(!world.leg.is_client_to_begin());
+    world.settle();
+    let (epoch, keys) = world.secured().unwrap();
+    let (profile, peer_keys) = world.peer_keys.take().unwrap();
+    assert_eq!((epoch, profile), (Epoch(1), PROFILE));
+    assert_fit((&keys, &peer_keys));
+    assert_eq!(world.ended(), [HandshakeResult::Secured(PROFILE)]);
+    assert_eq!(world.news(), [&LegNewsKind::Secured { epoch, profile }]);
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+    assert_eq!(world.leg.deadline(), None, "an idle leg wants nothing");
+}
+
+#[test]
+fn a_server_waits_for_a_client_hello_and_takes_nothing_else_for_one() {
+    let mut world = World::new(DtlsRole::Server);
+    assert!(!world.leg.is_client_to_begin());
+    for junk in [&[22, 254, 253, 0, 0][..], &[20; 40], &[22; 40], &[23, 254, 253, 0, 1, 0, 0]] {
+        assert_eq!(world.cost(junk), Cost::Useless);
+    }
+    world.peer(Role::Client);
+    world.settle();
+    let (_, keys) = world.secured().unwrap();
+    assert_fit((&keys, &world.peer_keys.take().unwrap().1));
+    assert_eq!(world.cost(&[21, 254, 253, 0, 1]), Cost::Little);
+}
+
+#[test]
+fn a_new_epoch_is_a_new_handshake_beside_the_old_association() {
+    let mut world = World::new(DtlsRole::Server);
+    world.peer(Role::Client);
+    world.settle();
+    let (_, first) = world.secured().unwrap();
+    let mut old_peer = world.peer.take().unwrap();
+
+    let next = plan(DtlsRole::Server, 2, &world.peer_identity);
+    world.with(|leg, now, out| leg.update(next, now, out));
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Waiting));
+    // The old association is still spoken to.
+    assert_eq!(world.cost(&[21, 254, 253, 0, 1]), Cost::Little);
+
+    world.peer(Role::Client);
+    world.settle();
+    let (epoch, second) = world.secured().unwrap();
+    assert_eq!(epoch, Epoch(2));
+    assert!(first.send != second.send);
+    // What the party says under the old one changes nothing any more.
+    old_peer.close(world.now);
+    while let Output::Transmit(bytes) = old_peer.poll() {
+        let bytes = bytes.to_vec();
+        world.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
+    }
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+}
+
+#[test]
+fn the_same_epoch_again_disturbs_nothing() {
+    let mut world = World::new(DtlsRole::Client);
+    world.peer(Role::Server);
+    world.begin();
+    let again = plan(DtlsRole::Client, 1, &world.peer_identity);
+    world.with(|leg, now, out| leg.update(again, now, out));
+    world.settle();
+    assert_eq!(world.ended(), [HandshakeResult::Secured(PROFILE)]);
+}
+
+#[test]
+fn a_wrong_fingerprint_fails_the_leg_until_the_next_epoch() {
+    let mut world = World::new(DtlsRole::Client);
+    let right = plan(DtlsRole::Client, 3, &world.peer_identity);
+    let wrong = plan(DtlsRole::Client, 2, &identity());
+    world.with(|leg, now, out| leg.update(wrong, now, out));
+    world.peer(Role::Server);
+    world.begin();
+    world.settle();
+    assert!(world.secured().is_none());
+    let class = FailureClass::WrongFingerprint;
+    assert_eq!(world.ended(), [HandshakeResult::Failed(class)]);
+    let news = world.news();
+    let [LegNewsKind::Unsecured { epoch: Epoch(2), reason }] = news[..] else { panic!("{news:?}") };
+    assert!(reason.contains("fingerprint"), "{reason}");
+    assert!(!world.leg.is_client_to_begin(), "not again with the same fingerprint");
+    assert_eq!(world.cost(&[22; 60]), Cost::Useless);
+
+    world.with(|leg, now, out| leg.update(right, now, out));
+    world.peer(Role::Server);
+    world.begin();
+    world.settle();
+    assert!(world.secured().is_some());
+}
+
+#[test]
+fn a_silent_party_costs_retransmissions_and_then_the_handshake() {
+    let mut world = World::new(DtlsRole::Client);
+    world.begin();
+    let bound = world.now + world.settings.handshake_timeout;
+    let mut looks = 0;
+    while let Some(deadline) = world.leg.deadline() {
+        assert!(deadline > world.now && deadline <= bound, "look {looks}");
+        world.now = deadline;
+        world.with(|leg, now, out| leg.handle_timeout(now, out));
+        looks += 1;
+    }
+    assert!((4..20).contains(&looks), "{looks}");
+    assert_eq!(world.ended(), [HandshakeResult::Failed(FailureClass::TimedOut)]);
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
+}
+
+#[test]
+fn a_leg_that_ends_says_so_and_gives_its_place_back() {
+    let mut world = World::new(DtlsRole::Client);
+    world.peer(Role::Server);
+    world.begin();
+    world.settle();
+    world.with(|leg, now, out| leg.close(now, out));
+    assert_eq!(world.leg.keying_state(), None);
+    assert!(matches!(world.peer.as_mut().unwrap().poll(), Output::Transmit(_)), "close_notify");
+
+    let mut world = World::new(DtlsRole::Client);
+    world.begin();
+    world.with(|leg, now, out| leg.close(now, out));
+    assert_eq!(world.ended(), [HandshakeResult::Abandoned]);
+    assert_eq!(world.leg.deadline(), None);
+}
+
+#[test]
+fn a_certificate_that_is_gone_fails_the_leg_with_the_reason() {
+    let mut world = World::new(DtlsRole::Client);
+    world.with(|leg, _, out| leg.refuse_handshake("gone", out));
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
+    let reason = "gone".to_owned();
+    assert_eq!(world.news(), [&LegNewsKind::Unsecured { epoch: Epoch(1), reason }]);
+}
+
+/// A peer's ICE agent, full and controlling, that trusts the world to deliver.
+struct IcePeer(ice::Agent);
+
+fn credentials(word: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: word.into(),
+        pwd: format!("{word}-password-of-22-letters").replace('-', "+").into(),
+    }
+}
+
+impl IcePeer {
+    fn new(now: Instant) -> Self {
+        let settings = ice::Settings {
+            implementation: ice::Implementation::Full,
+            role: ice::Role::Controlling,
+            local: credentials("peer"),
+            candidates: vec![ice::LocalCandidate {
+                component: ice::Component::Rtp,
+                address: theirs(),
+                preference: u16::MAX,
+            }],
+            seed: Seed::new(&[2; 32]),
+        };
+        let mut agent = ice::Agent::new(settings, now).unwrap();
+        let (credentials, implementation) = (credentials("ours"), ice::Implementation::Full);
+        agent.set_remote(ice::RemoteParameters { credentials, implementation }, now).unwrap();
+        let ours = ice::LocalCandidate {
+            component: ice::Component::Rtp,
+            address: ours(),
+            preference: u16::MAX,
+        };
+        agent.add_candidate(&ours.to_sdp(ours.address), now).unwrap();
+        Self(agent)
+    }
+}
+
+fn ice_plan() -> IcePlan {
+    IcePlan {
+        local: credentials("ours"),
+        remote: Some(credentials("peer")),
+        agent: IceAgent::Full,
+        peer: IceAgent::Full,
+        role: IceRole::Controlled,
+        candidates: Vec::new(),
+        complete: true,
+    }
+}
+
+#[test]
+fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path() {
+    let mut now = Instant::now();
+    let peer_identity = identity();
+    let mut leg =
+        Leg::new(LegPlan { ice: Some(ice_plan()), ..plan(DtlsRole::Client, 1, &peer_identity) });
+    let mut out = Vec::new();
+    leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, &mut out);
+    assert!(!leg.is_client_to_begin(), "signalled, but ICE decides");
+    let mut peer = IcePeer::new(now);
+    let mut paths = Vec::new();
+    for _ in 0..40 {
+        peer.0.handle_timeout(now);
+        loop {
+            match peer.0.poll() {
+                ice::Output::Transmit(sent) => {
+                    leg.stun(arrival(&sent.bytes), now, &mut out);
+                }
+                ice::Output::Timeout(_) => break,
+                _ => {}
+            }
+        }
+        for effect in out.drain(..) {
+            match effect {
+                Effect::Send { to, bytes, .. } => {
+                    let _ = peer.0.receive(ice::Component::Rtp, to, ours(), &bytes, now);
+                }
+                Effect::Path(path) => paths.push(path),
+                Effect::News(kind) => {
+                    assert_eq!(kind, LegNewsKind::Connected { local: ours(), remote: theirs() });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        now += Duration::from_millis(50);
+    }
+    let path = &paths.last().unwrap().components[0];
+    assert_eq!((path.sources.as_slice(), path.destination), (&[theirs()][..], Some(theirs())));
+    assert_eq!(leg.ice_state(), Some(IceState::Connected));
+    assert!(leg.is_client_to_begin());
+
+    // The party falls silent: its consent is over, and media to it.
+    let end = now + Duration::from_secs(40);
+    while let Some(deadline) = leg.deadline().filter(|deadline| *deadline < end) {
+        leg.handle_timeout(deadline, &mut out);
+    }
+    let reasons = out.iter().filter_map(|effect| match effect {
+        Effect::News(LegNewsKind::Disconnected { reason }) => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), ["ICE: the party's consent was lost"]);
+    let last = out.iter().rev().find_map(|effect| match effect {
+        Effect::Path(path) => Some(path.components[0].destination),
+        _ => None,
+    });
+    assert_eq!(last, Some(None), "media to it ends (RFC 7675 section 5.1)");
+    assert!(!leg.is_client_to_begin());
+}
