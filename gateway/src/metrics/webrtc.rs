@@ -24,7 +24,7 @@ pub(super) fn write(threads: &[Option<Figures>], page: &mut Page) {
 }
 
 fn legs(all: &[&Figures], page: &mut Page) {
-    let families: [(&str, &str, fn(&Figures) -> &BTreeMap<&'static str, u64>); 2] = [
+    let families: [(&str, &str, Words); 2] = [
         ("postern_ice_legs", "Legs with ICE, by where it stands.", |figures| &figures.ice),
         ("postern_dtls_legs", "Legs with DTLS, by where it stands.", |figures| &figures.dtls),
     ];
@@ -77,7 +77,8 @@ fn handshake_time(all: &[&Figures], page: &mut Page) {
 
 fn budget(all: &[&Figures], page: &mut Page) {
     use Kind::{Counter, Gauge};
-    let families: [(&str, Kind, &str, fn(&Figures) -> f64); 5] = [
+    type Read = fn(&Figures) -> f64;
+    let families: [(&str, Kind, &str, Read); 5] = [
         ("postern_dtls_handshaking", Gauge, "DTLS handshakes under way.", |one| {
             one.handshaking as f64
         }),
@@ -112,7 +113,8 @@ fn budget(all: &[&Figures], page: &mut Page) {
 }
 
 fn checks(all: &[&Figures], page: &mut Page) {
-    let families: [(&str, &str, fn(&Figures) -> u64); 4] = [
+    type Read = fn(&Figures) -> u64;
+    let families: [(&str, &str, Read); 4] = [
         ("postern_ice_checks_sent_total", "Checks sent, for consent too.", |one| one.checks.sent),
         ("postern_ice_checks_answered_total", "Checks of parties answered.", |one| {
             one.checks.answered
@@ -146,10 +148,10 @@ fn datagrams(all: &[&Figures], page: &mut Page) {
     }
 }
 
-fn summed(
-    all: &[&Figures],
-    of: fn(&Figures) -> &BTreeMap<&'static str, u64>,
-) -> BTreeMap<&'static str, u64> {
+/// Counts by a word of this program.
+type Words = fn(&Figures) -> &BTreeMap<&'static str, u64>;
+
+fn summed(all: &[&Figures], of: Words) -> BTreeMap<&'static str, u64> {
     let mut sums = BTreeMap::new();
     for (word, count) in all.iter().flat_map(|figures| of(figures)) {
         *sums.entry(*word).or_insert(0) += count;

@@ -37,6 +37,8 @@ mod leg;
 pub mod plan;
 mod seat;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod timers;
 

@@ -92,9 +92,9 @@ pub(super) struct AgentThread {
     /// Legs whose sockets are asked for.
     loans: Vec<LegKey>,
     /// Datagrams of handshakes under way.
-    ongoing: VecDeque<AgentPacket>,
+    ongoing: VecDeque<Box<AgentPacket>>,
     /// ClientHellos.
-    fresh: VecDeque<AgentPacket>,
+    fresh: VecDeque<Box<AgentPacket>>,
     /// Clients that could begin.
     clients: VecDeque<LegKey>,
     signed: (Sender<Signed>, Receiver<Signed>),
@@ -104,7 +104,7 @@ pub(super) struct AgentThread {
 
 /// What is to be done for a handshake.
 enum Job {
-    Datagram(AgentPacket),
+    Datagram(Box<AgentPacket>),
     Client(LegKey),
 }
 
@@ -296,7 +296,7 @@ impl AgentThread {
             _ => (&mut self.ongoing, ONGOING_ROOM),
         };
         match queue.len() < room {
-            true => queue.push_back(packet),
+            true => queue.push_back(Box::new(packet)),
             false => self.tally.drop(AgentDrop::Busy),
         }
     }

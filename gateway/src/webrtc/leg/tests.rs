@@ -148,11 +148,13 @@ impl World {
     }
 
     fn news(&self) -> Vec<&LegNewsKind> {
-        let news = |effect| match effect {
-            &Effect::News(ref kind) => Some(kind),
-            _ => None,
-        };
-        self.effects.iter().filter_map(news).collect()
+        let mut news = Vec::new();
+        for effect in &self.effects {
+            if let Effect::News(kind) = effect {
+                news.push(kind);
+            }
+        }
+        news
     }
 }
 
