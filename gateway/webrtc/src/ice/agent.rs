@@ -12,146 +12,13 @@ use ng::sdp::{Candidate, IceCredentials};
 use super::candidate::{Component, LocalCandidate};
 use super::credentials::Credentials;
 use super::limits::{LINGER, MAX_MESSAGE, MAX_VALID_SOURCES};
-use super::random::{Random, Seed};
+use super::random::Random;
 use super::refusal::{Counters, Refusal};
 use super::session::{Arrival, Context, Remote, Session};
 use super::stun::{Class, Message, Unreadable};
-
-/// Whether an agent checks, or only answers checks (RFC 8445 section 2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "RFC 8445 section 4 says what they are")]
-pub enum Implementation {
-    Full,
-    Lite,
-}
-
-/// Who nominates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "RFC 8445 section 4 says what they are")]
-pub enum Role {
-    Controlling,
-    Controlled,
-}
-
-impl Role {
-    /// The party's.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Controlling => Self::Controlled,
-            Self::Controlled => Self::Controlling,
-        }
-    }
-}
-
-/// What an agent is made of.
-#[derive(Debug)]
-pub struct Settings {
-    /// What we are.
-    pub implementation: Implementation,
-    /// As signalling settles it (RFC 8445 section 6.1.1): the offerer's is controlling, unless lite.
-    pub role: Role,
-    /// Ours, fresh: see [`credentials`](super::credentials()).
-    pub local: IceCredentials,
-    /// Our sockets, all that there will be; at most 16, of both components and families.
-    pub candidates: Vec<LocalCandidate>,
-    /// What transactions and tie-breakers follow from.
-    pub seed: Seed,
-}
-
-/// The party as its SDP names it.
-#[derive(Clone, Debug)]
-pub struct RemoteParameters {
-    /// The party's.
-    pub credentials: IceCredentials,
-    /// What it is: lite with `a=ice-lite`.
-    pub implementation: Implementation,
-}
-
-/// A restart (RFC 8445 section 9).
-#[derive(Debug)]
-pub struct Restart {
-    /// Ours, fresh.
-    pub local: IceCredentials,
-    /// Settled anew: the restart's offerer controls, unless lite.
-    pub role: Role,
-}
-
-/// Where an agent stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The party's credentials are not known yet.
-    New,
-    /// Checks are under way.
-    Checking,
-    /// Every component has a selected pair.
-    Connected,
-    /// It had; consent ran out.
-    Lost,
-    /// There is no way.
-    Failed,
-}
-
-/// What an agent wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send this.
-    Transmit(Transmit),
-    /// All remote addresses that media of a component may come from now, the best first; at most
-    /// [`MAX_VALID_SOURCES`]. Replaces the last.
-    Valid {
-        /// Of which component.
-        component: Component,
-        /// None: from nowhere.
-        sources: Vec<SocketAddr>,
-    },
-    /// Send a component's media there. Holds until the next, or until consent is lost.
-    Selected {
-        /// Of which component.
-        component: Component,
-        /// Our address, from which.
-        local: SocketAddr,
-        /// The party's.
-        remote: SocketAddr,
-    },
-    /// No pair works, and none will (RFC 8445 section 8.1.2). Only a restart helps. A path from
-    /// before a restart goes on as long as there is consent.
-    Failed,
-    /// Stop sending (RFC 7675 section 5.1): a component's selected pair was silent for 30 seconds
-    /// and no other is nominated. The party may come back on another address.
-    ConsentLost,
-    /// Nothing more now; call [`Agent::handle_timeout`] then. `None`: only input brings more.
-    Timeout(Option<Instant>),
-}
-
-/// A datagram to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// From which component's socket,
-    pub component: Component,
-    /// bound to this address of [`Settings::candidates`].
-    pub from: SocketAddr,
-    /// The destination.
-    pub to: SocketAddr,
-    /// The payload, below 700 bytes.
-    pub bytes: Box<[u8]>,
-}
-
-/// What signalling asked cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgentError {
-    /// RFC 8839 section 5.4 has other lengths and characters.
-    #[error("malformed ICE credentials")]
-    Credentials,
-    /// Those of before a restart, or our own: what was said in one session must mean nothing in another.
-    #[error("ICE credentials that were used before")]
-    ReusedCredentials,
-    /// A candidate nothing can be sent to: no port, unspecified, multicast.
-    #[error("a candidate that nothing can be sent to")]
-    Candidate,
-    /// More candidates than we keep.
-    #[error("too many ICE candidates")]
-    TooMany,
-}
+use super::words::{
+    AgentError, Implementation, Output, RemoteParameters, Restart, Role, Settings, State,
+};
 
 /// An ICE agent of one stream.
 pub struct Agent {
@@ -210,19 +77,20 @@ impl Agent {
     /// # Errors
     /// [`AgentError::Credentials`], [`AgentError::ReusedCredentials`].
     pub fn set_remote(&mut self, remote: RemoteParameters, now: Instant) -> Result<(), AgentError> {
-        let RemoteParameters { credentials, implementation } = remote;
-        if self.session.local.share(&credentials) || self.previous_remote_shares(&credentials) {
+        let RemoteParameters { credentials: said, implementation } = remote;
+        if self.session.local.share(&said) || self.previous_remote_shares(&said) {
             return Err(AgentError::ReusedCredentials);
         }
-        if let Some(known) = &self.session.remote {
-            if known.credentials.are(&credentials) {
-                return Ok(());
-            }
-            let local = self.session.local.dangerous_duplicate();
-            let role = self.session.role;
-            self.replace_session(local, role, now);
+        let known = self.session.remote.as_ref();
+        if known.is_some_and(|known| known.credentials.are(&said)) {
+            return Ok(());
         }
-        let remote = Remote { credentials: Credentials::new(credentials)?, implementation };
+        let credentials = Credentials::new(said)?;
+        if self.session.remote.is_some() {
+            let local = self.session.local.dangerous_duplicate();
+            self.replace_session(local, self.session.role, now);
+        }
+        let remote = Remote { credentials, implementation };
         self.with_session(now, |session, context| session.start(remote, context));
         self.advance(now);
         Ok(())
@@ -271,9 +139,10 @@ impl Agent {
     /// section 5.1.1): RTCP's candidates and pairs are gone.
     pub fn use_one_component(&mut self, now: Instant) {
         self.locals.retain(|local| local.component == Component::Rtp);
-        self.session.drop_component(Component::Rtcp);
+        let left = self.locals.len();
+        self.session.drop_component(Component::Rtcp, left);
         if let Some(previous) = &mut self.previous {
-            previous.session.drop_component(Component::Rtcp);
+            previous.session.drop_component(Component::Rtcp, left);
         }
         self.advance(now);
     }
@@ -291,10 +160,11 @@ impl Agent {
         now: Instant,
     ) -> Result<(), Refusal> {
         let taken = self.take(component, local, source, bytes, now);
-        if let Err(refusal) = taken {
-            self.counters.refuse(refusal);
+        match taken {
+            // A flood of these costs as little as can be: nothing is looked through for them.
+            Err(refusal) => self.counters.refuse(refusal),
+            Ok(()) => self.advance(now),
         }
-        self.advance(now);
         taken
     }
 
@@ -449,9 +319,12 @@ impl Agent {
         }
     }
 
+    /// Said before a restart. Answers of a forked call, all to our one offer, may come and go.
     fn previous_remote_shares(&self, said: &IceCredentials) -> bool {
-        let remote = self.previous.as_ref().and_then(|previous| previous.session.remote.as_ref());
-        remote.is_some_and(|remote| remote.credentials.share(said))
+        let Some(Previous { session, .. }) = self.previous.as_deref() else { return false };
+        let restarted = session.local.ufrag != self.session.local.ufrag;
+        let shares = |remote: &Remote| remote.credentials.share(said);
+        restarted && session.remote.as_ref().is_some_and(shares)
     }
 
     fn with_session<T>(

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use ng::sdp::Candidate;
 
-use super::agent::AgentError;
 use super::candidate::{Component, LocalCandidate};
 use super::limits::{MAX_PAIRS, MAX_PEER_REFLEXIVE, MAX_REMOTE_CANDIDATES};
 use super::pair::{NewPair, Nomination, Pair, PairFoundation, PairId, PairState};
 use super::refusal::Refusal;
 use super::session::Session;
+use super::words::AgentError;
 
 /// An address of the party's.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::agent::{Implementation, State};
 use super::limits::{LEAST_RTO, MOST_RTO, PACE};
 use super::pair::PairState;
 use super::session::{Context, Patience, Session};
+use super::words::{Implementation, State};
 
 impl Session {
     /// Does all that is due; called after each input too.

@@ -7,11 +7,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::agent::{Implementation, Output, Role, State};
 use super::candidate::Component;
 use super::limits::{MAX_VALID_SOURCES, NOMINATION_DELAY, STALE_NOMINATION};
 use super::pair::{Nomination, Pair, PairState};
 use super::session::{Context, Patience, Session};
+use super::words::{Implementation, Output, Role, State};
 
 impl Session {
     /// Nominates and selects as far as the checks allow; tells what changed.

@@ -3,7 +3,7 @@
 use ng::sdp::IceCredentials;
 use zeroize::Zeroizing;
 
-use super::agent::AgentError;
+use super::words::AgentError;
 
 /// Random bytes that [`credentials`] needs.
 pub const CREDENTIAL_BYTES: usize = UFRAG + PWD;

@@ -11,8 +11,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `agent` | the interface; restarts: which session is in force |
-//! | `session` | one pair of credentials: roles, checks and their answers |
+//! | `agent`, `words` | the interface; restarts: which session is in force |
+//! | `session` | one pair of credentials: the party's checks, answers to ours |
+//! | `asking`, `roles` | our checks; who controls |
 //! | `checklist` | pairs of a session, in order and within bounds |
 //! | `clock` | what is due when: pacing, retransmission, patience |
 //! | `conclude` | nomination, selection, what is valid |
@@ -21,6 +22,7 @@
 //! | `stun`, `credentials`, `candidate`, `random` | words of the protocol |
 
 mod agent;
+mod asking;
 mod candidate;
 mod checklist;
 mod clock;
@@ -31,15 +33,17 @@ mod limits;
 mod pair;
 mod random;
 mod refusal;
+mod roles;
 mod session;
 mod stun;
+mod words;
 
-pub use agent::{
-    Agent, AgentError, Implementation, Output, RemoteParameters, Restart, Role, Settings, State,
-    Transmit,
-};
+pub use agent::Agent;
 pub use candidate::{Component, LocalCandidate};
 pub use credentials::{CREDENTIAL_BYTES, credentials};
 pub use limits::{MAX_REMOTE_CANDIDATES, MAX_VALID_SOURCES};
 pub use random::Seed;
 pub use refusal::{Counters, Refusal};
+pub use words::{
+    AgentError, Implementation, Output, RemoteParameters, Restart, Role, Settings, State, Transmit,
+};

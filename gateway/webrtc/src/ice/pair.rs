@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::agent::Role;
 use super::candidate::Component;
 use super::consent::Consent;
 use super::limits::{LAST_WAIT, REQUESTS};
 use super::stun::{Nominate, TransactionId};
+use super::words::Role;
 
 /// Names a pair within its session; never used again there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

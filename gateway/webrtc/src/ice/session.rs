@@ -6,21 +6,22 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::agent::{Implementation, Output, Role, State, Transmit};
 use super::candidate::{Component, LocalCandidate};
 use super::checklist::RemoteCandidate;
 use super::consent::Consent;
 use super::credentials::Credentials;
 use super::limits::{MAX_EARLY, MAX_WAITING, PATIENCE, PATIENCE_TRICKLE};
-use super::pair::{Nomination, Pair, PairId, PairState, Purpose, Retransmission, Sent};
+use super::pair::{Nomination, Pair, PairId, PairState, Purpose, Sent};
 use super::random::Random;
 use super::refusal::{Counters, Refusal};
-use super::stun::{self, CheckRequest, Class, Message, Nominate};
+use super::roles::Conflict;
+use super::stun::{self, Class, Message, Nominate};
+use super::words::{Implementation, Output, Role, State, Transmit};
 
 pub(super) struct Session {
     pub(super) implementation: Implementation,
     pub(super) role: Role,
-    tie_breaker: u64,
+    pub(super) tie_breaker: u64,
     pub(super) local: Credentials,
     pub(super) remote: Option<Remote>,
     pub(super) pairs: Vec<Pair>,
@@ -249,37 +250,6 @@ impl Session {
         Ok(())
     }
 
-    /// Asks on the pair at `index`, with a transaction of its own.
-    pub(super) fn ask(
-        &mut self,
-        index: usize,
-        nomination: Nominate,
-        purpose: Purpose,
-        context: &mut Context<'_>,
-    ) {
-        let transaction = context.random.transaction();
-        let sent = Sent { transaction, role: self.role, nomination, purpose };
-        self.pairs[index].remember(sent);
-        self.send(index, sent, context);
-    }
-
-    /// Sends a request, or sends it again.
-    pub(super) fn send(&self, index: usize, sent: Sent, context: &mut Context<'_>) {
-        let Some(remote) = &self.remote else { return };
-        let pair = &self.pairs[index];
-        let request = CheckRequest {
-            transaction: sent.transaction,
-            fragments: (&remote.credentials.ufrag, &self.local.ufrag),
-            priority: context.locals[usize::from(pair.local)].reflexive_priority(),
-            role: sent.role,
-            tie_breaker: self.tie_breaker,
-            nomination: sent.nomination,
-        };
-        context.counters.checks_sent += 1;
-        let bytes = stun::check(request, remote.credentials.password());
-        transmit(pair.local, pair.remote, bytes, context);
-    }
-
     /// Marks a pair as nominated; consent begins with it.
     pub(super) fn nominate(&mut self, index: usize, context: &mut Context<'_>) {
         let lite = self.implementation == Implementation::Lite;
@@ -359,48 +329,6 @@ impl Session {
         Ok(())
     }
 
-    /// RFC 8445 section 7.3.1.1. A lite agent has no such duty.
-    fn settle_roles(&mut self, message: &Message<'_>) -> Conflict {
-        let Some((theirs, tie_breaker)) = message.role else { return Conflict::None };
-        if theirs != self.role || self.implementation == Implementation::Lite {
-            return Conflict::None;
-        }
-        let controlling = match self.tie_breaker >= tie_breaker {
-            true => Role::Controlling,
-            false => Role::Controlled,
-        };
-        if controlling == self.role {
-            return Conflict::TheirsToRepair;
-        }
-        self.switch_role();
-        Conflict::None
-    }
-
-    /// The party keeps the role that we had when we asked (RFC 8445 section 7.2.5.1).
-    fn yield_role(&mut self, index: usize, sent: Sent, context: &mut Context<'_>) {
-        context.counters.role_conflicts += 1;
-        if sent.role == self.role {
-            self.switch_role();
-        }
-        let pair = &mut self.pairs[index];
-        if sent.purpose == Purpose::Check && pair.is_open() {
-            pair.state = PairState::Waiting;
-            pair.timer = None;
-            let id = pair.id;
-            self.trigger(id);
-        }
-    }
-
-    /// Nominations under way are void: whoever controls now begins anew.
-    fn switch_role(&mut self) {
-        self.role = self.role.other();
-        for pair in &mut self.pairs {
-            if pair.nomination == Nomination::Asked {
-                pair.nomination = Nomination::None;
-            }
-        }
-    }
-
     fn succeed(&mut self, index: usize, sent: Sent, context: &mut Context<'_>) {
         let pair = &mut self.pairs[index];
         if let Some(consent) = &mut pair.consent {
@@ -438,42 +366,20 @@ impl Session {
         transmit(arrival.local, arrival.source, bytes, context);
     }
 
-    /// Sends the next check, if it is time (RFC 8445 section 6.1.4.2).
-    pub(super) fn check_next(&mut self, context: &mut Context<'_>) {
-        if context.now < self.paced_until || self.implementation == Implementation::Lite {
-            return;
-        }
-        let Some(index) = self.next_to_check() else { return };
-        self.paced_until = context.now + super::limits::PACE;
-        let rto = self.rto();
-        let pair = &mut self.pairs[index];
-        if !pair.is_valid() {
-            pair.state = PairState::InProgress;
-        }
-        pair.timer = Some(Retransmission::start(context.now, rto));
-        let nominates = self.role == Role::Controlling && pair.nomination == Nomination::Asked;
-        let nomination = if nominates { Nominate::Yes } else { Nominate::No };
-        self.ask(index, nomination, Purpose::Check, context);
-    }
-
-    /// The component is no longer used: rtcp-mux was agreed.
-    pub(super) fn drop_component(&mut self, component: Component) {
+    /// The component is no longer used (rtcp-mux was agreed); its local candidates, which were the
+    /// last, are gone: `locals` are left.
+    pub(super) fn drop_component(&mut self, component: Component, locals: usize) {
         self.pairs.retain(|pair| pair.component != component);
+        self.early.retain(|early| usize::from(early.check.local) < locals);
         self.selected[component.index()] = None;
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Conflict {
-    /// None, or we yielded.
-    None,
-    TheirsToRepair,
 }
 
 const ROLE_CONFLICT: u16 = 487;
 const UNKNOWN_ATTRIBUTE: u16 = 420;
 
-fn transmit(local: u8, to: SocketAddr, bytes: Box<[u8]>, context: &mut Context<'_>) {
+/// Puts a datagram into the queue, from one of our candidates.
+pub(super) fn transmit(local: u8, to: SocketAddr, bytes: Box<[u8]>, context: &mut Context<'_>) {
     let LocalCandidate { component, address, .. } = context.locals[usize::from(local)];
     if context.out.len() < MAX_WAITING {
         context.out.push_back(Output::Transmit(Transmit { component, from: address, to, bytes }));

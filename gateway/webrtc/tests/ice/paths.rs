@@ -47,6 +47,24 @@ fn agreeing_on_rtcp_mux_late_leaves_one_component_to_wait_for() {
     world.assert_agreed(Component::Rtp);
 }
 
+/// Found by fuzzing: the early check's candidate no longer was.
+#[test]
+fn an_early_check_on_rtcp_is_forgotten_when_rtcp_mux_is_agreed() {
+    let a = Made { rtcp: &["192.0.2.1:4001"], ..Made::full(Role::Controlled, &["192.0.2.1:4000"]) };
+    let b =
+        Made { rtcp: &["192.0.2.2:5001"], ..Made::full(Role::Controlling, &["192.0.2.2:5000"]) };
+    let mut world = World::new(13, a, b);
+    world.tell(B);
+    world.run(SOON);
+    let now = world.now;
+    for end in &mut world.ends {
+        end.agent.use_one_component(now);
+    }
+    world.tell(A);
+    assert!(world.run_until(SOON, World::is_connected));
+    world.assert_agreed(Component::Rtp);
+}
+
 #[test]
 fn ipv6_is_preferred_where_it_works_and_ipv4_taken_where_it_does_not() {
     let make = || {
