@@ -110,7 +110,7 @@ impl Agent {
         Ok(())
     }
 
-    /// The party will name no more candidates (RFC 8838 section 8): shortens the wait for failure.
+    /// The party will name no more candidates (RFC 8838 section 14): shortens the wait for failure.
     pub fn end_of_candidates(&mut self, now: Instant) {
         self.session.complete = true;
         self.advance(now);

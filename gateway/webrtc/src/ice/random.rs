@@ -42,7 +42,7 @@ impl Random {
         TransactionId(self.block())
     }
 
-    /// A tie-breaker (RFC 8445 section 5.1).
+    /// A tie-breaker (RFC 8445 section 16.1).
     pub(super) fn tie_breaker(&mut self) -> u64 {
         u64::from_be_bytes(self.block())
     }

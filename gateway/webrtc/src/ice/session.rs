@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// Whether candidates of the party's are of use: not to a lite agent with a full party, nor
-    /// after selection (RFC 8838 section 10).
+    /// after selection.
     pub(super) fn takes_candidates(&self) -> bool {
         let checks = self.implementation == Implementation::Full;
         matches!(self.state, State::New | State::Checking)
