@@ -1,57 +1,24 @@
 //! An answer: what both sides have said comes into force.
 //!
-//! Each section of the answer is weighed against what its party was offered. Where the
-//! protection agreed on is not to be had (no usable key, another suite than offered, plain RTP
-//! where SRTP was offered) the section is rejected: silence is better than media in clear.
-//! An answer may come again (183, then 200): it is weighed against the same offer, and what it
-//! repeats changes nothing.
+//! Each section of the answer is weighed against what its party was offered (`weigh`), then all of
+//! them are committed, which cannot fail. An answer may come again (183, then 200): it is weighed
+//! against the same offer, and what it repeats changes nothing.
 
 use bytes::Bytes;
 use ng::request::Signal;
-use ng::sdp::{MediaRewrite, MediaSection};
-use srtp::Profile;
+use ng::sdp::{MediaRewrite, SessionRewrite};
 
 use crate::relay::command::{Remote, StreamIndex};
 
 use super::body;
 use super::call::Call;
-use super::crypto::{self, LocalCrypto, PeerCrypto};
 use super::dialogue;
-use super::media::{Kind, Said};
-use super::mux::{self, Settled};
 use super::offer::{Context, apply_flags};
 use super::origin;
 use super::party::PartyIndex;
 use super::ports::LocalPorts;
-use super::stream::SdesKeys;
-use super::{Refused, Warnings, terms};
-
-/// A section on its way through an answer.
-enum Draft {
-    Relay(Box<Agreed>),
-    /// The answerer does not take it.
-    Declined,
-    Reject,
-    PassThrough,
-}
-
-/// What a section comes to.
-struct Agreed {
-    offerer: Leg,
-    answerer: Leg,
-    said: Said,
-}
-
-/// A section as both sides have it, or why it is rejected.
-type Weighed = Result<Agreed, &'static str>;
-
-/// One side of it.
-struct Leg {
-    stream: StreamIndex,
-    /// `None` is plain RTP.
-    keys: Option<SdesKeys>,
-    mux: Settled,
-}
+use super::weigh::{Agreed, Agreement, Draft, Leg, Weighing};
+use super::{Refused, Warnings};
 
 /// Takes an answer into the call and returns the body for the offerer.
 pub(super) fn answer(
@@ -96,157 +63,12 @@ pub(super) fn answer(
         set_aside(call, offerer, answerer, index, freed);
     }
     call.answered = true;
-    let session = origin::session(signal, body::first_address(&rewrites), context.instance);
+    let session = SessionRewrite {
+        ice_lite: body::answers_lite(call, offerer),
+        ..origin::session(signal, body::first_address(&rewrites), context.instance)
+    };
     let origin = &mut call.parties[offerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
-}
-
-struct Weighing<'a> {
-    context: &'a Context<'a>,
-    call: &'a Call,
-    offerer: PartyIndex,
-    answerer: PartyIndex,
-    index: usize,
-}
-
-impl Weighing<'_> {
-    fn section(&self, section: &MediaSection, warnings: &mut Warnings) -> Result<Draft, Refused> {
-        let crypto = PeerCrypto::usable(self.context.settings, &section.crypto);
-        match Kind::of(section, &crypto) {
-            Kind::Foreign => return Ok(self.foreign()),
-            Kind::Disabled => return Ok(Draft::Declined),
-            Kind::Dtls | Kind::NoKey => {
-                warnings.push(NO_KEY);
-                return Ok(Draft::Reject);
-            }
-            Kind::Relay => {}
-        }
-        let said = Said::of(section, self.context.signal, crypto)?;
-        match self.relay(said)? {
-            Ok(agreed) => Ok(Draft::Relay(Box::new(agreed))),
-            Err(reason) => {
-                warnings.push(reason);
-                Ok(Draft::Reject)
-            }
-        }
-    }
-
-    /// What was offered as RTP cannot be answered as something else.
-    fn foreign(&self) -> Draft {
-        let media = self.call.parties[self.offerer.0].media.get(self.index);
-        match media.is_some_and(|media| media.said.is_none()) {
-            true => Draft::PassThrough,
-            false => Draft::Reject,
-        }
-    }
-
-    /// Weighs a section that both sides may have. An error is the request's, not the section's.
-    fn relay(&self, said: Said) -> Result<Weighed, Refused> {
-        let (parties, index) = (&self.call.parties, self.index);
-        let from = self.call.open_stream(self.offerer, index);
-        let to = self.call.open_stream(self.answerer, index);
-        let (Some(from), Some(to)) = (from, to) else { return Ok(Err(NOT_OFFERED)) };
-        let (offerer, answerer) =
-            (&parties[self.offerer.0].media[index], &parties[self.answerer.0].media[index]);
-        let (Some(offer), Some(offered)) = (&offerer.said, &answerer.offered) else {
-            return Ok(Err(NOT_OFFERED));
-        };
-        if said.protocol.is_srtp() != offered.protocol.is_srtp() {
-            return Ok(Err(OTHER_PROTECTION));
-        }
-        let answerer_keys = match offered.protocol.is_srtp() {
-            true => match self.answerer_keys(&offered.crypto, to, &said.crypto) {
-                Some(keys) => Some(keys),
-                None => return Ok(Err(OTHER_SUITE)),
-            },
-            false => None,
-        };
-        let other_leg = answerer_keys.as_ref().map(|keys| keys.local.key.profile());
-        let shared = answerer_keys.as_ref().filter(|keys| keys.local.shared);
-        let offerer_keys = match (offer.protocol.is_srtp(), shared) {
-            (true, Some(keys)) => match shared_keys(&offer.crypto, keys) {
-                Some(keys) => Some(keys),
-                None => return Ok(Err(NOT_SHARED)),
-            },
-            (false, Some(_)) => return Ok(Err(NOT_SHARED)),
-            (true, None) => match self.offerer_keys(&offer.crypto, from, other_leg)? {
-                Some(keys) => Some(keys),
-                None => return Ok(Err(NO_SUITE)),
-            },
-            (false, None) => None,
-        };
-        let to_mux = mux::answerer_leg(offered, &said);
-        let from_mux = mux::offerer_leg(offerer, offer, to_mux);
-        Ok(Ok(Agreed {
-            offerer: Leg { stream: from, keys: offerer_keys, mux: from_mux },
-            answerer: Leg { stream: to, keys: answerer_keys, mux: to_mux },
-            said,
-        }))
-    }
-
-    /// The key pair for the answerer: the one that it chose of ours, and its own. What its answer
-    /// leaves out is left out both ways.
-    fn answerer_keys(
-        &self,
-        offered: &[LocalCrypto],
-        stream: StreamIndex,
-        answered: &[PeerCrypto],
-    ) -> Option<SdesKeys> {
-        let (settings, agreed) = (self.context.settings, self.agreed(stream));
-        let (local, peer) = crypto::accepted(settings, offered, agreed, answered)?;
-        let local = LocalCrypto { session: peer.session, ..local.dangerous_duplicate() };
-        Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
-    }
-
-    /// The key pair for the offerer: its key of the suite chosen, and ours, which stays while the
-    /// suite does.
-    fn offerer_keys(
-        &self,
-        offered: &[PeerCrypto],
-        stream: StreamIndex,
-        other_leg: Option<Profile>,
-    ) -> Result<Option<SdesKeys>, Refused> {
-        let in_force = self.in_force(stream);
-        let profile = in_force.map(|local| local.key.profile());
-        let sdes = &self.context.signal.sdes;
-        let Some(peer) = crypto::choose(self.context.settings, sdes, offered, profile, other_leg)
-        else {
-            return Ok(None);
-        };
-        let session = terms::to_answer(self.context.settings, sdes, peer.session);
-        let goes_on = |local: &&LocalCrypto| {
-            // Under other terms its packet indexes would start over.
-            local.key.profile() == peer.profile() && local.session == session
-        };
-        let key = match in_force.filter(goes_on) {
-            Some(local) => local.key.dangerous_duplicate(),
-            None => crypto::generate(peer.profile(), self.context.random)?,
-        };
-        let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: false };
-        Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
-    }
-
-    /// Our key in force towards a party.
-    fn in_force(&self, stream: StreamIndex) -> Option<&LocalCrypto> {
-        self.call.stream(stream).own_crypto()
-    }
-
-    /// The key that a party holds, be it ours or the other party's.
-    fn agreed(&self, stream: StreamIndex) -> Option<&LocalCrypto> {
-        self.call.stream(stream).local_crypto()
-    }
-}
-
-/// The offerer's pair where the answerer chose the offerer's own key: that key, and the
-/// answerer's. None where a later offer took that key back, or where the answerer's packets carry
-/// an MKI, which we do not print.
-fn shared_keys(offered: &[PeerCrypto], answerer: &SdesKeys) -> Option<SdesKeys> {
-    let own = |peer: &&PeerCrypto| peer.unnamed() == Some(&answerer.local.key);
-    let peer = offered.iter().find(own)?;
-    let key = answerer.peer.unnamed()?.dangerous_duplicate();
-    let session = answerer.peer.session;
-    let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: true };
-    Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
 }
 
 /// The answerer gets its name, and the two are each other's now.
@@ -281,12 +103,21 @@ fn commit(
     let offered = offered.map(|offer| offer.remote(from.mux));
     bring_into_force(call, from, offered, streams.1);
     let remote = said.remote(to.mux);
-    let chosen = to.keys.as_ref().map(|keys| keys.local.tag);
+    let chosen = match &to.protection {
+        Agreement::Sdes(keys) => Some(keys.local.tag),
+        Agreement::Clear | Agreement::Dtls(_) => None,
+    };
+    let declined_ice = to.ice.is_none();
     bring_into_force(call, to, Some(remote), streams.0);
     let media = call.parties[answerer.0].section(index);
     media.said = Some(said);
+    let declined_ice =
+        declined_ice && media.offered.as_ref().is_some_and(|offered| offered.ice.is_some());
     let offered = media.offered.iter_mut().flat_map(|offered| &mut offered.crypto);
     offered.filter(|local| Some(local.tag) == chosen).for_each(|local| local.used = true);
+    if declined_ice {
+        call.stream_mut(streams.1).leg_mut().declined_ice = true;
+    }
 }
 
 fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: StreamIndex) {
@@ -294,10 +125,14 @@ fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: Str
     if let Some(remote) = remote {
         stream.point_to(remote);
     }
-    match leg.keys {
-        Some(keys) if keys.local.shared => stream.share(keys),
-        Some(keys) => stream.protect(keys),
-        None => stream.clear(),
+    match leg.protection {
+        Agreement::Sdes(keys) if keys.local.shared => stream.share(*keys),
+        Agreement::Sdes(keys) => stream.protect(*keys),
+        Agreement::Dtls(association) => stream.associate(*association),
+        Agreement::Clear => stream.clear(),
+    }
+    if leg.ice.is_some() || stream.leg().is_some() {
+        stream.leg_mut().ice = leg.ice;
     }
     stream.mux = leg.mux;
     stream.peer = Some(peer);
@@ -348,11 +183,3 @@ fn end_section(
         call.end_stream(stream, freed);
     }
 }
-
-const NO_KEY: &str = "media rejected: the answer has SRTP without a usable a=crypto";
-const NOT_OFFERED: &str = "media rejected: the answer has a section that was not offered";
-const OTHER_PROTECTION: &str = "media rejected: SRTP offered and RTP answered, or the reverse";
-const OTHER_SUITE: &str = "media rejected: the answer's a=crypto is none of those offered";
-const NOT_SHARED: &str =
-    "media rejected: the key passed through was withdrawn or answered with an MKI";
-const NO_SUITE: &str = "media rejected: no suite offered is allowed by SDES options";

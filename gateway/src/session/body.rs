@@ -5,12 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use ng::request::{Signal, Transport};
-use ng::sdp::{Direction, KeyPadding, LocalMedia, MediaRewrite, MediaSection, Protocol, RtcpLine};
+use ng::sdp::{
+    Direction, KeyPadding, LocalIce, LocalMedia, MediaRewrite, MediaSection, Protocol,
+    RemoteCandidate, RtcpLine, Setup,
+};
+
+use crate::webrtc::plan::IceAgent;
 
 use super::call::Call;
+use super::dtls::ShowTlsId;
+use super::ice::OwnIce;
 use super::mux::{self, Settled};
 use super::party::PartyIndex;
 use super::ports::LocalPorts;
+use super::stream::Stream;
 
 /// How a section is written for the answerer.
 pub(super) fn for_answerer(
@@ -38,6 +46,12 @@ pub(super) fn for_answerer(
         rtcp_mux: offered.rtcp_mux,
         protocol: offered.protocol.clone(),
         crypto,
+        // RFC 5763 section 5 and the incumbent: the answerer chooses, in every offer.
+        dtls: offered.dtls.as_ref().map(|own| own.written(Setup::ActPass, tls_id(signal))),
+        ice: offered.ice.as_ref().map(|own| LocalIce {
+            remote_candidates: remote_candidates(stream, own, settled),
+            ..own.written(&ports, settled)
+        }),
         ..written(section, signal, index)
     }))
 }
@@ -56,6 +70,7 @@ pub(super) fn for_offerer(
         return REJECTED;
     };
     let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
+    let ice = stream.leg().and_then(|leg| leg.ice.as_ref());
     let ports = shown(&stream.ports, signal);
     MediaRewrite::Relay(Box::new(LocalMedia {
         rtp: ports.rtp(),
@@ -63,8 +78,24 @@ pub(super) fn for_offerer(
         rtcp_mux: stream.mux == Settled::OnePort,
         protocol: restored(&offer.protocol, section, signal),
         crypto: crypto.into_iter().collect(),
+        dtls: stream
+            .association()
+            .map(|association| association.own.written(association.setup(), tls_id(signal))),
+        ice: ice.map(|ice| ice.own.written(&ports, stream.mux)),
         ..written(section, signal, index)
     }))
+}
+
+/// Which of the party's addresses we have chosen, in an offer that goes on with the ICE in force.
+fn remote_candidates(stream: &Stream, own: &OwnIce, mux: Settled) -> Vec<RemoteCandidate> {
+    let leg = stream.leg();
+    let in_force = leg.and_then(|leg| leg.ice.as_ref()).filter(|ice| ice.own == *own);
+    let selected = leg.and_then(|leg| leg.selected);
+    in_force.map(|ice| ice.remote_candidates(selected, mux)).unwrap_or_default()
+}
+
+fn tls_id(signal: &Signal) -> ShowTlsId {
+    if signal.flags.no_tls_id { ShowTlsId::No } else { ShowTlsId::Yes }
 }
 
 /// Our ports as the body shows them: `media-address` stands in for whatever address is ours,
@@ -93,7 +124,8 @@ fn restored(offered: &Protocol, section: &MediaSection, signal: &Signal) -> Prot
 
 /// What an offer and an answer write alike.
 fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia {
-    let zero = section.has_zero_address();
+    // With ICE the zero address is no hold: the party has gathered none yet.
+    let zero = section.has_zero_address() && section.ice.credentials().is_none();
     LocalMedia {
         rtp: SocketAddr::from(([0, 0, 0, 0], 0)),
         rtcp: RtcpLine::Omit,
@@ -119,6 +151,19 @@ fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia 
         dtls: None,
         ice: None,
     }
+}
+
+/// Whether we are lite in what a party is offered: `a=ice-lite` is said for the whole session.
+pub(super) fn offers_lite(call: &Call, answerer: PartyIndex) -> bool {
+    let offered = call.parties[answerer.0].media.iter().filter_map(|media| media.offered.as_ref());
+    offered.filter_map(|offered| offered.ice.as_ref()).any(|own| own.agent == IceAgent::Lite)
+}
+
+/// Whether we are lite in what a party is answered.
+pub(super) fn answers_lite(call: &Call, offerer: PartyIndex) -> bool {
+    let media = call.parties[offerer.0].media.iter();
+    let legs = media.filter_map(|media| call.stream(media.stream?).leg()?.ice.as_ref());
+    legs.into_iter().any(|ice| ice.own.agent == IceAgent::Lite)
 }
 
 /// Our address of the first relayed section, for `replace-origin`.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::relay::command::{CallKey, CallPlan, StreamIndex, StreamPlan};
+use crate::webrtc::plan::LegUpdate;
 
 use super::party::{Party, PartyIndex};
 use super::ports::LocalPorts;
@@ -14,6 +15,8 @@ use super::{EndReason, Weakened};
 pub(super) struct Call {
     /// Its name towards the worker.
     pub(super) key: CallKey,
+    /// The agents' thread that has its legs.
+    pub(super) uplink: u16,
     /// `call-id`.
     pub(super) id: Box<[u8]>,
     /// Its parties; an index stays for life.
@@ -38,9 +41,10 @@ pub(super) struct Call {
 
 impl Call {
     /// A call without parties.
-    pub(super) fn new(key: CallKey, id: &[u8], now: Instant) -> Self {
+    pub(super) fn new(key: CallKey, uplink: u16, id: &[u8], now: Instant) -> Self {
         Self {
             key,
+            uplink,
             id: id.into(),
             parties: Vec::with_capacity(2),
             streams: Vec::with_capacity(2),
@@ -84,11 +88,23 @@ impl Call {
 
     /// The whole call as it should be, each piece of news once.
     pub(super) fn plan(&mut self) -> CallPlan {
-        let mut streams: Vec<StreamPlan> = self.streams.iter_mut().map(Stream::plan).collect();
+        let uplink = self.uplink;
+        let plans = self.streams.iter_mut().map(|stream| stream.plan(uplink));
+        let mut streams: Vec<StreamPlan> = plans.collect();
         for (plan, stream) in streams.iter_mut().zip(&self.streams) {
             plan.peer = plan.peer.filter(|peer| stream.mirrors(self.stream(*peer)));
         }
         CallPlan { call: self.key, streams }
+    }
+
+    /// Which legs' ICE or DTLS is other than the agents were told. Ask after the plan.
+    pub(super) fn legs(&mut self) -> Vec<LegUpdate> {
+        let call = self.key;
+        let streams = (0..).map(StreamIndex).zip(&mut self.streams);
+        let news = |(stream, it): (StreamIndex, &mut Stream)| {
+            it.leg_news().map(|plan| LegUpdate { call, stream, plan })
+        };
+        streams.filter_map(news).collect()
     }
 
     /// Which legs' protection lacks something that it did not lack before.

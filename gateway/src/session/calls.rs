@@ -6,11 +6,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use bytes::Bytes;
 use ng::request::{Delete, Query, Signal};
 use ng::sdp::Sdp;
 use ring::rand::SystemRandom;
 
 use crate::relay::command::CallKey;
+use crate::webrtc::plan::LegNews;
 
 use super::answer;
 use super::call::Call;
@@ -85,7 +87,10 @@ impl<P: PortSource> Calls<P> {
         if self.settings.max_sessions.is_some_and(|limit| self.by_id.len() >= limit) {
             return Err(Refused::SESSION_LIMIT);
         }
-        let mut call = Call::new(CallKey(self.next_key), &signal.call_id, now);
+        let key = CallKey(self.next_key);
+        let threads = self.settings.webrtc.as_ref().map_or(1, |webrtc| webrtc.threads.max(1));
+        let uplink = u16::try_from(key.0 % u64::from(threads)).unwrap_or(0);
+        let mut call = Call::new(key, uplink, &signal.call_id, now);
         let context = Context {
             signal,
             sdp,
@@ -121,8 +126,7 @@ impl<P: PortSource> Calls<P> {
         let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
         call.last_signal = now;
         self.deadlines.schedule(call, &self.settings);
-        let (plan, weakened) = (Some(call.plan()), call.weakened());
-        let outcome = Outcome { sdp, call: call.key, plan, legs: Vec::new(), warnings, weakened };
+        let outcome = taken(call, sdp, warnings);
         self.release(freed);
         Ok(outcome)
     }
@@ -272,6 +276,15 @@ impl<P: PortSource> Calls<P> {
         &mut self.ports
     }
 
+    /// Takes what the agents say of a leg: for `query` and for later SDP. No other leg minds.
+    pub fn leg_news(&mut self, news: LegNews) {
+        let call = self.calls.get_mut(&news.call).filter(|call| call.ended.is_none());
+        let stream = call.and_then(|call| call.streams.get_mut(usize::from(news.stream.0)));
+        if let Some(stream) = stream.filter(|stream| !stream.ended()) {
+            stream.hear(news.kind);
+        }
+    }
+
     /// A call that is not forgotten.
     pub(super) fn of_key(&self, key: CallKey) -> Option<&Call> {
         self.calls.get(&key)
@@ -296,9 +309,9 @@ impl<P: PortSource> Calls<P> {
         let mut freed = Vec::new();
         call.end_parties(&leaving, &mut freed);
         self.deadlines.schedule(call, &self.settings);
-        let plan = call.plan();
+        let (plan, legs) = (call.plan(), call.legs());
         self.release(freed);
-        DeleteEffect::Branch(BranchEnd { plan, legs: Vec::new() })
+        DeleteEffect::Branch(BranchEnd { plan, legs })
     }
 
     fn release(&mut self, freed: Vec<LocalPorts>) {
@@ -329,8 +342,13 @@ fn offered<P: PortSource>(
     call.last_signal = context.now;
     call.deletion = None;
     call.delete_delay = context.signal.delete_delay.or(call.delete_delay);
-    let (plan, weakened) = (Some(call.plan()), call.weakened());
-    Ok(Outcome { sdp, call: call.key, plan, legs: Vec::new(), warnings, weakened })
+    Ok(taken(call, sdp, warnings))
+}
+
+/// What a request that was taken comes to.
+fn taken(call: &mut Call, sdp: Bytes, warnings: Warnings) -> Outcome {
+    let (plan, legs, weakened) = (Some(call.plan()), call.legs(), call.weakened());
+    Outcome { sdp, call: call.key, plan, legs, warnings, weakened }
 }
 
 fn parse(signal: &Signal) -> Result<Sdp, Refused> {

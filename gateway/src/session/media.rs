@@ -3,14 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ng::request::{AddressFamily, Signal};
-use ng::sdp::{Direction, MediaSection, Protocol};
+use ng::sdp::{Direction, DtlsDescription, MediaSection, Protocol};
 
 use crate::relay::command::Remote;
 
 use super::Refused;
 use super::crypto::PeerCrypto;
+use super::dtls::PeerDtls;
+use super::ice::PeerIce;
 use super::mux::Settled;
-use super::settings::family_of;
+use super::settings::{Settings, family_of};
 
 /// A relayed section as its party described it.
 #[derive(Debug)]
@@ -25,6 +27,16 @@ pub(super) struct Said {
     pub(super) direction: Direction,
     /// Its keys, those we can use.
     pub(super) crypto: Vec<PeerCrypto>,
+    /// Its DTLS, where we can use it.
+    pub(super) dtls: Option<PeerDtls>,
+    /// Its ICE, where it speaks it and there are agents for it.
+    pub(super) ice: Option<PeerIce>,
+}
+
+/// What a section offers to be keyed by, those of it that we can use.
+pub(super) struct Keys {
+    pub(super) crypto: Vec<PeerCrypto>,
+    pub(super) dtls: Result<PeerDtls, Refused>,
 }
 
 /// What a section is to us.
@@ -34,46 +46,66 @@ pub(super) enum Kind {
     Relay,
     /// Disabled: port 0.
     Disabled,
-    /// SRTP that only DTLS could key.
-    Dtls,
-    /// SRTP without a key we could use.
-    NoKey,
+    /// SRTP that we cannot key, and why.
+    NoKey(Refused),
     /// Not RTP: passes through.
     Foreign,
 }
 
+impl Keys {
+    /// Of a section.
+    pub(super) fn of(settings: &Settings, section: &MediaSection) -> Self {
+        Self {
+            crypto: PeerCrypto::usable(settings, &section.crypto),
+            dtls: PeerDtls::usable(settings.webrtc.as_ref(), &section.dtls),
+        }
+    }
+}
+
 impl Kind {
     /// Sorts a section.
-    pub(super) fn of(section: &MediaSection, crypto: &[PeerCrypto]) -> Self {
-        if !section.protocol.is_rtp() || *section.kind == *b"message" {
-            Self::Foreign
+    pub(super) fn of(section: &MediaSection, keys: &Keys) -> Self {
+        let protocol = &section.protocol;
+        let asks_for_dtls = protocol.is_dtls() || section.dtls != DtlsDescription::default();
+        if !protocol.is_rtp() || *section.kind == *b"message" {
+            return Self::Foreign;
         } else if section.port == 0 {
-            Self::Disabled
-        } else if section.protocol.is_dtls() {
-            Self::Dtls
-        } else if section.protocol.is_srtp() && crypto.is_empty() {
-            Self::NoKey
-        } else {
-            Self::Relay
+            return Self::Disabled;
+        }
+        match &keys.dtls {
+            Err(reason) if protocol.is_dtls() => Self::NoKey(*reason),
+            Err(reason) if protocol.is_srtp() && keys.crypto.is_empty() => {
+                Self::NoKey(if asks_for_dtls { *reason } else { Refused::NO_KEY })
+            }
+            Err(_) | Ok(_) => Self::Relay,
         }
     }
 }
 
 impl Said {
-    /// Reads a section that is to be relayed.
+    /// Reads a section that is to be relayed; `before` is what its party said of it last.
     pub(super) fn of(
         section: &MediaSection,
-        signal: &Signal,
-        crypto: Vec<PeerCrypto>,
+        (settings, signal): (&Settings, &Signal),
+        keys: Keys,
+        before: Option<&Self>,
     ) -> Result<Self, Refused> {
         let remote = remote(section, signal)?;
+        let ice = settings.webrtc.as_ref().and_then(|_| PeerIce::of(&section.ice));
         Ok(Self {
             remote,
             protocol: section.protocol.clone(),
             rtcp_mux: section.rtcp_mux,
             direction: section.direction,
-            crypto,
+            crypto: keys.crypto,
+            dtls: keys.dtls.ok(),
+            ice: ice.map(|ice| ice.after(before.and_then(|before| before.ice.as_ref()))),
         })
+    }
+
+    /// SRTP under a plain profile, as far as the other side takes it up (OSRTP, RFC 8643).
+    pub(super) fn is_opportunistic(&self) -> bool {
+        !self.protocol.is_srtp() && (self.dtls.is_some() || !self.crypto.is_empty())
     }
 
     /// Where it receives, given whether its leg came to be multiplexed.
@@ -91,7 +123,9 @@ impl Said {
 
     /// Silence is to be expected: hold of the old or the new kind.
     pub(super) fn on_hold(&self) -> bool {
-        self.direction != Direction::SendRecv || self.remote.rtp.is_none()
+        // With ICE the zero address is that of a party that has gathered none yet (RFC 8840
+        // section 4.1.1).
+        self.direction != Direction::SendRecv || (self.remote.rtp.is_none() && self.ice.is_none())
     }
 }
 

@@ -24,7 +24,12 @@ mod call;
 mod calls;
 mod crypto;
 mod dialogue;
+mod draft;
+mod dtls;
+mod ice;
+mod keying;
 mod lease;
+mod leg;
 mod media;
 mod mux;
 mod offer;
@@ -33,13 +38,16 @@ mod outcome;
 mod party;
 mod place;
 pub mod ports;
+mod protection;
 pub mod settings;
 mod stream;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod token;
 mod view;
+mod weigh;
 
 pub use calls::Calls;
 pub use outcome::{

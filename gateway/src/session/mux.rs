@@ -1,7 +1,7 @@
 //! rtcp-mux (RFC 5761) and `a=rtcp` (RFC 3605): what we offer one side, what we answer the other.
 //!
-//! By default the callee is offered what the caller offered and the caller is answered what the
-//! callee answered; the ng options change either half.
+//! By default the callee is offered what the caller offered, and a caller that offered it gets it,
+//! whatever the callee answers: each leg is as its party wants it. The ng options change either half.
 
 use std::net::SocketAddr;
 
@@ -15,10 +15,8 @@ use super::ports::LocalPorts;
 /// How a party's offer of rtcp-mux will be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum MuxAnswer {
-    /// As the other side answers.
+    /// Yes, whatever the other side says: browsers have no other way.
     #[default]
-    Mirror,
-    /// Yes, whatever the other side says (`accept`, `demux`).
     Accept,
     /// No (`reject`).
     Refuse,
@@ -27,11 +25,7 @@ pub(super) enum MuxAnswer {
 impl MuxAnswer {
     /// What the options of the offer ask for.
     pub(super) fn of(options: RtcpMux) -> Self {
-        match options {
-            RtcpMux { reject: true, .. } => Self::Refuse,
-            RtcpMux { accept: true, .. } | RtcpMux { demux: true, .. } => Self::Accept,
-            _ => Self::Mirror,
-        }
+        if options.reject { Self::Refuse } else { Self::Accept }
     }
 }
 
@@ -43,13 +37,11 @@ pub(super) fn answerer_leg(offered: &Offered, said: &Said) -> Settled {
     }
 }
 
-/// What the offerer's leg comes to, given what it offered and how the other leg came out.
-pub(super) fn offerer_leg(offerer: &Media, offer: &Said, other_leg: Settled) -> Settled {
-    match offerer.mux_answer {
-        _ if !offer.rtcp_mux => Settled::TwoPorts,
-        MuxAnswer::Mirror => other_leg,
-        MuxAnswer::Accept => Settled::OnePort,
-        MuxAnswer::Refuse => Settled::TwoPorts,
+/// What the offerer's leg comes to, given what it offered.
+pub(super) fn offerer_leg(offerer: &Media, offer: &Said) -> Settled {
+    match offer.rtcp_mux && offerer.mux_answer == MuxAnswer::Accept {
+        true => Settled::OnePort,
+        false => Settled::TwoPorts,
     }
 }
 

@@ -1,8 +1,8 @@
 //! An offer: what the callee is shown, and what the call remembers for the answer.
 //!
-//! 1. The two parties are found, or will come into being ([`Dialogue`]).
-//! 2. Each section is drafted: what the offerer said, what the answerer will be offered, the
-//!    ports and keys for it. All that can fail is here, and nothing of the call has changed yet.
+//! 1. The two parties are found, or will come into being (`dialogue`).
+//! 2. Each section is drafted (`draft`): what the offerer said, what the answerer will be offered,
+//!    the ports and keys for it. All that can fail is there, and nothing of the call has changed yet.
 //! 3. The drafts are committed, which cannot fail, and the body is written from the new state.
 //!
 //! What the offerer said holds from the answer on: a re-INVITE may yet be refused by the other
@@ -11,24 +11,25 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ng::request::{IceMode, Signal, Transport};
-use ng::sdp::{MediaRewrite, MediaSection, Protocol, Sdp};
+use ng::request::{DtlsRole as Wanted, Signal};
+use ng::sdp::{MediaRewrite, Sdp, SessionRewrite};
 use ring::rand::SystemRandom;
 
 use crate::relay::command::StreamIndex;
+use crate::webrtc::plan::DtlsRole;
 
 use super::body;
-use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
-use super::crypto::{self, PeerCrypto, Sharing, Shown};
-use super::dialogue::{Dialogue, Side};
+use super::call::Call;
+use super::dialogue::Side;
+use super::draft::{self, Draft, Drafts, Fate, RelayDraft};
+use super::ice::{self, IceLeg, OwnIce};
 use super::lease::{Lease, Leased};
-use super::media::{Kind, Said};
-use super::mux::{self, MuxAnswer, Settled};
+use super::mux::{MuxAnswer, Settled};
 use super::origin;
-use super::party::{Offered, Party, PartyIndex};
-use super::place::{self, Place, Places};
+use super::party::{Party, PartyIndex};
+use super::place::Place;
 use super::ports::{LocalPorts, PortSource};
-use super::settings::{Compat, Settings, family_of};
+use super::settings::Settings;
 use super::stream::Stream;
 use super::{Refused, Warnings};
 
@@ -43,48 +44,6 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
 }
 
-/// A section on its way through an offer.
-enum Draft {
-    Relay(Box<RelayDraft>),
-    Reject,
-    PassThrough,
-}
-
-/// What becomes of a section in the body.
-#[derive(Clone, Copy)]
-enum Fate {
-    Relay,
-    Reject,
-    PassThrough,
-}
-
-impl Draft {
-    fn fate(&self) -> Fate {
-        match self {
-            Self::Relay(_) => Fate::Relay,
-            Self::Reject => Fate::Reject,
-            Self::PassThrough => Fate::PassThrough,
-        }
-    }
-}
-
-/// A section that will be relayed.
-struct RelayDraft {
-    said: Said,
-    offered: Offered,
-    /// Ports for the offerer, where its section has none.
-    offerer_ports: Option<Leased>,
-    /// Ports for the answerer, where its section has none.
-    answerer_ports: Option<Leased>,
-}
-
-/// Everything drafted.
-struct Drafts {
-    dialogue: Dialogue,
-    places: Places,
-    sections: Vec<Draft>,
-}
-
 /// Takes an offer into the call and returns the body for the answerer.
 pub(super) fn offer<P: PortSource>(
     context: &Context<'_>,
@@ -94,7 +53,7 @@ pub(super) fn offer<P: PortSource>(
     freed: &mut Vec<LocalPorts>,
 ) -> Result<Bytes, Refused> {
     let mut lease = Lease::new(ports);
-    let drafts = draft(context, &mut lease, call, warnings)?;
+    let drafts = draft::draft(context, &mut lease, call, warnings)?;
     let fates: Vec<Fate> = drafts.sections.iter().map(Draft::fate).collect();
     let answerer = commit(context, &mut lease, call, drafts, freed);
     let (signal, sdp) = (context.signal, context.sdp);
@@ -107,172 +66,12 @@ pub(super) fn offer<P: PortSource>(
             Fate::PassThrough => MediaRewrite::PassThrough,
         })
         .collect();
-    let session = origin::session(signal, body::first_address(&rewrites), context.instance);
+    let session = SessionRewrite {
+        ice_lite: body::offers_lite(call, answerer),
+        ..origin::session(signal, body::first_address(&rewrites), context.instance)
+    };
     let origin = &mut call.parties[answerer.0].origin;
     Ok(origin::write(origin, sdp, session, &rewrites, signal.replace))
-}
-
-fn draft<P: PortSource>(
-    context: &Context<'_>,
-    lease: &mut Lease<'_, P>,
-    call: &Call,
-    warnings: &mut Warnings,
-) -> Result<Drafts, Refused> {
-    let dialogue = Dialogue::of_offer(call, context.signal)?;
-    let joins = |side| usize::from(side == Side::New);
-    let joining = joins(dialogue.offerer) + joins(dialogue.answerer);
-    if call.parties.len() + joining > PARTIES_MAX {
-        return Err(Refused::TOO_LARGE);
-    }
-    if matches!(context.signal.ice.mode, IceMode::Force | IceMode::Optional | IceMode::ForceRelay) {
-        warnings.push("ICE is not supported yet: its attributes are taken out");
-    }
-    let weaken = context.signal.sdes.weaken;
-    if weaken.weaknesses().any(|weakness| !context.settings.accepted.contains(weakness)) {
-        warnings.push(NOT_ACCEPTED);
-    }
-    let places = place::of(context, call, dialogue, warnings);
-    let mut refusal = None;
-    let mut sections = Vec::with_capacity(context.sdp.media.len());
-    let mut drafting = Drafting { context, lease, call, dialogue, places };
-    for (index, section) in context.sdp.media.iter().enumerate() {
-        let (draft, reason) = drafting.section(index, section)?;
-        refusal = refusal.or(reason);
-        sections.push(draft);
-    }
-    if let Some(refusal) = refusal {
-        if sections.iter().all(|draft| matches!(draft, Draft::Reject)) {
-            return Err(refusal);
-        }
-        warnings.push(refusal.0);
-    }
-    Ok(Drafts { dialogue, places, sections })
-}
-
-struct Drafting<'a, 'l, P: PortSource> {
-    context: &'a Context<'a>,
-    lease: &'a mut Lease<'l, P>,
-    call: &'a Call,
-    dialogue: Dialogue,
-    places: Places,
-}
-
-impl<'a, P: PortSource> Drafting<'a, '_, P> {
-    /// A section's draft, with the reason when it is rejected for what it asks.
-    fn section(
-        &mut self,
-        index: usize,
-        section: &MediaSection,
-    ) -> Result<(Draft, Option<Refused>), Refused> {
-        let crypto = PeerCrypto::usable(self.context.settings, &section.crypto);
-        let protocol = match &self.context.signal.transport {
-            Some(Transport::To(protocol)) => protocol.clone(),
-            Some(Transport::Accept) | None => section.protocol.clone(),
-        };
-        match Kind::of(section, &crypto) {
-            Kind::Foreign => return Ok((Draft::PassThrough, None)),
-            Kind::Disabled => return Ok((Draft::Reject, None)),
-            Kind::Dtls => return Ok((Draft::Reject, Some(Refused::DTLS))),
-            Kind::NoKey => return Ok((Draft::Reject, Some(Refused::NO_KEY))),
-            Kind::Relay => {}
-        }
-        if protocol.is_dtls() || (protocol.is_srtp() && self.context.signal.sdes.off) {
-            return Ok((Draft::Reject, Some(Refused::DTLS)));
-        }
-        let said = Said::of(section, self.context.signal, crypto)?;
-        let draft = self.relay(index, said, protocol)?;
-        Ok((Draft::Relay(Box::new(draft)), None))
-    }
-
-    fn relay(
-        &mut self,
-        index: usize,
-        said: Said,
-        protocol: Protocol,
-    ) -> Result<RelayDraft, Refused> {
-        let answerer = open_stream(self.call, self.dialogue.answerer, index);
-        let stream = answerer.map(|stream| self.call.stream(stream));
-        let shown = match self.context.signal.flags.reset {
-            true => Shown { in_force: None, offered: &[] },
-            false => self.shown(index, stream),
-        };
-        let Context { settings, random, signal, .. } = self.context;
-        let crypto = match protocol.is_srtp() {
-            true => {
-                let source = if said.protocol.is_srtp() { &said.crypto[..] } else { &[] };
-                let sharing = self.sharing(index, stream);
-                crypto::offer(settings, &signal.sdes, shown, (source, sharing), random)?
-            }
-            false => Vec::new(),
-        };
-        let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
-        let rtcp_mux = mux::offers(signal.rtcp_mux, &said, mux_in_force);
-        let offered = Offered { protocol, crypto, rtcp_mux };
-        let offerer_ports = self.offerer_ports(index, &said)?;
-        let answerer_ports = self.ports(answerer, self.places.answerer)?;
-        Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
-    }
-
-    /// Whether the answerer gets the offerer's keys. Not where either leg has a key of ours in
-    /// force: its packet indexes are known to us alone and cannot be handed over.
-    fn sharing(&self, index: usize, answerer: Option<&Stream>) -> Sharing {
-        let flags = &self.context.signal.flags;
-        let offerer = open_stream(self.call, self.dialogue.offerer, index);
-        let mut legs = offerer.map(|stream| self.call.stream(stream)).into_iter().chain(answerer);
-        let wanted = self.context.settings.compat == Compat::Rtpengine
-            && !flags.recrypt
-            && !flags.no_passthrough;
-        match wanted && !legs.any(|leg| leg.own_crypto().is_some()) {
-            true => Sharing::OfferersKeys,
-            false => Sharing::Never,
-        }
-    }
-
-    /// The keys that the answerer has seen of a section.
-    fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
-        let party = match self.dialogue.answerer {
-            Side::Known(party) => self.call.parties.get(party.0),
-            Side::New => None,
-        };
-        let offered = party.and_then(|party| party.media.get(index)?.offered.as_ref());
-        Shown {
-            in_force: stream.and_then(Stream::own_crypto),
-            offered: offered.map_or(&[], |offered| &offered.crypto),
-        }
-    }
-
-    /// Ports for the offerer's section. One that it has is of no use once its party has moved to
-    /// the other address family: a socket reaches its own.
-    fn offerer_ports(&mut self, index: usize, said: &Said) -> Result<Option<Leased>, Refused> {
-        let stream = open_stream(self.call, self.dialogue.offerer, index);
-        let Some(family) = said.family() else { return self.ports(stream, self.places.offerer) };
-        let place = place::in_family(self.context.settings, self.places.offerer, family);
-        let call = self.call;
-        let bound = |stream: StreamIndex| call.stream(stream).ports.bound.ip();
-        self.ports(stream.filter(|stream| family_of(bound(*stream)) == place.family), place)
-    }
-
-    /// Ports for a section that has none.
-    fn ports(
-        &mut self,
-        stream: Option<StreamIndex>,
-        place: Place,
-    ) -> Result<Option<Leased>, Refused> {
-        if stream.is_some() {
-            return Ok(None);
-        }
-        if self.call.streams.len() + self.lease.len() >= STREAMS_MAX {
-            return Err(Refused::TOO_LARGE);
-        }
-        self.lease.open(place).map(Some)
-    }
-}
-
-fn open_stream(call: &Call, side: Side, section: usize) -> Option<StreamIndex> {
-    match side {
-        Side::Known(party) => call.open_stream(party, section),
-        Side::New => None,
-    }
 }
 
 fn commit<P: PortSource>(
@@ -379,6 +178,7 @@ fn commit_section<P: PortSource>(
     if signal.flags.reset {
         call.stream_mut(to).relearn();
     }
+    commit_ice(call, (from, to), draft.offered.ice.as_ref(), signal);
     call.parties[answerer.0].section(index).offered = Some(draft.offered);
     let media = call.parties[offerer.0].section(index);
     media.mux_answer = MuxAnswer::of(signal.rtcp_mux);
@@ -391,6 +191,32 @@ fn commit_section<P: PortSource>(
     if !call.stream(to).answered {
         call.stream_mut(to).peer = Some(from);
         prepare(call, answerer, index, to);
+    }
+}
+
+/// What we are towards both sides. An answerer that has yet to speak may check at once; one that
+/// has goes on with what is in force until it answers.
+fn commit_ice(
+    call: &mut Call,
+    (from, to): (StreamIndex, StreamIndex),
+    offered: Option<&OwnIce>,
+    signal: &Signal,
+) {
+    let sides = [
+        (from, ice::towards_offerer(signal.ice.lite)),
+        (to, ice::towards_answerer(signal.ice.lite)),
+    ];
+    for (stream, agent) in sides {
+        if agent.is_some() {
+            call.stream_mut(stream).leg_mut().agent = agent;
+        }
+    }
+    let to = call.stream_mut(to);
+    if signal.flags.reset && to.leg().is_some() {
+        to.leg_mut().declined_ice = false;
+    }
+    if !to.answered && (offered.is_some() || to.leg().is_some()) {
+        to.leg_mut().ice = offered.cloned().map(IceLeg::offered);
     }
 }
 
@@ -431,7 +257,10 @@ pub(super) fn apply_flags(stream: &mut Stream, signal: &Signal) {
     if signal.flags.strict_source {
         stream.strict_source = true;
     }
+    if let Some(role) = signal.dtls.role {
+        stream.leg_mut().preference = Some(match role {
+            Wanted::Active => DtlsRole::Client,
+            Wanted::Passive => DtlsRole::Server,
+        });
+    }
 }
-
-const NOT_ACCEPTED: &str = "SDES-unencrypted_srtp, -unencrypted_srtcp or -unauthenticated_srtp is \
-                            ignored: srtp.accept does not name it";

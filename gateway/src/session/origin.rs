@@ -83,7 +83,7 @@ pub(super) fn session(signal: &Signal, ours: Option<IpAddr>, instance: &str) -> 
             .flags
             .loop_protect
             .then(|| Bytes::copy_from_slice(instance.as_bytes())),
-        // There is no ICE agent: a peer shown candidates would wait for checks nobody answers.
+        // What passes through is not ours to check: a peer shown candidates would go past us.
         remove_ice: true,
         ..SessionRewrite::default()
     }

@@ -125,8 +125,13 @@ impl Refused {
     pub const BAD_DIALOGUE: Self = Self("Invalid dialogue association");
     /// The body cannot be written with our addresses.
     pub const REWRITE: Self = Self("Error rewriting SDP");
-    /// A section speaks DTLS-SRTP, which has no agent here yet, and offers nothing else.
-    pub const DTLS: Self = Self("DTLS-SRTP is not supported: offer SDES or plain RTP");
+    /// A section needs DTLS-SRTP, and there are no agents for it or the request has it off.
+    pub const DTLS: Self = Self("DTLS-SRTP is not enabled: offer SDES or plain RTP");
+    /// A section speaks DTLS-SRTP and does not say whose certificate to take.
+    pub const NO_FINGERPRINT: Self = Self("DTLS-SRTP without an a=fingerprint");
+    /// A section's certificate is only told under a hash function that can be forged.
+    pub const SHA_1: Self =
+        Self("a=fingerprint only under SHA-1, which webrtc.accept_sha1 does not allow");
     /// A section speaks SRTP without a key we could use.
     pub const NO_KEY: Self = Self("SRTP without a usable a=crypto attribute");
     /// No interface has an address of a usable family.

@@ -11,6 +11,8 @@ use ng::sdp::Protocol;
 use crate::relay::command::StreamIndex;
 
 use super::crypto::LocalCrypto;
+use super::dtls::OwnDtls;
+use super::ice::OwnIce;
 use super::media::Said;
 use super::mux::MuxAnswer;
 use super::origin::Origin;
@@ -67,8 +69,12 @@ pub(super) struct Media {
 pub(super) struct Offered {
     /// The transport.
     pub(super) protocol: Protocol,
-    /// The keys, all ours; empty for plain RTP.
+    /// The keys, all ours; empty for plain RTP and where only DTLS was offered.
     pub(super) crypto: Vec<LocalCrypto>,
+    /// Our side of DTLS.
+    pub(super) dtls: Option<OwnDtls>,
+    /// Our side of ICE.
+    pub(super) ice: Option<OwnIce>,
     /// With `a=rtcp-mux`.
     pub(super) rtcp_mux: bool,
 }
@@ -126,12 +132,19 @@ impl Party {
     }
 }
 
+impl Offered {
+    /// SRTP was offered, be it under a plain profile.
+    pub(super) fn asks_for_srtp(&self) -> bool {
+        self.protocol.is_srtp() || !self.crypto.is_empty() || self.dtls.is_some()
+    }
+}
+
 impl Media {
     /// Neither the party nor what it was offered asks for SRTP.
     pub(super) fn is_plain(&self) -> bool {
-        let said = self.said.as_ref().map(|said| &said.protocol);
-        let offered = self.offered.as_ref().map(|offered| &offered.protocol);
-        said.into_iter().chain(offered).all(|protocol| !protocol.is_srtp())
+        let plain = |said: &Said| !said.protocol.is_srtp() && !said.is_opportunistic();
+        self.said.as_ref().is_none_or(plain)
+            && self.offered.as_ref().is_none_or(|offered| !offered.asks_for_srtp())
     }
 
     /// The transport spoken with it: its own word, or what it was offered before it had one.

@@ -54,8 +54,8 @@ pub struct WebRtc {
     pub ice: IceAgent,
     /// Take fingerprints under SHA-1.
     pub accept_sha1: bool,
-    /// What `use_srtp` agrees on, in order of preference.
-    pub profiles: Vec<Profile>,
+    /// What `use_srtp` may agree on, in order of preference.
+    pub profiles: Arc<[Profile]>,
     /// Agent threads: a call's is its key modulo this; at least 1.
     pub threads: u16,
 }

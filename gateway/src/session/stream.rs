@@ -7,13 +7,17 @@
 use ng::request::EndpointLearning;
 use srtp::{Profile, Weaknesses};
 
-use crate::relay::command::{PortPair, Remote, StreamIndex, StreamPlan};
-use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Terms, Transition};
+use crate::relay::command::{AgentTap, PortPair, Remote, StreamIndex, StreamPlan};
+use crate::relay::key_plan::{ReceivePlan, SendPlan, Transition};
+use crate::webrtc::plan::{LegNewsKind, LegPlan};
 
-use super::crypto::{LocalCrypto, PeerCrypto};
+use super::crypto::LocalCrypto;
+use super::dtls::Association;
+use super::keying::Keying;
+use super::leg::Leg;
 use super::mux::Settled;
 use super::ports::LocalPorts;
-use super::terms;
+use super::protection::{Protection, SdesKeys};
 
 /// One party's one media section, with its sockets.
 #[derive(Debug)]
@@ -34,32 +38,12 @@ pub(super) struct Stream {
     pub(super) answered: bool,
     /// The leg's protection.
     protection: Protection,
+    /// Its ICE and its agents, where it has or had any: most legs of a trunk never do.
+    leg: Option<Box<Leg>>,
     /// What the operator was told that the protection lacks.
     told: Weaknesses,
     ended: bool,
     news: News,
-}
-
-/// How a leg is protected.
-#[derive(Debug)]
-enum Protection {
-    /// SRTP was asked for and no key is agreed.
-    Unsettled,
-    /// Plain RTP.
-    Clear,
-    /// SDES.
-    Srtp(Box<SdesKeys>),
-    /// SRTP under keys that the parties share, passed as it is; `local` is the other party's.
-    Shared(Box<SdesKeys>),
-}
-
-/// Both directions' keys of an SRTP leg.
-#[derive(Debug)]
-pub(super) struct SdesKeys {
-    /// The keys the party protects with.
-    pub(super) peer: PeerCrypto,
-    /// Our own.
-    pub(super) local: LocalCrypto,
 }
 
 /// What the worker has not been told yet.
@@ -84,6 +68,7 @@ impl Stream {
             remote: None,
             answered: false,
             protection: Protection::Unsettled,
+            leg: None,
             told: Weaknesses::NONE,
             ended: false,
             news: News { sockets: Some(sockets), ..News::default() },
@@ -160,28 +145,26 @@ impl Stream {
         }
     }
 
-    /// Whether packets may go from this leg to the other: either both open and seal, or each
-    /// holds exactly the other's key. The worker takes a shared leg for plain RTP, so joined to
-    /// anything else it would let clear media through to an SRTP party.
+    /// Whether packets may go from this leg to the other.
     pub(super) fn mirrors(&self, other: &Self) -> bool {
-        match (&self.protection, &other.protection) {
-            (Protection::Shared(here), Protection::Shared(there)) => {
-                there.peer.unnamed() == Some(&here.local.key)
-                    && here.peer.unnamed() == Some(&there.local.key)
-            }
-            (Protection::Shared(_), _) | (_, Protection::Shared(_)) => false,
-            _ => true,
+        self.protection.mirrors(&other.protection)
+    }
+
+    /// Makes the leg DTLS-SRTP. Keys that it has go on until the handshake brings others; where it
+    /// was plain nothing passes until then.
+    pub(super) fn associate(&mut self, association: Association) {
+        self.leg_mut().epoch = association.epoch;
+        if self.protection.association().is_none() {
+            self.news.receive_key = Some(ReceivePlan::Await);
+            self.news.send_key = Some(SendPlan::Await);
         }
+        self.protection = Protection::Dtls(Box::new(association));
     }
 
     /// Makes the leg SRTP under these keys. What stays the same keeps its index and replay state at
     /// the worker.
     pub(super) fn protect(&mut self, keys: SdesKeys) {
-        let old = match &self.protection {
-            Protection::Srtp(old) => Some(old),
-            Protection::Clear | Protection::Unsettled | Protection::Shared(_) => None,
-        };
-        let old = old.filter(|old| old.local.session == keys.local.session);
+        let old = self.protection.sdes().filter(|old| old.local.session == keys.local.session);
         let transition = match (&self.news.receive_key, old) {
             (None, Some(old)) => old.peer.keys.transition(&keys.peer.keys),
             // There are none, under these terms or at all, or the worker does not know them yet.
@@ -203,12 +186,9 @@ impl Stream {
         self.protection = Protection::Srtp(Box::new(keys));
     }
 
-    /// The key agreed towards the party: ours, or the other party's where they share.
+    /// The key agreed towards the party by SDES: ours, or the other party's where they share.
     pub(super) fn local_crypto(&self) -> Option<&LocalCrypto> {
-        match &self.protection {
-            Protection::Srtp(keys) | Protection::Shared(keys) => Some(&keys.local),
-            Protection::Clear | Protection::Unsettled => None,
-        }
+        self.protection.local_crypto()
     }
 
     /// Our own key towards the party, where one is in force.
@@ -216,20 +196,24 @@ impl Stream {
         self.local_crypto().filter(|local| !local.shared)
     }
 
-    /// The suite the party protects with, where it is SRTP.
+    /// The DTLS association in force.
+    pub(super) fn association(&self) -> Option<&Association> {
+        self.protection.association()
+    }
+
+    /// How the leg is keyed, where it is.
+    pub(super) fn keying(&self) -> Option<Keying> {
+        self.protection.keying()
+    }
+
+    /// The suite the party protects with: what SDES agreed on, or the handshake.
     pub(super) fn suite(&self) -> Option<Profile> {
-        match &self.protection {
-            Protection::Srtp(keys) | Protection::Shared(keys) => Some(keys.peer.profile()),
-            Protection::Unsettled | Protection::Clear => None,
-        }
+        self.protection.suite().or_else(|| self.leg()?.agreed(self.association()?.epoch))
     }
 
     /// What the leg's protection lacks.
     pub(super) fn weaknesses(&self) -> Weaknesses {
-        match &self.protection {
-            Protection::Srtp(keys) | Protection::Shared(keys) => keys.weaknesses(),
-            Protection::Unsettled | Protection::Clear => Weaknesses::NONE,
-        }
+        self.protection.weaknesses()
     }
 
     /// The same where it is news, once.
@@ -239,15 +223,55 @@ impl Stream {
         (weaknesses != before && weaknesses != Weaknesses::NONE).then_some(weaknesses)
     }
 
-    /// Whether packets may be relayed from and to the party: its protection is agreed.
-    pub(super) fn settled(&self) -> bool {
-        !matches!(self.protection, Protection::Unsettled)
+    /// Its ICE and its agents, where it has or had any.
+    pub(super) fn leg(&self) -> Option<&Leg> {
+        self.leg.as_deref()
+    }
+
+    /// The same, from now on.
+    pub(super) fn leg_mut(&mut self) -> &mut Leg {
+        self.leg.get_or_insert_default()
+    }
+
+    /// Takes what the agents say of the leg.
+    pub(super) fn hear(&mut self, news: LegNewsKind) {
+        if let Some(leg) = &mut self.leg {
+            leg.hear(news);
+        }
+    }
+
+    /// What the agents are to be told, where it is news.
+    pub(super) fn leg_news(&mut self) -> Option<Option<LegPlan>> {
+        let plan = self.leg_plan();
+        self.leg.as_mut()?.news(plan)
+    }
+
+    fn leg_plan(&self) -> Option<LegPlan> {
+        if self.ended {
+            return None;
+        }
+        let ice = self.leg()?.ice.as_ref().map(|ice| ice.plan());
+        let dtls = self.association().and_then(|association| association.plan());
+        (ice.is_some() || dtls.is_some()).then(|| LegPlan {
+            ice,
+            dtls,
+            rtcp_mux: self.mux == Settled::OnePort,
+            signalled: self.remote.map_or([None; 2], |remote| [remote.rtp, remote.rtcp]),
+        })
+    }
+
+    /// What goes up to the agents, on this uplink.
+    fn tap(&self, uplink: u16) -> Option<AgentTap> {
+        let ice = self.leg()?.ice.is_some();
+        let dtls = self.association().filter(|association| association.role().is_some());
+        let dtls = dtls.map(|association| association.epoch);
+        (!self.ended && (ice || dtls.is_some())).then_some(AgentTap { uplink, ice, dtls })
     }
 
     /// What the worker is to make of it; tells each piece of news once.
-    pub(super) fn plan(&mut self) -> StreamPlan {
+    pub(super) fn plan(&mut self, uplink: u16) -> StreamPlan {
         let news = std::mem::take(&mut self.news);
-        let open = !self.ended && self.settled();
+        let open = !self.ended && self.protection.is_settled();
         StreamPlan {
             sockets: news.sockets,
             peer: self.peer,
@@ -264,23 +288,7 @@ impl Stream {
             send: open,
             tos: news.tos,
             closed: self.ended,
-            agent: None,
+            agent: self.tap(uplink),
         }
-    }
-}
-
-impl SdesKeys {
-    fn send_plan(&self) -> SendPlan {
-        let key = SrtpKey::unnamed(self.local.key.dangerous_duplicate());
-        SendPlan::Set(Box::new(key), self.terms())
-    }
-
-    /// What was agreed to be left out was held against the operator's policy when it was read.
-    fn terms(&self) -> Terms {
-        Terms { session: self.local.session, accepted: self.weaknesses() }
-    }
-
-    fn weaknesses(&self) -> Weaknesses {
-        terms::weaknesses(self.local.key.profile(), self.local.session)
     }
 }

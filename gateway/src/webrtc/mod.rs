@@ -192,7 +192,7 @@ impl Agents {
                 IceMode::Lite => IceAgent::Lite,
             },
             accept_sha1: config.accept_sha1,
-            profiles: PROFILES.to_vec(),
+            profiles: PROFILES.into(),
             threads: self.0.threads.len() as u16,
         })
     }

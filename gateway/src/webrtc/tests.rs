@@ -86,7 +86,7 @@ impl Gateway {
             certificate: terms.certificate.serial,
             role,
             fingerprints: vec![browser.identity.fingerprint(HashFunction::Sha256)],
-            profiles: terms.profiles,
+            profiles: terms.profiles.to_vec(),
         };
         let ice = browser.ice_plan(credentials.clone());
         let plan =

@@ -1,8 +1,11 @@
 //! Dialogues by table and by chance, against ports that are only counted and a worker that only
 //! checks.
 
+mod browser;
 mod dialogues;
+mod dtls;
 mod hold_and_mux;
+mod ice;
 mod lifetimes;
 mod passthrough;
 mod properties;

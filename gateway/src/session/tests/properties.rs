@@ -7,12 +7,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ng::request::{AddressFamily, RtcpMux, Sdes, Signal, Transport};
-use ng::sdp::{Protocol, Sdp};
+use ng::request::{AddressFamily, IceMode, RtcpMux, Sdes, Signal, Transport};
+use ng::sdp::{HashFunction, Protocol, Sdp};
 use proptest::prelude::*;
 use srtp::{Profile, SessionParameters};
 
+use super::browser::{print, with_agents};
 use super::world::{Key, World, crypto, delete, read, rotating, settings, signal};
+use crate::relay::command::StreamIndex;
 use crate::session::settings::INCUMBENTS_SUITES;
 use crate::session::{Compat, Refused, Settings};
 use crate::weakness;
@@ -45,6 +47,9 @@ struct Section {
     crypto: Vec<(u32, usize)>,
     rtcp_mux: bool,
     direction: usize,
+    /// Bits: a fingerprint, another one, ICE, restarted, a tls-id.
+    web: u8,
+    setup: usize,
 }
 
 const TAGS: [&str; 3] = ["a", "b", "c"];
@@ -53,6 +58,9 @@ const TRANSPORTS: [&str; 6] =
     ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl"];
 const ADDRESSES: [&str; 4] =
     ["IP4 198.51.100.1", "IP4 203.0.113.9", "IP4 0.0.0.0", "IP6 2001:db8::9"];
+const SETUPS: [&str; 4] = ["actpass", "active", "passive", "holdconn"];
+const MODES: [IceMode; 4] =
+    [IceMode::Default, IceMode::Remove, IceMode::Force, IceMode::ForceRelay];
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
 /// Lines as peers write them: one key, a short tag, several keys in sets that overlap, and less
@@ -78,14 +86,17 @@ fn section() -> impl Strategy<Value = Section> {
     // Mostly what gets far: plain RTP and SDES at real addresses.
     let transport = prop_oneof![8 => 0..4usize, 1 => 4..6usize];
     let address = prop_oneof![6 => 0..2usize, 1 => 2..4usize];
-    (transport, port, address, crypto, any::<bool>(), 0..4usize).prop_map(
-        |(transport, port, address, crypto, rtcp_mux, direction)| Section {
+    let web = (prop_oneof![Just(0), 0..32u8], 0..4usize);
+    (transport, port, address, crypto, any::<bool>(), 0..4usize, web).prop_map(
+        |(transport, port, address, crypto, rtcp_mux, direction, (web, setup))| Section {
             transport,
             port,
             address,
             crypto,
             rtcp_mux,
             direction,
+            web,
+            setup,
         },
     )
 }
@@ -93,7 +104,7 @@ fn section() -> impl Strategy<Value = Section> {
 fn request() -> impl Strategy<Value = Request> {
     let branch = prop::option::weighted(0.3, 0..2usize);
     let sections = prop::collection::vec(section(), 1..4);
-    let transport = prop::option::of(0..4usize);
+    let transport = prop::option::of(0..5usize);
     (0..3usize, prop::option::of(0..3usize), branch, sections, transport, any::<u16>()).prop_map(
         |(from, to, branch, sections, transport, options)| Request {
             from,
@@ -142,6 +153,12 @@ impl Request {
         signal.flags.new_branch = bit(5) && bit(6);
         signal.flags.reset = bit(6);
         signal.replace.sdp_version = bit(7);
+        signal.ice.mode = MODES[usize::from(self.options >> 11 & 3)];
+        signal.dtls.off = bit(13) && bit(14);
+        signal.sdes.prefer = bit(14) && !bit(13);
+        signal.sdes.off = bit(15) && bit(13);
+        signal.osrtp.offer = bit(15) && !bit(13);
+        signal.osrtp.accept = bit(14) && bit(15);
         signal
     }
 
@@ -157,8 +174,30 @@ impl Request {
                 sdp += "a=rtcp-mux\r\n";
             }
             sdp += &format!("a={}\r\n", DIRECTIONS[section.direction]);
+            sdp += &section.web();
         }
         sdp
+    }
+}
+
+impl Section {
+    /// Its DTLS and ICE.
+    fn web(&self) -> String {
+        let bit = |bit: u8| self.web & (1 << bit) != 0;
+        let mut lines = String::new();
+        if bit(0) {
+            let print = print(HashFunction::Sha256, u8::from(bit(1)));
+            lines += &format!("a=setup:{}\r\na=fingerprint:{print}\r\n", SETUPS[self.setup]);
+        }
+        if bit(2) {
+            let letter = if bit(3) { "r" } else { "a" };
+            let (ufrag, pwd) = (letter.repeat(4), letter.repeat(24));
+            lines += &format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n");
+        }
+        if bit(4) {
+            lines += "a=tls-id:01234567890123456789\r\n";
+        }
+        lines
     }
 }
 
@@ -169,6 +208,10 @@ enum Ways {
     /// Ours, accepting everything.
     Lenient,
     Incumbents,
+    /// Ours, with agents.
+    Agents,
+    /// The incumbent's, with agents.
+    IncumbentsAgents,
 }
 
 impl Ways {
@@ -182,6 +225,10 @@ impl Ways {
                 accepted: weakness::every(),
                 ..settings()
             },
+            Self::Agents => with_agents(),
+            Self::IncumbentsAgents => {
+                Settings { webrtc: with_agents().webrtc, ..Self::Incumbents.settings() }
+            }
         }
     }
 }
@@ -223,6 +270,21 @@ impl World {
         assert_eq!(self.ports_open(), open, "ports leaked or freed early");
         assert_eq!(self.calls.len(), self.worker.len());
         self.check_waiting();
+        self.check_legs();
+    }
+
+    /// The worker hands up what the agents have, and nothing that has ended.
+    fn check_legs(&self) {
+        for (call, streams) in &self.worker {
+            for (index, stream) in (0..).zip(streams) {
+                let leg = self.legs.get(&(*call, StreamIndex(index)));
+                assert!(leg.is_none() || !stream.closed, "an ended stream's leg");
+                let ice = leg.is_some_and(|leg| leg.ice.is_some());
+                let dtls = leg.and_then(|leg| leg.dtls.as_ref()).map(|dtls| dtls.epoch);
+                let tap = stream.tap.map_or((false, None), |tap| (tap.ice, tap.dtls));
+                assert_eq!(tap, (ice, dtls));
+            }
+        }
     }
 
     /// A leg that waits for its SRTP keys is sent nothing.
@@ -241,20 +303,31 @@ impl World {
         let call = self.calls.call(b"call").unwrap();
         let tags = [request.from, request.to.unwrap()].map(|tag| TAGS[tag].as_bytes());
         for (index, section) in written.media.iter().enumerate().filter(|(_, s)| s.is_relayed()) {
-            assert_eq!(section.crypto.len(), usize::from(section.protocol.is_srtp()));
+            let keyings = (section.crypto.len(), section.dtls.fingerprints.len());
+            let wanted = usize::from(section.protocol.is_srtp());
+            assert!(matches!(keyings, (0, 0) | (1, 0) | (0, 1)), "one key of one kind");
+            assert!(keyings.0 + keyings.1 >= wanted, "SRTP without a key");
             for tag in tags {
                 let media = &call.parties[call.party(tag).unwrap().0].media[index];
                 let stream = &self.worker[&call.key][usize::from(media.stream.unwrap().0)];
-                assert!(stream.sends && stream.peer.is_some());
+                assert!(stream.peer.is_some());
                 let secure = media.protocol().unwrap().is_srtp();
-                match call.stream(media.stream.unwrap()).local_crypto() {
+                let state = call.stream(media.stream.unwrap());
+                match (state.local_crypto(), state.association()) {
                     // Passed as it is, from one who holds the other's key.
-                    Some(local) if local.shared => {
+                    (Some(local), _) if local.shared => {
                         let peer = &self.worker[&call.key][stream.peer.unwrap()];
                         let keys = [&stream.send_key, &stream.receive_key, &peer.send_key];
-                        assert!(secure && keys.into_iter().all(|key| *key == Key::Clear));
+                        assert!(
+                            !media.is_plain() && keys.into_iter().all(|key| *key == Key::Clear)
+                        );
                     }
-                    _ => assert_eq!(matches!(stream.send_key, Key::Srtp(_)), secure),
+                    (Some(_), _) => assert!(!media.is_plain() && stream.send_key.is_srtp()),
+                    (None, Some(_)) => {
+                        assert!(!media.is_plain() && stream.send_key != Key::Clear);
+                        assert_eq!(stream.sends, stream.tap.is_some_and(|tap| tap.dtls.is_some()));
+                    }
+                    (None, None) => assert!(!secure && stream.send_key == Key::Clear),
                 }
             }
         }
@@ -271,7 +344,13 @@ proptest! {
 
     #[test]
     fn no_sequence_of_requests_leaks_ports_or_sends_in_clear(
-        ways in prop::sample::select(vec![Ways::Ours, Ways::Lenient, Ways::Incumbents]),
+        ways in prop::sample::select(vec![
+            Ways::Ours,
+            Ways::Lenient,
+            Ways::Incumbents,
+            Ways::Agents,
+            Ways::IncumbentsAgents,
+        ]),
         steps in prop::collection::vec(step(), 1..40)
     ) {
         let mut world = World::with(ways.settings());

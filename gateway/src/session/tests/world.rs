@@ -11,13 +11,16 @@ use ng::request::{AddressFamily, Delete, Signal, Transport};
 use ng::sdp::{MediaSection, Protocol, Sdp};
 use srtp::{MasterKey, Mki, Profile};
 
-use crate::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamPlan};
+use crate::relay::command::{
+    AgentTap, CallKey, CallPlan, PortPair, Remote, StreamIndex, StreamPlan,
+};
 use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
 use crate::session::{
     BranchEnd, Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused,
     Settings,
 };
+use crate::webrtc::plan::{LegNews, LegNewsKind, LegPlan, LegUpdate};
 
 /// Ports that are only counted: its sockets lead nowhere.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub(super) struct World {
     pub(super) calls: Calls<CountedPorts>,
     pub(super) now: Instant,
     pub(super) worker: HashMap<CallKey, Vec<WorkerStream>>,
+    /// What the agents have.
+    pub(super) legs: HashMap<(CallKey, StreamIndex), LegPlan>,
 }
 
 /// A stream as the worker would have it.
@@ -84,6 +89,7 @@ pub(super) struct WorkerStream {
     pub(super) rtcp_mux: bool,
     pub(super) tos: Option<u8>,
     pub(super) closed: bool,
+    pub(super) tap: Option<AgentTap>,
     /// How often each direction's key was set.
     pub(super) keyed: (usize, usize),
     pub(super) plan: String,
@@ -97,6 +103,12 @@ pub(super) enum Key {
     Srtp(MasterKey),
 }
 
+impl Key {
+    pub(super) fn is_srtp(&self) -> bool {
+        matches!(self, Self::Srtp(_))
+    }
+}
+
 impl World {
     pub(super) fn new() -> Self {
         Self::with(settings())
@@ -104,23 +116,54 @@ impl World {
 
     pub(super) fn with(settings: Settings) -> Self {
         let ports = CountedPorts { open: BTreeSet::new(), capacity: 10_000, next: 30_000 };
-        Self { calls: Calls::new(settings, ports), now: Instant::now(), worker: HashMap::new() }
+        let calls = Calls::new(settings, ports);
+        Self { calls, now: Instant::now(), worker: HashMap::new(), legs: HashMap::new() }
     }
 
     pub(super) fn offer(&mut self, signal: &Signal) -> Result<Outcome, Refused> {
-        let mut outcome = self.calls.offer(signal, self.now)?;
-        if let Some(plan) = outcome.plan.take() {
-            self.apply(plan);
-        }
-        Ok(outcome)
+        let outcome = self.calls.offer(signal, self.now)?;
+        Ok(self.carry_out(outcome))
     }
 
     pub(super) fn answer(&mut self, signal: &Signal) -> Result<Outcome, Refused> {
-        let mut outcome = self.calls.answer(signal, self.now)?;
+        let outcome = self.calls.answer(signal, self.now)?;
+        Ok(self.carry_out(outcome))
+    }
+
+    fn carry_out(&mut self, mut outcome: Outcome) -> Outcome {
         if let Some(plan) = outcome.plan.take() {
             self.apply(plan);
         }
-        Ok(outcome)
+        self.tell(&outcome.legs);
+        outcome
+    }
+
+    /// Plays the agents' part.
+    fn tell(&mut self, legs: &[LegUpdate]) {
+        for LegUpdate { call, stream, plan } in legs {
+            let leg = (*call, *stream);
+            assert_ne!(self.legs.get(&leg), plan.as_ref(), "no news");
+            let before = match plan {
+                Some(plan) => self.legs.insert(leg, plan.clone()),
+                None => self.legs.remove(&leg),
+            };
+            let dtls = |plan: Option<&LegPlan>| plan?.dtls.clone();
+            if let (Some(old), Some(new)) = (dtls(before.as_ref()), dtls(plan.as_ref())) {
+                assert!(old == new || old.epoch < new.epoch, "{old:?} became {new:?}");
+            }
+        }
+    }
+
+    /// A stream's leg as its agents have it.
+    pub(super) fn leg(&self, stream: u16) -> Option<&LegPlan> {
+        let (call, _) = self.worker.iter().next().unwrap();
+        self.legs.get(&(*call, StreamIndex(stream)))
+    }
+
+    /// What the agents say of a stream's leg.
+    pub(super) fn hear(&mut self, stream: u16, kind: LegNewsKind) {
+        let call = *self.worker.keys().next().unwrap();
+        self.calls.leg_news(LegNews { call, stream: StreamIndex(stream), kind });
     }
 
     /// Deletes, and plays the worker's part where it comes to that.
@@ -134,6 +177,7 @@ impl World {
             DeleteEffect::Branch(BranchEnd { plan, legs }) => {
                 let told = CallPlan { call: plan.call, streams: Vec::new() };
                 self.apply(plan);
+                self.tell(&legs);
                 let effect = DeleteEffect::Branch(BranchEnd { plan: told, legs });
                 Ok(Deleted { effect, ..deleted })
             }
@@ -151,7 +195,10 @@ impl World {
                     self.close(call);
                     ended.push(call);
                 }
-                Expired::Branch(end) => self.apply(end.plan),
+                Expired::Branch(end) => {
+                    self.apply(end.plan);
+                    self.tell(&end.legs);
+                }
             }
         }
         ended
@@ -159,6 +206,7 @@ impl World {
 
     pub(super) fn close(&mut self, call: CallKey) {
         self.worker.remove(&call);
+        self.legs.retain(|(of, _), _| *of != call);
         self.calls.closed(call);
     }
 
@@ -209,6 +257,7 @@ impl WorkerStream {
             rtcp_mux: false,
             tos: None,
             closed: false,
+            tap: None,
             keyed: (0, 0),
             plan: String::new(),
         };
@@ -232,8 +281,13 @@ impl WorkerStream {
         self.rtcp_mux = plan.rtcp_mux;
         self.sends = plan.send;
         self.closed = plan.closed;
-        assert!(!plan.send || self.send_key != Key::None, "sends without being told how");
-        assert!(!plan.receive || self.receive_key != Key::None, "receives without a key");
+        self.tap = plan.agent;
+        // Where the agents bring the keys, what needs them is dropped until then.
+        let awaits = self.tap.is_some_and(|tap| tap.dtls.is_some());
+        assert!(!plan.send || awaits || self.send_key != Key::None, "sends without being told how");
+        assert!(!plan.receive || awaits || self.receive_key != Key::None, "receives without a key");
+        let clear = self.send_key == Key::Clear || self.receive_key == Key::Clear;
+        assert!(!(awaits && clear), "DTLS-SRTP and clear at once");
         assert_eq!(
             matches!(self.receive_key, Key::Srtp(_)),
             matches!(self.send_key, Key::Srtp(_)),

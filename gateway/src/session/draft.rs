@@ -1,0 +1,326 @@
+//! What an offer would make of each of its sections: the first half of an offer, which may fail and
+//! changes nothing.
+//!
+//! A draft holds what the offerer said, what the answerer will be offered, and the ports for both.
+//! Keys, DTLS and ICE that the answerer has seen before are shown again: an answer to an earlier
+//! offer may yet come.
+
+use ng::request::{IceMode, Transport};
+use ng::sdp::{MediaSection, Protocol};
+
+use crate::relay::command::StreamIndex;
+
+use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
+use super::crypto::{self, LocalCrypto, Sharing, Shown};
+use super::dialogue::{Dialogue, Side};
+use super::dtls::OwnDtls;
+use super::ice::{self, OwnIce, OwnKind, Trickle, Wish};
+use super::keying::{self, Shows};
+use super::lease::{Lease, Leased};
+use super::media::{Keys, Kind, Said};
+use super::mux;
+use super::offer::Context;
+use super::party::{Media, Offered};
+use super::place::{self, Place, Places};
+use super::ports::PortSource;
+use super::settings::{Compat, family_of};
+use super::stream::Stream;
+use super::{Refused, Warnings};
+
+/// A section on its way through an offer.
+pub(super) enum Draft {
+    Relay(Box<RelayDraft>),
+    Reject,
+    PassThrough,
+}
+
+/// What becomes of a section in the body.
+#[derive(Clone, Copy)]
+pub(super) enum Fate {
+    Relay,
+    Reject,
+    PassThrough,
+}
+
+impl Draft {
+    pub(super) fn fate(&self) -> Fate {
+        match self {
+            Self::Relay(_) => Fate::Relay,
+            Self::Reject => Fate::Reject,
+            Self::PassThrough => Fate::PassThrough,
+        }
+    }
+}
+
+/// A section that will be relayed.
+pub(super) struct RelayDraft {
+    pub(super) said: Said,
+    pub(super) offered: Offered,
+    /// Ports for the offerer, where its section has none.
+    pub(super) offerer_ports: Option<Leased>,
+    /// Ports for the answerer, where its section has none.
+    pub(super) answerer_ports: Option<Leased>,
+}
+
+/// Everything drafted.
+pub(super) struct Drafts {
+    pub(super) dialogue: Dialogue,
+    pub(super) places: Places,
+    pub(super) sections: Vec<Draft>,
+}
+
+/// Drafts every section.
+pub(super) fn draft<P: PortSource>(
+    context: &Context<'_>,
+    lease: &mut Lease<'_, P>,
+    call: &Call,
+    warnings: &mut Warnings,
+) -> Result<Drafts, Refused> {
+    let dialogue = Dialogue::of_offer(call, context.signal)?;
+    let joins = |side| usize::from(side == Side::New);
+    let joining = joins(dialogue.offerer) + joins(dialogue.answerer);
+    if call.parties.len() + joining > PARTIES_MAX {
+        return Err(Refused::TOO_LARGE);
+    }
+    let wants_ice = !matches!(context.signal.ice.mode, IceMode::Default | IceMode::Remove);
+    if wants_ice && context.settings.webrtc.is_none() {
+        warnings.push("ICE is not enabled: its attributes are taken out");
+    }
+    let weaken = context.signal.sdes.weaken;
+    if weaken.weaknesses().any(|weakness| !context.settings.accepted.contains(weakness)) {
+        warnings.push(NOT_ACCEPTED);
+    }
+    let places = place::of(context, call, dialogue, warnings);
+    let mut refusal = None;
+    let mut sections = Vec::with_capacity(context.sdp.media.len());
+    let mut drafting = Drafting { context, lease, call, dialogue, places };
+    for (index, section) in context.sdp.media.iter().enumerate() {
+        let (draft, reason) = drafting.section(index, section)?;
+        refusal = refusal.or(reason);
+        sections.push(draft);
+    }
+    if let Some(refusal) = refusal {
+        if sections.iter().all(|draft| matches!(draft, Draft::Reject)) {
+            return Err(refusal);
+        }
+        warnings.push(refusal.0);
+    }
+    Ok(Drafts { dialogue, places, sections })
+}
+
+struct Drafting<'a, 'l, P: PortSource> {
+    context: &'a Context<'a>,
+    lease: &'a mut Lease<'l, P>,
+    call: &'a Call,
+    dialogue: Dialogue,
+    places: Places,
+}
+
+impl<'a, P: PortSource> Drafting<'a, '_, P> {
+    /// A section's draft, with the reason when it is rejected for what it asks.
+    fn section(
+        &mut self,
+        index: usize,
+        section: &MediaSection,
+    ) -> Result<(Draft, Option<Refused>), Refused> {
+        let Context { settings, signal, .. } = *self.context;
+        let keys = Keys::of(settings, section);
+        match Kind::of(section, &keys) {
+            Kind::Foreign => return Ok((Draft::PassThrough, None)),
+            Kind::Disabled => return Ok((Draft::Reject, None)),
+            Kind::NoKey(reason) => return Ok((Draft::Reject, Some(reason))),
+            Kind::Relay => {}
+        }
+        let protocol = match &signal.transport {
+            Some(Transport::To(protocol)) => protocol.clone(),
+            Some(Transport::Accept) | None => section.protocol.clone(),
+        };
+        let before = self.media(self.dialogue.offerer, index).and_then(|media| media.said.as_ref());
+        let mut said = Said::of(section, (settings, signal), keys, before)?;
+        if signal.flags.reject_ice {
+            said.ice = None;
+        }
+        let answerer = open_stream(self.call, self.dialogue.answerer, index);
+        let in_force = answerer.filter(|_| !signal.flags.reset);
+        let in_force = in_force.and_then(|stream| self.call.stream(stream).keying());
+        match keying::to_offer((settings, signal), &said, &protocol, in_force) {
+            Ok(shows) => {
+                let draft = self.relay(index, said, protocol, shows)?;
+                Ok((Draft::Relay(Box::new(draft)), None))
+            }
+            Err(reason) => Ok((Draft::Reject, Some(reason))),
+        }
+    }
+
+    fn relay(
+        &mut self,
+        index: usize,
+        said: Said,
+        protocol: Protocol,
+        shows: Shows,
+    ) -> Result<RelayDraft, Refused> {
+        let answerer = open_stream(self.call, self.dialogue.answerer, index);
+        let stream = answerer.map(|stream| self.call.stream(stream));
+        let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
+        let offered = Offered {
+            crypto: self.crypto(index, &said, stream, shows)?,
+            dtls: self.dtls(index, stream, shows)?,
+            ice: self.ice(index, &said, stream)?,
+            rtcp_mux: mux::offers(self.context.signal.rtcp_mux, &said, mux_in_force),
+            protocol,
+        };
+        let offerer_ports = self.offerer_ports(index, &said)?;
+        let answerer_ports = self.ports(answerer, self.places.answerer)?;
+        Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
+    }
+
+    fn crypto(
+        &self,
+        index: usize,
+        said: &Said,
+        stream: Option<&Stream>,
+        shows: Shows,
+    ) -> Result<Vec<LocalCrypto>, Refused> {
+        if !shows.has_sdes() {
+            return Ok(Vec::new());
+        }
+        let Context { settings, random, signal, .. } = self.context;
+        let shown = match signal.flags.reset {
+            true => Shown { in_force: None, offered: &[] },
+            false => self.shown(index, stream),
+        };
+        let asks = said.protocol.is_srtp() || said.is_opportunistic();
+        let source = if asks { &said.crypto[..] } else { &[] };
+        let sharing = self.sharing(index, stream);
+        crypto::offer(settings, &signal.sdes, shown, (source, sharing), random)
+    }
+
+    /// Our side of DTLS: what the answerer has seen of it, else a new one.
+    fn dtls(
+        &self,
+        index: usize,
+        stream: Option<&Stream>,
+        shows: Shows,
+    ) -> Result<Option<OwnDtls>, Refused> {
+        let Context { settings, random, signal, .. } = self.context;
+        let Some(webrtc) = settings.webrtc.as_ref().filter(|_| shows.has_dtls()) else {
+            return Ok(None);
+        };
+        let media = self.media(self.dialogue.answerer, index);
+        let in_force = stream.and_then(Stream::association).map(|association| &association.own);
+        let offered = media.and_then(|media| media.offered.as_ref()?.dtls.as_ref());
+        if let Some(own) = in_force.or(offered).filter(|_| !signal.flags.reset) {
+            return Ok(Some(own.clone()));
+        }
+        let theirs = media.and_then(|media| media.said.as_ref()?.dtls.as_ref()?.hash());
+        OwnDtls::new(webrtc, [theirs, signal.dtls.fingerprint], random).map(Some)
+    }
+
+    /// Our side of ICE, where the answerer is to have any.
+    fn ice(
+        &self,
+        index: usize,
+        said: &Said,
+        stream: Option<&Stream>,
+    ) -> Result<Option<OwnIce>, Refused> {
+        let Context { settings, random, signal, .. } = self.context;
+        let Some(webrtc) = &settings.webrtc else { return Ok(None) };
+        let leg = stream.and_then(Stream::leg);
+        let in_force = leg.and_then(|leg| leg.ice.as_ref()).map(|ice| &ice.own);
+        let reset = signal.flags.reset;
+        let wanted = match signal.ice.mode {
+            IceMode::Remove => false,
+            IceMode::Force | IceMode::ForceRelay | IceMode::Optional => true,
+            IceMode::Default => said.ice.is_some() || in_force.is_some(),
+        };
+        if !wanted || leg.is_some_and(|leg| leg.declined_ice && !reset) {
+            return Ok(None);
+        }
+        let media = self.media(self.dialogue.answerer, index);
+        let offered = media.and_then(|media| media.offered.as_ref()?.ice.as_ref());
+        let seen = in_force.or(offered).filter(|_| !reset);
+        let wish = Wish {
+            agent: ice::towards_answerer(signal.ice.lite)
+                .or(leg.and_then(|leg| leg.agent))
+                .unwrap_or(webrtc.ice),
+            kind: match signal.ice.mode {
+                IceMode::ForceRelay => OwnKind::Relay,
+                _ => seen.map_or(OwnKind::Host, |own| own.kind),
+            },
+            trickle: match signal.ice.trickle {
+                true => Trickle::Yes,
+                false => seen.map_or(Trickle::No, |own| own.trickle),
+            },
+        };
+        OwnIce::next(seen, wish, random).map(Some)
+    }
+
+    /// Whether the answerer gets the offerer's keys. Not where either leg has a key of ours in
+    /// force: its packet indexes are known to us alone and cannot be handed over.
+    fn sharing(&self, index: usize, answerer: Option<&Stream>) -> Sharing {
+        let flags = &self.context.signal.flags;
+        let offerer = open_stream(self.call, self.dialogue.offerer, index);
+        let mut legs = offerer.map(|stream| self.call.stream(stream)).into_iter().chain(answerer);
+        let wanted = self.context.settings.compat == Compat::Rtpengine
+            && !flags.recrypt
+            && !flags.no_passthrough;
+        match wanted && !legs.any(|leg| leg.own_crypto().is_some()) {
+            true => Sharing::OfferersKeys,
+            false => Sharing::Never,
+        }
+    }
+
+    /// The keys that the answerer has seen of a section.
+    fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
+        let media = self.media(self.dialogue.answerer, index);
+        let offered = media.and_then(|media| media.offered.as_ref());
+        Shown {
+            in_force: stream.and_then(Stream::own_crypto),
+            offered: offered.map_or(&[], |offered| &offered.crypto),
+        }
+    }
+
+    /// A section of a party that is in the call.
+    fn media(&self, side: Side, index: usize) -> Option<&'a Media> {
+        match side {
+            Side::Known(party) => self.call.parties.get(party.0)?.media.get(index),
+            Side::New => None,
+        }
+    }
+
+    /// Ports for the offerer's section. One that it has is of no use once its party has moved to
+    /// the other address family: a socket reaches its own.
+    fn offerer_ports(&mut self, index: usize, said: &Said) -> Result<Option<Leased>, Refused> {
+        let stream = open_stream(self.call, self.dialogue.offerer, index);
+        let Some(family) = said.family() else { return self.ports(stream, self.places.offerer) };
+        let place = place::in_family(self.context.settings, self.places.offerer, family);
+        let call = self.call;
+        let bound = |stream: StreamIndex| call.stream(stream).ports.bound.ip();
+        self.ports(stream.filter(|stream| family_of(bound(*stream)) == place.family), place)
+    }
+
+    /// Ports for a section that has none.
+    fn ports(
+        &mut self,
+        stream: Option<StreamIndex>,
+        place: Place,
+    ) -> Result<Option<Leased>, Refused> {
+        if stream.is_some() {
+            return Ok(None);
+        }
+        if self.call.streams.len() + self.lease.len() >= STREAMS_MAX {
+            return Err(Refused::TOO_LARGE);
+        }
+        self.lease.open(place).map(Some)
+    }
+}
+
+fn open_stream(call: &Call, side: Side, section: usize) -> Option<StreamIndex> {
+    match side {
+        Side::Known(party) => call.open_stream(party, section),
+        Side::New => None,
+    }
+}
+
+const NOT_ACCEPTED: &str = "SDES-unencrypted_srtp, -unencrypted_srtcp or -unauthenticated_srtp is \
+                            ignored: srtp.accept does not name it";
