@@ -5,13 +5,16 @@
 mod relay_support;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway::relay::command::{
-    CallKey, CallPlan, CallReport, Command, StreamPlan, WorkerEvent, WorkerSnapshot,
+    AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, IcePath, StreamIndex,
+    StreamPlan, WorkerEvent, WorkerSnapshot,
 };
-use gateway::relay::key_plan::{ReceivePlan, SendPlan};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
+use gateway::relay::uplink::{AgentPacket, Intake, uplink};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
+use gateway::webrtc::plan::Epoch;
 use packet_io::Choice;
 use relay_support::*;
 use srtp::Profile;
@@ -169,6 +172,72 @@ fn a_burst_beyond_one_batch_is_relayed_whole_by_every_driver() {
             }
         }
         stop(worker);
+    }
+}
+
+/// A check goes up, the answer leaves by a lent socket; what the agents found out comes down.
+#[test]
+fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
+    for io in [Choice::Epoll, Choice::Uring] {
+        let (uplink, intake) = uplink();
+        let config = WorkerConfig { io, uplinks: vec![uplink], ..WorkerConfig::default() };
+        let worker = match worker::spawn(config) {
+            Ok(worker) => worker,
+            Err(StartError::Driver(error)) if io == Choice::Uring => {
+                println!("SKIPPED relay_sockets: {error}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let mut call = Call::set_up(&worker, CALL);
+        let tap = AgentTap { uplink: 0, ice: true, dtls: Some(Epoch(1)) };
+        let streams = vec![unchanged(1), StreamPlan { agent: Some(tap), ..unchanged(0) }];
+        worker.commands.blocking_send(Command::Apply(CallPlan { call: CALL, streams })).unwrap();
+
+        let party = call.secure.addresses()[0];
+        call.secure.0[0].send_to(CHECK, call.local[1]).unwrap();
+        let heard = woken(&intake);
+        assert_eq!((heard.call, heard.stream), (CALL, StreamIndex(1)));
+        assert_eq!((heard.source, heard.local), (party, call.local[1]));
+        assert_eq!(heard.bytes(), CHECK);
+
+        let (reply, lent) = std::sync::mpsc::sync_channel(1);
+        let stream = StreamIndex(1);
+        worker.commands.blocking_send(Command::Lend { call: CALL, stream, reply }).unwrap();
+        let [Some(socket), Some(_)] = lent.recv().unwrap().unwrap() else { panic!("no sockets") };
+        socket.send_to(b"answer", heard.source).unwrap();
+        assert_eq!(call.secure.receive(), b"answer");
+
+        let component = ComponentPath { sources: vec![party], destination: Some(party) };
+        let path = IcePath { components: [component, ComponentPath::default()] };
+        worker.commands.blocking_send(Command::Path { call: CALL, stream, path }).unwrap();
+        let key = |byte| SrtpKey::unnamed(master_key(PROFILE, byte));
+        let (receive, send) = (Box::new(key(3).into()), Box::new(key(4)));
+        let epoch = Epoch(1);
+        let keys = Command::Secure { call: CALL, stream, epoch, receive, send };
+        worker.commands.blocking_send(keys).unwrap();
+        ask(&worker, Command::Snapshot);
+        call.crypto = Crypto::new(PROFILE, 3, 4);
+        for sequence in 0..PACKETS {
+            call.exchange(sequence);
+        }
+        assert_eq!(ask(&worker, Command::Snapshot).agent.stun, 1);
+        stop(worker);
+    }
+}
+
+/// A binding request (RFC 8489 section 5).
+const CHECK: &[u8] = &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+/// The next check, for which the thread sleeps.
+fn woken(intake: &Intake) -> AgentPacket {
+    let start = Instant::now();
+    loop {
+        if let Some(packet) = intake.stun() {
+            return packet;
+        }
+        intake.sleep(Duration::from_secs(60));
+        assert!(start.elapsed() < Duration::from_secs(30), "nobody woke the thread");
     }
 }
 
