@@ -10,6 +10,7 @@ pub(crate) mod body;
 pub(crate) mod idempotency;
 pub(crate) mod refusal;
 pub(crate) mod remote;
+mod srtp;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -161,7 +162,8 @@ impl AdminSocket {
 fn router(observer: Observer) -> Router {
     let answers = Answers::default();
     let sas = routes::router(observer.ipsec.clone(), answers.clone());
-    let tls = tls::routes::router(observer.tls.clone(), answers);
+    let tls = tls::routes::router(observer.tls.clone(), answers.clone());
+    let srtp = srtp::router(observer.clone(), answers);
     Router::new()
         .route(path::STATUS, get(status))
         .route(path::CALLS, get(calls))
@@ -170,6 +172,7 @@ fn router(observer: Observer) -> Router {
         .with_state(observer)
         .merge(sas)
         .merge(tls)
+        .merge(srtp)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -282,6 +285,8 @@ async fn no_such_path(request: Request) -> Response {
             path::TLS_RELOAD,
             path::TLS_TICKETS,
             path::TLS_KEYUPDATE,
+            path::SRTP,
+            path::SRTP_REKEY,
         ]
         .join(", "),
     })
@@ -294,7 +299,7 @@ async fn no_such_method(request: Request) -> Response {
         place: request.uri().path().to_owned(),
         hint:
             "most paths are read with GET; SAs are added and rotated with POST, and removed with \
-             DELETE; what is under /v1/tls/ is done with POST"
+             DELETE; what is under /v1/tls/ and /v1/srtp/ is done with POST"
                 .to_owned(),
     })
 }

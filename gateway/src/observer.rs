@@ -1,4 +1,5 @@
-//! What listeners may see of calls: asks control and the workers, changes nothing.
+//! What listeners may see of calls: asks control and the workers. All that it changes are marks on
+//! SRTP legs, which wait for signalling.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_control::{
     API_VERSION, CallDetail, CallList, CallSummary, Flow, InterfaceStatus, Lifecycle,
-    ResidenceSummary, Status, StreamDetail, WorkerStatus,
+    ResidenceSummary, SrtpList, SrtpRekeyReport, SrtpRekeyRequest, Status, StreamDetail,
+    WorkerStatus,
 };
 use srtp::Weaknesses;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::control::srtp::{SrtpPage, Whose};
 use crate::events::Events;
 use crate::ipsec::Ipsec;
 use crate::metrics::Figures;
@@ -32,6 +35,10 @@ pub(crate) enum Inquiry {
     Calls { limit: usize, reply: oneshot::Sender<CallList> },
     /// One call and what it did, by call-id.
     Call { id: Bytes, reply: oneshot::Sender<Option<CallView>> },
+    /// SRTP legs.
+    Srtp { whose: Whose, reply: oneshot::Sender<Option<SrtpPage>> },
+    /// Marks on some of them for new keys.
+    Rekey { request: SrtpRekeyRequest, reply: oneshot::Sender<Option<SrtpRekeyReport>> },
 }
 
 /// Control's own numbers.
@@ -142,6 +149,30 @@ impl Observer {
             let detail = |(at, stream)| stream_detail(stream, protection.get(&at));
             CallDetail { summary, streams: streams.map(detail).collect() }
         }))
+    }
+
+    /// SRTP legs; `None` if there is no such call.
+    pub(crate) async fn srtp(&self, whose: Whose) -> Result<Option<SrtpList>, Unavailable> {
+        let page = self.ask(|reply| Inquiry::Srtp { whose, reply }).await?;
+        let Some(SrtpPage { calls, next }) = page else { return Ok(None) };
+        let deadline = tokio::time::Instant::now() + self.patience();
+        let mut legs = Vec::new();
+        for mut call in calls {
+            let report = match call.report.take() {
+                Some(report) => tokio::time::timeout_at(deadline, report).await.ok(),
+                None => None,
+            };
+            legs.extend(call.legs(report.and_then(Result::ok).flatten().as_ref()));
+        }
+        Ok(Some(SrtpList { legs, next }))
+    }
+
+    /// Marks SRTP legs for new keys; `None` if there is no such call.
+    pub(crate) async fn rekey(
+        &self,
+        request: SrtpRekeyRequest,
+    ) -> Result<Option<SrtpRekeyReport>, Unavailable> {
+        self.ask(|reply| Inquiry::Rekey { request, reply }).await
     }
 
     fn patience(&self) -> Duration {

@@ -19,6 +19,7 @@ mod legs;
 mod reply;
 mod report;
 mod request;
+pub(crate) mod srtp;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ use crate::events::{Events, Occurrence};
 use crate::metrics::ledger::Ledger;
 use crate::observer::Inquiry;
 use crate::ports::Ports;
-use crate::relay::command::{CallKey, Command, KeyLimit, KeyOwner, StreamIndex, WorkerEvent};
+use crate::relay::command::{CallKey, Command, WorkerEvent};
 use crate::session::{Calls, Settings};
 use crate::settings;
 use crate::throttle::Throttle;
@@ -294,31 +295,6 @@ impl Control {
                 );
             }
         }
-    }
-
-    fn key_limit(&self, call: CallKey, stream: StreamIndex, owner: KeyOwner, limit: KeyLimit) {
-        let (kind, reason) = match limit {
-            KeyLimit::Soft => (
-                EventKind::SrtpRekeyDue,
-                "the SRTP key's soft limit is reached; a re-INVITE brings a new one",
-            ),
-            KeyLimit::Hard => (
-                EventKind::LimitReached,
-                "the SRTP key has protected all the packets that it may; they are dropped as \
-                 key_exhausted until a re-INVITE brings a new one",
-            ),
-        };
-        self.events.record(Occurrence {
-            kind,
-            object: &format!("call {} stream {}", call.0, stream.0),
-            from: "",
-            to: "",
-            reason,
-            owner: match owner {
-                KeyOwner::Party => "signalling",
-                KeyOwner::Ours => "gateway",
-            },
-        });
     }
 
     /// To the call's worker, in order.

@@ -59,8 +59,8 @@ fn media_statistics(index: usize, media: &MediaView, all: &[StreamReport]) -> Me
         codec: None,
         streams: report.map_or_else(Vec::new, |report| components(media, report)),
         flags: media_flags(media),
-        ice: None,
-        dtls: None,
+        ice: media.ice.clone(),
+        dtls: media.dtls.clone(),
     }
 }
 
@@ -77,7 +77,7 @@ fn media_flags(media: &MediaView) -> Vec<&'static str> {
         (send, "send"),
         (recv, "recv"),
         (media.rtcp_mux, "rtcp-mux"),
-        (media.suite.is_some(), "SDES"),
+        (media.suite.is_some() && media.dtls.is_none(), "SDES"),
     ];
     flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
 }

@@ -160,6 +160,12 @@ impl Control {
                 });
                 let _ = reply.send(CallList { total: self.calls.len(), calls: calls.collect() });
             }
+            Inquiry::Srtp { whose, reply } => {
+                let _ = reply.send(self.srtp_page(&whose));
+            }
+            Inquiry::Rekey { request, reply } => {
+                let _ = reply.send(self.rekey(&request));
+            }
             Inquiry::Call { id, reply } => match self.call_of(&id) {
                 Some(call) => self.ask_worker(call, Purpose::Inform(reply)),
                 None => {

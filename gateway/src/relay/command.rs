@@ -237,6 +237,17 @@ pub struct StreamReport {
     pub residence: Residence,
     /// What went to its agents.
     pub agent: AgentCounts,
+    /// SRTP packets under the keys in use.
+    pub keyed: Keyed,
+}
+
+/// SRTP packets under the keys in use; zero where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keyed {
+    /// Opened under the party's key last heard.
+    pub opened: u64,
+    /// Sealed under ours.
+    pub sealed: u64,
 }
 
 /// What went up to agents.

@@ -37,6 +37,16 @@ impl Inbound {
             Self::Clear | Self::Unset => false,
         }
     }
+
+    /// SRTP packets opened under the key last heard.
+    pub(super) fn packets(&self) -> u64 {
+        match self {
+            Self::Srtp(opener) => {
+                opener.receivers.newest().keys().next().map_or(0, |key| key.rtp_packets)
+            }
+            Self::Clear | Self::Unset => 0,
+        }
+    }
 }
 
 /// What the party is sent.
@@ -47,6 +57,16 @@ pub(super) enum Outbound {
     Clear,
     /// SRTP.
     Srtp(Box<Sealer>),
+}
+
+impl Outbound {
+    /// SRTP packets sealed under the key in use.
+    pub(super) fn packets(&self) -> u64 {
+        match self {
+            Self::Srtp(sealer) => sealer.sender.keys().next().map_or(0, |key| key.rtp_packets),
+            Self::Clear | Self::Unset => 0,
+        }
+    }
 }
 
 /// Opens what a party sends.

@@ -11,7 +11,7 @@ use packet_io::Token;
 
 use super::agents::Tap;
 use super::bundle::Routes;
-use super::command::{AgentCounts, CallKey, Counters, StreamIndex, StreamReport};
+use super::command::{AgentCounts, CallKey, Counters, Keyed, StreamIndex, StreamReport};
 use super::demultiplex::{Carriage, Component, Media};
 use super::drop_reason::DropReason;
 use super::keys::{Inbound, Outbound};
@@ -177,6 +177,7 @@ impl Stream {
             drops: self.cold.drops.map(u64::from),
             residence: self.cold.residence.report(),
             agent: self.cold.tap.as_ref().map_or_else(AgentCounts::default, |tap| tap.handed_up()),
+            keyed: Keyed { opened: self.inbound.packets(), sealed: self.outbound.packets() },
         }
     }
 }

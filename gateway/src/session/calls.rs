@@ -125,6 +125,7 @@ impl<P: PortSource> Calls<P> {
         let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
         let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
         call.last_signal = now;
+        call.date_keys(now);
         self.deadlines.schedule(call, &self.settings);
         let outcome = taken(call, sdp, warnings);
         self.release(freed);
@@ -283,6 +284,16 @@ impl<P: PortSource> Calls<P> {
         if let Some(stream) = stream.filter(|stream| !stream.ended()) {
             stream.hear(news.kind);
         }
+    }
+
+    /// The call-id of a call that is not forgotten.
+    pub fn id(&self, key: CallKey) -> Option<&[u8]> {
+        self.of_key(key).map(|call| &*call.id)
+    }
+
+    /// A call that is not forgotten.
+    pub(super) fn of_key_mut(&mut self, key: CallKey) -> Option<&mut Call> {
+        self.calls.get_mut(&key)
     }
 
     /// A call that is not forgotten.

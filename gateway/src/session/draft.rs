@@ -209,7 +209,12 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         let media = self.media(self.dialogue.answerer, index);
         let in_force = stream.and_then(Stream::association).map(|association| &association.own);
         let offered = media.and_then(|media| media.offered.as_ref()?.dtls.as_ref());
-        if let Some(own) = in_force.or(offered).filter(|_| !signal.flags.reset) {
+        let is_new = |own: &&OwnDtls| !in_force.is_some_and(|before| before.is(own));
+        let seen = match stream.is_some_and(|stream| stream.renewal.is_due()) {
+            true => offered.filter(is_new),
+            false => in_force.or(offered),
+        };
+        if let Some(own) = seen.filter(|_| !signal.flags.reset) {
             return Ok(Some(own.clone()));
         }
         let theirs = media.and_then(|media| media.said.as_ref()?.dtls.as_ref()?.hash());
@@ -238,7 +243,12 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         }
         let media = self.media(self.dialogue.answerer, index);
         let offered = media.and_then(|media| media.offered.as_ref()?.ice.as_ref());
-        let seen = in_force.or(offered).filter(|_| !reset);
+        let is_new = |own: &&OwnIce| in_force.is_none_or(|b| b.credentials != own.credentials);
+        let seen = match stream.is_some_and(Stream::restarts_ice) {
+            true => offered.filter(is_new),
+            false => in_force.or(offered),
+        };
+        let seen = seen.filter(|_| !reset);
         let wish = Wish {
             agent: ice::towards_answerer(signal.ice.lite)
                 .or(leg.and_then(|leg| leg.agent))
@@ -275,7 +285,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         let media = self.media(self.dialogue.answerer, index);
         let offered = media.and_then(|media| media.offered.as_ref());
         Shown {
-            in_force: stream.and_then(Stream::own_crypto),
+            in_force: stream.filter(|s| !s.renewal.is_due()).and_then(Stream::own_crypto),
             offered: offered.map_or(&[], |offered| &offered.crypto),
         }
     }

@@ -17,6 +17,7 @@ use srtp::Profile;
 
 use crate::webrtc::plan::{DtlsPlan, DtlsRole, Epoch};
 
+use super::ice::IceLeg;
 use super::settings::{Certificate, WebRtc};
 use super::{Refused, token};
 
@@ -151,6 +152,11 @@ impl OwnDtls {
         Ok(Self { certificate, fingerprint, profiles, tls_id: token::hexadecimal(random)? })
     }
 
+    /// Whether it is the same side of the same association.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.tls_id == other.tls_id
+    }
+
     /// As it is written, in this role.
     pub(super) fn written(&self, setup: Setup, tls_id: ShowTlsId) -> sdp::LocalDtls {
         sdp::LocalDtls {
@@ -188,6 +194,17 @@ impl Association {
             Some(before) => before.with(peer),
             None => Self::begin(exchange, own.clone(), peer),
         }
+    }
+
+    /// Whether an offer of ours can begin a new association with the same certificate: the party
+    /// knows tls-ids, or takes an ICE restart for it (RFC 8842 section 4).
+    pub(super) fn can_renew(&self, ice: Option<&IceLeg>) -> bool {
+        self.peer.tls_id.is_some() || ice.is_some()
+    }
+
+    /// Whether that takes an ICE restart.
+    pub(super) fn renews_with_ice(&self) -> bool {
+        self.peer.tls_id.is_none()
     }
 
     /// What to write as `a=setup` of an answer.

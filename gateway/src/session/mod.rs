@@ -39,6 +39,7 @@ mod party;
 mod place;
 pub mod ports;
 mod protection;
+pub mod rekey;
 pub mod settings;
 mod stream;
 mod terms;

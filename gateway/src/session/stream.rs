@@ -18,6 +18,7 @@ use super::leg::Leg;
 use super::mux::Settled;
 use super::ports::LocalPorts;
 use super::protection::{Protection, SdesKeys};
+use super::rekey::Renewal;
 
 /// One party's one media section, with its sockets.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Stream {
     protection: Protection,
     /// Its ICE and its agents, where it has or had any: most legs of a trunk never do.
     leg: Option<Box<Leg>>,
+    /// Since when its keys are in force, and whether others are due.
+    pub(super) renewal: Renewal,
     /// What the operator was told that the protection lacks.
     told: Weaknesses,
     ended: bool,
@@ -69,6 +72,7 @@ impl Stream {
             answered: false,
             protection: Protection::Unsettled,
             leg: None,
+            renewal: Renewal::default(),
             told: Weaknesses::NONE,
             ended: false,
             news: News { sockets: Some(sockets), ..News::default() },
@@ -142,6 +146,7 @@ impl Stream {
         if !matches!(self.protection, Protection::Clear | Protection::Shared(_)) {
             self.news.receive_key = Some(ReceivePlan::Clear);
             self.news.send_key = Some(SendPlan::Clear);
+            self.renewal.done();
         }
     }
 
@@ -153,6 +158,9 @@ impl Stream {
     /// Makes the leg DTLS-SRTP. Keys that it has go on until the handshake brings others; where it
     /// was plain nothing passes until then.
     pub(super) fn associate(&mut self, association: Association) {
+        if self.association().is_none_or(|before| before.epoch != association.epoch) {
+            self.renewal.done();
+        }
         self.leg_mut().epoch = association.epoch;
         if self.protection.association().is_none() {
             self.news.receive_key = Some(ReceivePlan::Await);
@@ -182,6 +190,7 @@ impl Stream {
         }
         if old.is_none_or(|old| old.local.key != keys.local.key) {
             self.news.send_key = Some(keys.send_plan());
+            self.renewal.done();
         }
         self.protection = Protection::Srtp(Box::new(keys));
     }

@@ -5,12 +5,16 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use ng::reply::{DtlsState, DtlsStatistics, IceState, IceStatistics, Side};
 use ng::sdp::{Direction, Protocol};
 use srtp::{Profile, Weaknesses};
 
 use crate::relay::command::{CallKey, Remote, StreamIndex};
+use crate::webrtc::plan::{DtlsRole, IceAgent, IceRole};
 
 use super::call::Call;
+use super::ice::Trickle;
+use super::leg::Handshake;
 use super::mux::Settled;
 use super::party::{Media, Party};
 use super::ports::PortSource;
@@ -61,6 +65,8 @@ pub struct MediaView {
     pub signalled: Option<Remote>,
     /// SRTP suite of what the party sends, where it is SRTP.
     pub suite: Option<&'static str>,
+    /// The parties share keys of their own, which pass through.
+    pub shared: bool,
     /// What the protection lacks.
     pub weaknesses: Weaknesses,
     /// The direction that the party signalled last, once it has said anything.
@@ -69,6 +75,10 @@ pub struct MediaView {
     pub rtcp_mux: bool,
     /// Packets from elsewhere are dropped.
     pub strict_source: bool,
+    /// ICE, where the leg has it.
+    pub ice: Option<IceStatistics>,
+    /// DTLS, where it keys the leg.
+    pub dtls: Option<DtlsStatistics>,
 }
 
 impl<P: PortSource> super::Calls<P> {
@@ -99,7 +109,7 @@ fn party_view(call: &Call, party: &Party) -> PartyView {
     }
 }
 
-fn media_view(call: &Call, media: &Media) -> MediaView {
+pub(super) fn media_view(call: &Call, media: &Media) -> MediaView {
     let stream = media.stream.map(|stream| call.stream(stream));
     MediaView {
         kind: Bytes::copy_from_slice(&media.kind),
@@ -107,9 +117,55 @@ fn media_view(call: &Call, media: &Media) -> MediaView {
         stream: media.stream,
         signalled: stream.and_then(|stream| stream.remote),
         suite: stream.and_then(Stream::suite).map(Profile::name),
+        shared: stream.and_then(Stream::local_crypto).is_some_and(|local| local.shared),
         weaknesses: stream.map_or(Weaknesses::NONE, Stream::weaknesses),
         direction: media.said.as_ref().map(|said| said.direction),
         rtcp_mux: stream.is_some_and(|stream| stream.mux == Settled::OnePort),
         strict_source: stream.is_some_and(|stream| stream.strict_source),
+        ice: stream.and_then(ice_view),
+        dtls: stream.and_then(dtls_view),
     }
+}
+
+fn ice_view(stream: &Stream) -> Option<IceStatistics> {
+    let leg = stream.leg()?;
+    let ice = leg.ice.as_ref()?;
+    let state = match (leg.ice_failed(), &leg.selected, ice.peer_agent()) {
+        (Some(_), ..) => IceState::Failed,
+        (None, Some(_), _) => IceState::Connected,
+        (None, None, Some(_)) => IceState::Checking,
+        (None, None, None) => IceState::Waiting,
+    };
+    Some(IceStatistics {
+        state,
+        controlling: match ice.role() {
+            IceRole::Controlling => Side::Us,
+            IceRole::Controlled => Side::Peer,
+        },
+        lite: ice.own.agent == IceAgent::Lite,
+        peer_lite: ice.peer_agent() == Some(IceAgent::Lite),
+        trickle: ice.own.trickle == Trickle::Yes,
+        selected: leg.selected.map(|pair| (pair.local, pair.remote)),
+        reason: leg.ice_failed().map(str::to_owned),
+    })
+}
+
+fn dtls_view(stream: &Stream) -> Option<DtlsStatistics> {
+    let association = stream.association()?;
+    let handshake = stream.leg().and_then(|leg| leg.handshake(association.epoch));
+    let (state, reason) = match (handshake, association.role()) {
+        (Some(Handshake::Secured(_)), _) => (DtlsState::Secured, None),
+        (Some(Handshake::Failed(reason)), _) => (DtlsState::Failed, Some(reason.clone())),
+        (None, Some(_)) => (DtlsState::Handshaking, None),
+        (None, None) => (DtlsState::Waiting, None),
+    };
+    Some(DtlsStatistics {
+        state,
+        client: association.role().map(|role| match role {
+            DtlsRole::Client => Side::Us,
+            DtlsRole::Server => Side::Peer,
+        }),
+        profile: stream.suite().map(Profile::name),
+        reason,
+    })
 }

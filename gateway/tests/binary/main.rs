@@ -15,5 +15,6 @@ mod listeners;
 mod media;
 mod ng_protocol;
 mod process;
+mod rekey;
 mod remote;
 mod tls;

@@ -131,6 +131,22 @@ pub(crate) fn secure_call(
     keyed_call(ng, id, [caller, callee], profile, None)
 }
 
+/// The same call offered again, to which the callee answers with another key.
+pub(crate) fn rekeyed_call(
+    ng: &mut Ng,
+    id: &str,
+    caller: &Party,
+    callee: &Party,
+    profile: Profile,
+) -> Protection {
+    let again = json!({
+        "command": "offer", "call-id": id, "from-tag": "a", "to-tag": "b",
+        "sdp": caller.sdp("RTP/AVP", ""), "transport-protocol": "RTP/SAVP",
+    });
+    let offer = ng.ask(&again);
+    answered(ng, id, callee, &told(&offer), (callee_key(profile, 0xa5), None)).1
+}
+
 fn keyed_call(
     ng: &mut Ng,
     id: &str,
@@ -143,8 +159,21 @@ fn keyed_call(
         "transport-protocol": "RTP/SAVP",
     }));
     let offered = told(&offer);
+    let (told, protection) =
+        answered(ng, id, callee, &offered, (callee_key(profile, 0x5a), lifetimes));
+    ([told.rtp, offered.rtp], protection)
+}
+
+/// The callee answers with this key, and takes ours of its suite.
+fn answered(
+    ng: &mut Ng,
+    id: &str,
+    callee: &Party,
+    offered: &Told,
+    (theirs, lifetimes): (MasterKey, Option<Lifetimes>),
+) -> (Told, Protection) {
+    let profile = theirs.profile();
     let ours = offered.crypto.iter().find(|line| line.profile() == profile).unwrap();
-    let theirs = callee_key(profile);
     let line = CryptoAttribute {
         tag: ours.tag,
         key: InlineKey { lifetimes, ..theirs.dangerous_duplicate().into() },
@@ -166,12 +195,12 @@ fn keyed_call(
         sender: Sender::new(&theirs, &policy).unwrap(),
         receiver: Receiver::new(&ours.key.master, &policy).unwrap(),
     };
-    ([told(&answer).rtp, offered.rtp], protection)
+    (told(&answer), protection)
 }
 
 /// Any key will do, as long as it is not ours.
-fn callee_key(profile: Profile) -> MasterKey {
+fn callee_key(profile: Profile, mask: u8) -> MasterKey {
     let bytes: Vec<u8> =
-        (1..).take(profile.key_len() + profile.salt_len()).map(|n: u8| n ^ 0x5a).collect();
+        (1..).take(profile.key_len() + profile.salt_len()).map(|n: u8| n ^ mask).collect();
     MasterKey::from_concatenated(profile, &bytes).unwrap()
 }

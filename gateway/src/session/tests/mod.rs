@@ -9,6 +9,7 @@ mod ice;
 mod lifetimes;
 mod passthrough;
 mod properties;
+mod rekey;
 mod sdes;
 mod terms;
 mod world;

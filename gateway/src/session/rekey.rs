@@ -1,0 +1,184 @@
+//! New keys for legs: which can have them, and the mark that makes the next offer to a leg's party
+//! bring them.
+//!
+//! A relay has no offers of its own, so a marked leg waits for one. Not for an answer: a key that an
+//! answer brings would be in use before its party has read it, and packets would be lost. The offer
+//! shows another SDES key, or another tls-id and, to a party that knows no tls-id, other ICE
+//! credentials (an ICE restart without tls-id begins DTLS anew, RFC 8842 section 4). Once an answer
+//! has brought other keys into force the mark is gone; until then the old ones go on, and beyond
+//! that the worker takes what was sealed under them for a while.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::relay::command::{CallKey, StreamIndex};
+
+use super::call::Call;
+use super::dtls::Association;
+use super::party::Party;
+use super::ports::PortSource;
+use super::stream::Stream;
+use super::view::{MediaView, media_view};
+
+/// Which legs of a call should have new keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// Of the party of this tag alone.
+    pub tag: Option<&'a [u8]>,
+    /// Whose keys are at least so old.
+    pub older_than: Duration,
+    /// Whether to mark them.
+    pub act: Act,
+}
+
+/// Whether to do a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Do it.
+    Mark,
+    /// Only tell what would be done.
+    Tell,
+}
+
+/// An SRTP leg, for the operator.
+#[derive(Clone, Debug)]
+pub struct SrtpLeg {
+    /// Its stream.
+    pub stream: StreamIndex,
+    /// Its party's tag, once known.
+    pub tag: Option<Bytes>,
+    /// The section's place in the party's SDP, from 1.
+    pub media: usize,
+    /// The section.
+    pub view: MediaView,
+    /// Since when its keys are in force.
+    pub since: Option<Instant>,
+    /// How it comes by new ones.
+    pub way: Way,
+}
+
+/// How a leg comes by new keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the next offer to its party, once it is marked.
+    NextOffer,
+    /// It is marked.
+    Due,
+    /// Not by us, and why.
+    NotPossible(&'static str),
+}
+
+/// A leg's keys: since when they are in force, and whether others are due.
+#[derive(Debug, Default)]
+pub(super) struct Renewal {
+    since: Option<Instant>,
+    due: bool,
+}
+
+impl Renewal {
+    /// Whether the next offer is to bring other keys.
+    pub(super) fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// Other keys have come into force; [`Renewal::date`] says when.
+    pub(super) fn done(&mut self) {
+        *self = Self::default();
+    }
+
+    fn date(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+}
+
+impl Call {
+    /// Dates the keys that the last exchange brought into force.
+    pub(super) fn date_keys(&mut self, now: Instant) {
+        let keyed = self.streams.iter_mut().filter(|stream| stream.keying().is_some());
+        keyed.for_each(|stream| stream.renewal.date(now));
+    }
+
+    fn srtp_legs(&self) -> impl Iterator<Item = SrtpLeg> {
+        self.parties.iter().filter(|party| !party.ended).flat_map(|party| self.legs_of(party))
+    }
+
+    fn legs_of<'a>(&'a self, party: &'a Party) -> impl Iterator<Item = SrtpLeg> + 'a {
+        party.media.iter().enumerate().filter_map(move |(index, media)| {
+            let stream = self.stream(media.stream?);
+            (!stream.ended() && stream.keying().is_some()).then(|| SrtpLeg {
+                stream: media.stream.unwrap_or(StreamIndex(0)),
+                tag: party.tag.as_deref().map(Bytes::copy_from_slice),
+                media: index + 1,
+                view: media_view(self, media),
+                since: stream.renewal.since,
+                way: stream.way(),
+            })
+        })
+    }
+}
+
+impl Stream {
+    /// Marks the leg, where an offer could bring it other keys.
+    fn rekey(&mut self) {
+        self.renewal.due |= self.way() == Way::NextOffer;
+    }
+
+    /// Whether the next offer to the party restarts ICE, so that DTLS begins anew.
+    pub(super) fn restarts_ice(&self) -> bool {
+        self.renewal.due && self.association().is_some_and(Association::renews_with_ice)
+    }
+
+    fn way(&self) -> Way {
+        if self.local_crypto().is_some_and(|local| local.shared) {
+            return Way::NotPossible("the parties share keys of their own, which pass through");
+        }
+        let ice = self.leg().and_then(|leg| leg.ice.as_ref());
+        match self.association().is_some_and(|association| !association.can_renew(ice)) {
+            true => Way::NotPossible(
+                "the party knows no tls-id and has no ICE: only another certificate would begin a \
+                 new handshake",
+            ),
+            false if self.renewal.due => Way::Due,
+            false => Way::NextOffer,
+        }
+    }
+}
+
+impl<P: PortSource> super::Calls<P> {
+    /// A call's SRTP legs.
+    pub fn srtp_legs(&self, call: CallKey) -> Vec<SrtpLeg> {
+        self.of_key(call).map(|call| call.srtp_legs().collect()).unwrap_or_default()
+    }
+
+    /// Marks legs of a call for new keys. Returns those that are meant, each as it was before.
+    pub fn rekey(&mut self, call: CallKey, wish: Wish<'_>, now: Instant) -> Vec<SrtpLeg> {
+        let mut legs = self.srtp_legs(call);
+        legs.retain(|leg| {
+            let age =
+                leg.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            wish.tag.is_none_or(|tag| leg.tag.as_deref() == Some(tag)) && age >= wish.older_than
+        });
+        if wish.act == Act::Mark {
+            legs.iter().for_each(|leg| self.rekey_leg(call, leg.stream));
+        }
+        legs
+    }
+
+    /// Marks one leg: our key nears its limit.
+    pub fn rekey_leg(&mut self, call: CallKey, stream: StreamIndex) {
+        let stream = self.of_key_mut(call).and_then(|c| c.streams.get_mut(usize::from(stream.0)));
+        if let Some(stream) = stream.filter(|stream| !stream.ended()) {
+            stream.rekey();
+        }
+    }
+
+    /// Calls that are up, oldest first: at most `limit` of those after `after`.
+    pub fn keys_after(&self, after: Option<CallKey>, limit: usize) -> Vec<CallKey> {
+        let is_after = |key: &CallKey| after.is_none_or(|after| key.0 > after.0);
+        let mut keys: Vec<CallKey> = self.keys().filter(is_after).collect();
+        keys.sort_unstable_by_key(|key| key.0);
+        keys.truncate(limit);
+        keys
+    }
+}
