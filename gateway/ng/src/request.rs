@@ -328,8 +328,6 @@ pub struct Ice {
     pub lite: Option<IceLite>,
     /// `trickle`: offer to trickle (RFC 8838).
     pub trickle: bool,
-    /// `ice2`: say that we are of RFC 8445.
-    pub ice2: bool,
 }
 
 /// What the other side is shown of ICE.
@@ -381,17 +379,14 @@ pub enum DtlsRole {
     Passive,
 }
 
-/// `OSRTP` and its `OSRTP-*` flags: SRTP where the other side can, plain RTP where not.
+/// `OSRTP` and its `OSRTP-*` flags: SRTP where the other side can, plain RTP where not. The legacy
+/// kind, which is each section twice, is not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Osrtp {
     /// `offer`, `offer-RFC`: make a plain offer one of RFC 8643.
     pub offer: bool,
-    /// `offer-legacy`: offer each section twice, plain and as SRTP.
-    pub offer_legacy: bool,
     /// `accept-RFC`, `accept`: take such an offer up even where the other side does not.
     pub accept: bool,
-    /// `accept-legacy`, `accept`: understand sections that come twice.
-    pub accept_legacy: bool,
 }
 
 /// How a stream finds out where its peer really sends from.

@@ -53,8 +53,8 @@ fn a_marked_leg_gets_new_keys_by_the_next_offer_and_no_packet_is_lost() {
             secure_call(&mut ng, "rekey", &caller, &callee, profile);
         // Ten each way, and the first and the last one sealed by the callee under this key.
         let exchange = |caller: &mut Party,
-                            callee: &mut Party,
-                            protection: &mut crate::media::Protection| {
+                        callee: &mut Party,
+                        protection: &mut crate::media::Protection| {
             for _ in 0..10 {
                 let packet = caller.packet();
                 caller.socket.send_to(&packet, towards_callee).unwrap();

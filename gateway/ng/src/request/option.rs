@@ -124,7 +124,7 @@ impl Ice {
             Some(b"optional") => self.mode = IceMode::Optional,
             Some(b"force-relay") => self.mode = IceMode::ForceRelay,
             Some(b"trickle" | b"trickle-ice") => self.trickle = true,
-            Some(b"ice2") => self.ice2 = true,
+            Some(b"ice2") => return Taken::Unsupported,
             Some(b"lite") => self.lite = Some(IceLite::Both),
             Some(name) => return self.lite(name.strip_prefix(b"lite-").unwrap_or_default()),
             None => return Taken::No,
@@ -172,10 +172,8 @@ impl Osrtp {
         let mut buffer = [0; MAX_NAME];
         match normalized(word, &mut buffer) {
             Some(b"offer" | b"offer-rfc") => self.offer = true,
-            Some(b"offer-legacy") => self.offer_legacy = true,
-            Some(b"accept-rfc") => self.accept = true,
-            Some(b"accept-legacy") => self.accept_legacy = true,
-            Some(b"accept") => (self.accept, self.accept_legacy) = (true, true),
+            Some(b"accept" | b"accept-rfc") => self.accept = true,
+            Some(b"offer-legacy" | b"accept-legacy") => return Taken::Unsupported,
             _ => return Taken::No,
         }
         Taken::Yes

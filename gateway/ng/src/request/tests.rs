@@ -320,7 +320,7 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
 #[test]
 fn what_the_incumbent_does_and_we_do_not_is_named_word_by_word() {
     let flags = "media-handover no-port-latching unidirectional generate-RTCP provisional \
-                 SDES-static";
+                 SDES-static OSRTP-offer-legacy OSRTP-accept-legacy ICE-ice2";
     let (_, ignored) = options(Dict::default().with("rtpp-flags", flags));
     let expected: Vec<String> =
         flags.split_whitespace().map(|flag| format!("\"{flag}\" is not supported")).collect();
@@ -357,20 +357,20 @@ fn a_value_that_is_not_supported_is_named_with_its_key() {
 
 #[test]
 fn ice_is_asked_for_in_a_word_or_several_and_by_flags() {
-    let ice = |mode, lite, trickle, ice2| Ice { mode, lite, trickle, ice2 };
+    let ice = |mode, lite, trickle| Ice { mode, lite, trickle };
     for (flags, expected) in [
-        ("", ice(IceMode::Default, None, false, false)),
-        ("ICE=default", ice(IceMode::Default, None, false, false)),
-        ("ICE=force-relay", ice(IceMode::ForceRelay, None, false, false)),
-        ("ICE=[optional trickle ice2]", ice(IceMode::Optional, None, true, true)),
-        ("ICE=remove ICE=force", ice(IceMode::Force, None, false, false)),
-        ("ICE-force ICE-trickle", ice(IceMode::Force, None, true, false)),
-        ("trickle-ICE", ice(IceMode::Default, None, true, false)),
-        ("ICE=[force lite-forward]", ice(IceMode::Force, Some(IceLite::Forward), false, false)),
-        ("ICE=lite", ice(IceMode::Default, Some(IceLite::Both), false, false)),
-        ("ICE-lite=backward", ice(IceMode::Default, Some(IceLite::Backward), false, false)),
-        ("ICE-lite-both", ice(IceMode::Default, Some(IceLite::Both), false, false)),
-        ("ICE-lite=both ICE-lite=off", ice(IceMode::Default, Some(IceLite::Off), false, false)),
+        ("", ice(IceMode::Default, None, false)),
+        ("ICE=default", ice(IceMode::Default, None, false)),
+        ("ICE=force-relay", ice(IceMode::ForceRelay, None, false)),
+        ("ICE=[optional trickle]", ice(IceMode::Optional, None, true)),
+        ("ICE=remove ICE=force", ice(IceMode::Force, None, false)),
+        ("ICE-force ICE-trickle", ice(IceMode::Force, None, true)),
+        ("trickle-ICE", ice(IceMode::Default, None, true)),
+        ("ICE=[force lite-forward]", ice(IceMode::Force, Some(IceLite::Forward), false)),
+        ("ICE=lite", ice(IceMode::Default, Some(IceLite::Both), false)),
+        ("ICE-lite=backward", ice(IceMode::Default, Some(IceLite::Backward), false)),
+        ("ICE-lite-both", ice(IceMode::Default, Some(IceLite::Both), false)),
+        ("ICE-lite=both ICE-lite=off", ice(IceMode::Default, Some(IceLite::Off), false)),
     ] {
         assert_eq!(rtpp(flags).ice, expected, "{flags}");
     }
@@ -381,7 +381,7 @@ fn ice_is_asked_for_in_a_word_or_several_and_by_flags() {
             .with("flags", list(&["trickle ICE", "reject ICE", "no TLS ID", "generate mid"])),
     );
     assert!(ignored.is_empty(), "{ignored:?}");
-    assert_eq!(signal.ice, ice(IceMode::Force, Some(IceLite::Forward), true, false));
+    assert_eq!(signal.ice, ice(IceMode::Force, Some(IceLite::Forward), true));
     assert!(signal.flags.reject_ice && signal.flags.no_tls_id && signal.flags.generate_mid);
 }
 
@@ -406,11 +406,9 @@ fn dtls_and_osrtp_are_asked_for_by_key_and_by_flag() {
     assert_eq!(rtpp("DTLS").transport, Some(Transport::To(Protocol::UdpTlsRtpSavp)));
     let offer = Osrtp { offer: true, ..Osrtp::default() };
     assert_eq!((rtpp("OSRTP=offer").osrtp, rtpp("OSRTP-offer-RFC").osrtp), (offer, offer));
-    let accept = Osrtp { accept: true, accept_legacy: true, ..Osrtp::default() };
+    let accept = Osrtp { accept: true, ..Osrtp::default() };
     assert_eq!(rtpp("OSRTP=accept").osrtp, accept);
-    assert_eq!(rtpp("OSRTP=[accept-RFC accept-legacy]").osrtp, accept);
-    let legacy = Osrtp { offer_legacy: true, ..Osrtp::default() };
-    assert_eq!(rtpp("OSRTP-offer-legacy").osrtp, legacy);
+    assert_eq!(rtpp("OSRTP=[accept-RFC]").osrtp, accept);
     assert!(rtpp("SDES-prefer").sdes.prefer && rtpp("SDES=priority").sdes.prefer);
 }
 
