@@ -8,7 +8,7 @@ use crate::admin::remote;
 use crate::config::{Config, PortRange};
 use crate::machine::Machine;
 use crate::ports::{AddressError, check_addresses};
-use crate::{settings, tls};
+use crate::{settings, tls, webrtc};
 
 /// What would run, and what to mind.
 pub(crate) struct Report {
@@ -27,6 +27,8 @@ pub(crate) enum CheckError {
     Tls(#[from] admin_client::FileError),
     #[error(transparent)]
     Listeners(#[from] tls::check::Faults),
+    #[error(transparent)]
+    WebRtc(#[from] webrtc::CertificateError),
 }
 
 impl Report {
@@ -59,6 +61,7 @@ pub(crate) fn check(config: &Config) -> Result<Report, CheckError> {
         remote::server(tls)?;
         facts.push(format!("admin API at {}: its certificate, key and authority work", tls.listen));
     }
+    facts.push(webrtc::check::check(&config.webrtc)?);
     let mut warnings = warnings(config, &Machine::read());
     let listeners = tls::check::check(&config.tls)?;
     facts.extend(listeners.facts);

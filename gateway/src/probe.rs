@@ -37,6 +37,7 @@ pub(crate) fn report() -> String {
     }));
     findings.extend([aes(), cpus(), ipv6(), files(&machine), ephemeral(&machine)]);
     findings.extend(kernel_tls());
+    findings.push(dtls());
     let mut text = String::new();
     for Finding { what, answer, evidence } in findings {
         let _ = writeln!(text, "{what:<33} {answer:<15} {evidence}");
@@ -78,6 +79,11 @@ fn records(line: &kernel_tls::Line) -> Finding {
     };
     let remedy = line.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
     Finding::new(&line.feature.to_string(), answer, format!("{}{remedy}", line.evidence))
+}
+
+fn dtls() -> Finding {
+    let (works, evidence) = crate::webrtc::check::probe();
+    Finding::new("DTLS-SRTP", yes(works), evidence)
 }
 
 fn aes() -> Finding {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ng::sdp::HashFunction;
+use ng::sdp::{Fingerprint, HashFunction};
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
 use tls_relay::KeySource;
@@ -115,8 +115,13 @@ impl Shown {
 
     /// As signalling tells of it.
     pub(crate) fn told(&self) -> Certificate {
-        let fingerprints = HASHES.map(|hash| self.identity.fingerprint(hash));
+        let fingerprints = HASHES.map(|hash| self.fingerprint(hash));
         Certificate { serial: self.serial, fingerprints: fingerprints.to_vec() }
+    }
+
+    /// The fingerprint under this hash function.
+    pub(super) fn fingerprint(&self, hash: HashFunction) -> Fingerprint {
+        self.identity.fingerprint(hash)
     }
 
     /// Its name in plans.

@@ -25,10 +25,11 @@
 //! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`]
 //! and [`timers`] what its name says; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
 //! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show;
-//! [`figures`] what is counted.
+//! [`figures`] what is counted, [`check`] what `gateway check` and `gateway probe` say.
 
 mod budget;
 mod certificates;
+pub(crate) mod check;
 mod checks;
 mod effect;
 pub(crate) mod figures;
