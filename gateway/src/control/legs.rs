@@ -23,6 +23,7 @@ impl Control {
             LegNewsKind::Disconnected { reason } => self.leg_failed(&news, reason),
             LegNewsKind::Unsecured { reason, .. } => self.leg_failed(&news, reason),
         }
+        self.calls.leg_news(news);
     }
 
     /// Not each of them: parties decide how many there are. All are counted, and `query` tells of
