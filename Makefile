@@ -25,19 +25,20 @@ BORINGTUN_VERSION := 0.7.1
 BORINGTUN := $(CURDIR)/target/bench-tools/bin/boringtun-cli
 # Peers of the TLS figure.
 TLS_BENCH_PACKAGES := $(BUILD_PACKAGES) haproxy nginx libnginx-mod-stream
+WEBRTC_BENCH_PACKAGES := $(BUILD_PACKAGES) rtpengine-daemon util-linux
 ESP_BENCH_PACKAGES := $(BUILD_PACKAGES) iproute2 wireguard-tools
 # Flags of a figure: `make bench-srtp FLAGS=--markdown`.
 FLAGS ?=
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas bench-tls bench-ktls-memory fuzz
+.PHONY: help setup demo test test-vm lint bench bench-srtp bench-esp bench-sas bench-tls bench-webrtc bench-ktls-memory fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install every package that demo, test and bench need
-	@scripts/install-packages $(sort $(BUILD_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES))
+	@scripts/install-packages $(sort $(BUILD_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES) $(TLS_BENCH_PACKAGES) $(WEBRTC_BENCH_PACKAGES))
 
 demo: ## start a gateway, relay 100 calls for 10 s through it, show loss and latency
 	@scripts/install-packages $(BUILD_PACKAGES)
@@ -61,7 +62,7 @@ bench: ## every figure, against peers measured in the same run, as ratios
 	$(CARGO) build --release --locked -p gateway --bin gateway
 	$(CARGO) run --release --locked -p benches --features $(SRTP_BENCH_PEERS) --bin figures -- \
 		relay ceiling memory idle control srtp
-	$(MAKE) bench-esp bench-sas bench-tls
+	$(MAKE) bench-esp bench-sas bench-tls bench-webrtc
 
 bench-srtp: ## ns per SRTP packet beside six other implementations, in one run
 	@scripts/install-packages $(SRTP_BENCH_PACKAGES)
@@ -83,6 +84,11 @@ bench-tls: ## TLS handshakes, bulk, idle connections and latency, beside HAProxy
 	@scripts/install-packages $(TLS_BENCH_PACKAGES)
 	$(CARGO) build --release --locked -p gateway -p benches --bin gateway --bin tls_figures
 	$${CARGO_TARGET_DIR:-target}/release/tls_figures $(FLAGS)
+
+bench-webrtc: ## media under a storm of DTLS handshakes, CPU per handshake, memory per idle leg, beside rtpengine
+	@scripts/install-packages $(WEBRTC_BENCH_PACKAGES)
+	$(CARGO) build --release --locked -p gateway -p benches --bin gateway --bin webrtc_figures
+	$${CARGO_TARGET_DIR:-target}/release/webrtc_figures $(FLAGS)
 
 bench-ktls-memory: ## memory per idle TLS connection with records in the kernel, in a test VM
 	@scripts/install-packages $(VM_PACKAGES)

@@ -6,11 +6,13 @@
 //! the intended send to the kernel's receive timestamp, so neither a late send nor a late read
 //! of ours hides what the relay did. What the blaster itself was late by is kept apart.
 
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use loadgen::report::Percentiles;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::calls::Call;
@@ -52,9 +54,20 @@ pub struct Blaster<'a> {
     incoming: ReceiveBatch,
     latency: Histogram<u64>,
     lateness: Histogram<u64>,
+    pauses: Pauses,
     sent: u64,
     received: u64,
     corrupt: u64,
+}
+
+/// What a blaster does until the next packet is due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pauses {
+    /// Looks at its sockets, again and again: the core is its own.
+    Never,
+    /// The same until it has used this part of its core's time, and sleeps beyond that: others
+    /// have the rest of the core.
+    Beyond(f64),
 }
 
 const NO_CALL: u32 = u32::MAX;
@@ -79,10 +92,17 @@ impl<'a> Blaster<'a> {
             incoming: ReceiveBatch::default(),
             latency: histogram()?,
             lateness: histogram()?,
+            pauses: Pauses::Never,
             sent: 0,
             received: 0,
             corrupt: 0,
         })
+    }
+
+    /// The same with other pauses.
+    #[must_use]
+    pub fn pausing(self, pauses: Pauses) -> Self {
+        Self { pauses, ..self }
     }
 
     /// Offers `rate` packets per second, all flows together, for `length`; then waits until
@@ -90,7 +110,7 @@ impl<'a> Blaster<'a> {
     pub fn run(mut self, rate: f64, length: Duration) -> Result<Outcome> {
         let total = (rate * length.as_secs_f64()) as u64;
         let period_ns = 1e9 / rate;
-        let start = realtime_ns();
+        let (start, cpu) = (realtime_ns(), own_cpu_ns());
         while self.sent < total {
             let elapsed = (realtime_ns() - start) as f64;
             let due = ((elapsed / period_ns) as u64).min(total);
@@ -101,6 +121,10 @@ impl<'a> Blaster<'a> {
             }
             self.flush()?;
             self.receive()?;
+            if let Pauses::Beyond(share) = self.pauses {
+                let next = start + (self.sent as f64 * period_ns) as u64;
+                pause(next, share * (realtime_ns() - start) as f64, own_cpu_ns() - cpu);
+            }
         }
         self.drain(total)?;
         Ok(Outcome {
@@ -212,6 +236,20 @@ fn stamp_of(rtp: &[u8]) -> Option<u64> {
     let payload = &rtp[HEADER..];
     let first: [u8; 8] = payload[..8].try_into().ok()?;
     payload.chunks_exact(8).all(|chunk| chunk == first).then(|| u64::from_be_bytes(first))
+}
+
+/// Sleeps until `next_ns`, unless less than `allowed_ns` of the core's time is used.
+fn pause(next_ns: u64, allowed_ns: f64, used_ns: u64) {
+    let left = next_ns.saturating_sub(realtime_ns());
+    if left > 0 && used_ns as f64 >= allowed_ns {
+        thread::sleep(Duration::from_nanos(left));
+    }
+}
+
+/// CPU time of this thread.
+fn own_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Nanoseconds of CLOCK_REALTIME, the clock of the kernel's receive timestamps.

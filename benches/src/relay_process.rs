@@ -60,7 +60,7 @@ impl Relay {
 }
 
 /// The release build of `gateway` beside this binary.
-fn gateway_binary() -> Result<PathBuf> {
+pub(crate) fn gateway_binary() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own.with_file_name("gateway");
     if path.exists() {
@@ -78,16 +78,20 @@ pub struct RelayProcess {
 impl RelayProcess {
     /// Starts `relay` on `core` with media ports `ports` and waits until it answers a ping.
     pub fn start(relay: Relay, core: usize, ports: (u16, u16)) -> Result<Self> {
+        Self::spawn(&mut relay.command(core, ports)?, relay.name())
+    }
+
+    /// Starts a relay whatever its arguments are, and waits until it answers a ping at [`NG`].
+    pub(crate) fn spawn(command: &mut Command, name: &str) -> Result<Self> {
         let log = fs::File::create(std::env::temp_dir().join("postern-bench-relay.log"))?;
-        let child = relay
-            .command(core, ports)?
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("starting {}", relay.name()))?;
+            .with_context(|| format!("starting {name}"))?;
         let process = Self { child };
-        process.wait_for_pong().with_context(|| format!("{} did not start", relay.name()))?;
+        process.wait_for_pong().with_context(|| format!("{name} did not start"))?;
         Ok(process)
     }
 

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod relay;
 pub mod srtp;
 pub mod tls;
+pub mod webrtc;
 
 use std::path::PathBuf;
 use std::time::Duration;
