@@ -29,6 +29,9 @@ impl Session {
             (State::Connected, false) => {
                 self.state = State::Lost;
                 context.out.push_back(Output::ConsentLost);
+                // What the other component still has is said again.
+                self.selected = [None; 2];
+                components(context).for_each(|component| self.select(component, context));
             }
             (State::Checking, false) => self.give_up(context),
             (State::Connected, true) => self.pairs.retain(is_worth_keeping),

@@ -108,7 +108,8 @@ pub enum Output {
     /// before a restart goes on as long as there is consent.
     Failed,
     /// Stop sending (RFC 7675 section 5.1): a component's selected pair was silent for 30 seconds
-    /// and no other is nominated. The party may come back on another address.
+    /// and no other is nominated. What another component still has follows as selected again. The
+    /// party may come back on another address.
     ConsentLost,
     /// Nothing more now; call [`Agent::handle_timeout`](super::Agent::handle_timeout) then. `None`: only input brings more.
     Timeout(Option<Instant>),

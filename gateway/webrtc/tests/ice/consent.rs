@@ -138,3 +138,21 @@ fn a_lite_agent_takes_thirty_seconds_without_checks_for_the_end() {
     world.run(60 * SECOND);
     assert_eq!(world.ends[B].lost.expect("lost") - last, 30 * SECOND);
 }
+
+#[test]
+fn a_component_that_keeps_consent_is_selected_again_after_the_other_lost_it() {
+    let a =
+        Made { rtcp: &["192.0.2.1:4001"], ..Made::full(Role::Controlling, &["192.0.2.1:4000"]) };
+    let b = Made { rtcp: &["192.0.2.2:5001"], ..Made::full(Role::Controlled, &["192.0.2.2:5000"]) };
+    let mut world = connected(World::new(8, a, b));
+    world.network.dead.insert("192.0.2.2:5001".parse().unwrap());
+    world.run(120 * SECOND);
+    for (end, rtp) in [(A, "192.0.2.2:5000"), (B, "192.0.2.1:4000")] {
+        let end = &world.ends[end];
+        let lost = end.lost.expect("lost");
+        assert_eq!(end.selections.last(), Some(&(lost, rtp.parse().unwrap())));
+        assert_eq!(end.valid[0], [rtp.parse().unwrap()]);
+        assert_eq!(end.valid[1], []);
+        assert!(end.sent.last().is_some_and(|(at, _, _)| world.now - *at < 10 * SECOND));
+    }
+}
