@@ -12,7 +12,7 @@
 //!
 //! What is not here: which datagrams are DTLS (RFC 7983), from whom they may come, and how many
 //! handshakes there may be. No HelloVerifyRequest is sent: amplification is bounded by
-//! [`outbox`](self) instead. No DTLS 1.0, no 1.3, no renegotiation, no resumption.
+//! `outbox` instead. No DTLS 1.0, no 1.3, no renegotiation, no resumption.
 
 mod association;
 pub(crate) mod fingerprint;

@@ -1,6 +1,6 @@
 //! AWS-LC's libssl, raw: what DTLS-SRTP needs of it and nothing else. Owned pointers that free
 //! themselves, one thin function a call, and the callbacks that libssl makes into
-//! [`Hooks`](super::hooks::Hooks). Nothing here decides anything.
+//! [`Hooks`]. Nothing here decides anything.
 //!
 //! Every call of a [`Session`] takes `&mut self` and callbacks are made during such calls alone, on
 //! the same thread; so the `&mut Hooks` of a callback is the only reference there is. libssl's error
