@@ -117,7 +117,11 @@ impl Control {
             self.command(worker, Command::Apply(plan));
         }
         self.agents.plan(worker, outcome.legs);
-        let mut reply = reply::sdp(outcome.sdp);
+        // A fragment is taken, and there is nothing to say back.
+        let mut reply = match outcome.sdp.is_empty() {
+            true => reply::ok(),
+            false => reply::sdp(outcome.sdp),
+        };
         if let Some(warning) = outcome.warnings.first() {
             reply.push("warning", *warning);
         }

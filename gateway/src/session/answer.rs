@@ -11,6 +11,7 @@ use ng::sdp::{MediaRewrite, SessionRewrite};
 use crate::relay::command::{Remote, StreamIndex};
 
 use super::body;
+use super::bundle;
 use super::call::Call;
 use super::dialogue;
 use super::offer::{Context, apply_flags};
@@ -65,6 +66,7 @@ pub(super) fn answer(
     call.answered = true;
     let session = SessionRewrite {
         ice_lite: body::answers_lite(call, offerer),
+        bundles: bundle::answered(call, offerer, sdp, &rewrites),
         ..origin::session(signal, body::first_address(&rewrites), context.instance)
     };
     let origin = &mut call.parties[offerer.0].origin;

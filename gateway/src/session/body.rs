@@ -38,6 +38,7 @@ pub(super) fn for_answerer(
         false if offered.rtcp_mux => stream.mux,
         false => Settled::TwoPorts,
     };
+    let written = written(section, signal, index);
     let crypto = offered.crypto.iter().map(|local| local.attribute(&signal.sdes)).collect();
     let ports = shown(&stream.ports, signal);
     MediaRewrite::Relay(Box::new(LocalMedia {
@@ -52,7 +53,8 @@ pub(super) fn for_answerer(
             remote_candidates: remote_candidates(stream, own, settled),
             ..own.written(&ports, settled)
         }),
-        ..written(section, signal, index)
+        generate_mid: bundled_mid(call, answerer, index).or(written.generate_mid.clone()),
+        ..written
     }))
 }
 
@@ -69,6 +71,7 @@ pub(super) fn for_offerer(
     let Some(offer) = &call.parties[offerer.0].media[index].said else {
         return REJECTED;
     };
+    let written = written(section, signal, index);
     let crypto = stream.local_crypto().map(|local| local.attribute(&signal.sdes));
     let ice = stream.leg().and_then(|leg| leg.ice.as_ref());
     let ports = shown(&stream.ports, signal);
@@ -82,8 +85,16 @@ pub(super) fn for_offerer(
             .association()
             .map(|association| association.own.written(association.setup(), tls_id(signal))),
         ice: ice.map(|ice| ice.own.written(&ports, stream.mux)),
-        ..written(section, signal, index)
+        generate_mid: bundled_mid(call, offerer, index).or(written.generate_mid.clone()),
+        ..written
     }))
+}
+
+/// The `a=mid` that a party bundles by: it knows the section by no other, and a party that bundles
+/// nothing may leave it out.
+fn bundled_mid(call: &Call, party: PartyIndex, index: usize) -> Option<Bytes> {
+    let said = call.parties[party.0].media.get(index)?.said.as_ref()?;
+    said.mid.as_deref().filter(|_| said.bundled).map(Bytes::copy_from_slice)
 }
 
 /// Which of the party's addresses we have chosen, in an offer that goes on with the ICE in force.

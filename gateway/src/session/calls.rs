@@ -16,6 +16,7 @@ use crate::webrtc::plan::LegNews;
 
 use super::answer;
 use super::call::Call;
+use super::fragment::{self, Sender};
 use super::offer::{self, Context};
 use super::origin;
 use super::party::PartyIndex;
@@ -56,6 +57,9 @@ impl<P: PortSource> Calls<P> {
 
     /// Takes an offer.
     pub fn offer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
+        if signal.flags.fragment {
+            return self.fragment(signal, Sender::Offerer);
+        }
         let sdp = parse(signal)?;
         let Some(key) = self.by_id.get(&*signal.call_id).copied() else {
             return self.first_offer(signal, &sdp, now);
@@ -109,6 +113,9 @@ impl<P: PortSource> Calls<P> {
 
     /// Takes an answer.
     pub fn answer(&mut self, signal: &Signal, now: Instant) -> Result<Outcome, Refused> {
+        if signal.flags.fragment {
+            return self.fragment(signal, Sender::Answerer);
+        }
         let sdp = parse(signal)?;
         let call = live(&mut self.calls, &self.by_id, &signal.call_id)?;
         if origin::has_looped(&sdp, signal, &self.instance) {
@@ -130,6 +137,15 @@ impl<P: PortSource> Calls<P> {
         let outcome = taken(call, sdp, warnings);
         self.release(freed);
         Ok(outcome)
+    }
+
+    /// Takes trickled candidates; there is no body to answer with.
+    fn fragment(&mut self, signal: &Signal, sender: Sender) -> Result<Outcome, Refused> {
+        let fragment = fragment::parse(&signal.sdp)?;
+        let call = live(&mut self.calls, &self.by_id, &signal.call_id)?;
+        let mut warnings = Warnings::new();
+        fragment::take(call, signal, sender, &fragment, &mut warnings);
+        Ok(Outcome { sdp: Bytes::new(), legs: call.legs(), warnings, ..unchanged(call, signal) })
     }
 
     /// Ends a call or a branch, now or later. A call or party that is not there is

@@ -136,7 +136,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             Some(Transport::Accept) | None => section.protocol.clone(),
         };
         let before = self.media(self.dialogue.offerer, index).and_then(|media| media.said.as_ref());
-        let mut said = Said::of(section, (settings, signal), keys, before)?;
+        let mut said = Said::of(section, self.context, keys, before)?;
         if signal.flags.reject_ice {
             said.ice = None;
         }

@@ -123,16 +123,14 @@ impl PeerIce {
         self
     }
 
-    /// Takes trickled candidates. Says whether they were news.
-    pub(super) fn trickle(&mut self, said: &IceDescription) -> bool {
+    /// Takes trickled candidates.
+    pub(super) fn trickle(&mut self, said: &IceDescription) {
         if said.credentials().is_some_and(|credentials| credentials != self.credentials) {
             // Of another generation (RFC 8838 section 8): late, or before its offer.
-            return false;
+            return;
         }
-        let before = (self.candidates.len(), self.complete);
         self.add(said.candidates.iter().cloned());
         self.complete |= said.end_of_candidates;
-        before != (self.candidates.len(), self.complete)
     }
 
     fn add(&mut self, said: impl IntoIterator<Item = Candidate>) {

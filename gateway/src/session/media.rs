@@ -8,10 +8,12 @@ use ng::sdp::{Direction, DtlsDescription, MediaSection, Protocol};
 use crate::relay::command::Remote;
 
 use super::Refused;
+use super::bundle;
 use super::crypto::PeerCrypto;
 use super::dtls::PeerDtls;
 use super::ice::PeerIce;
 use super::mux::Settled;
+use super::offer::Context;
 use super::settings::{Settings, family_of};
 
 /// A relayed section as its party described it.
@@ -25,6 +27,10 @@ pub(super) struct Said {
     pub(super) rtcp_mux: bool,
     /// Its direction.
     pub(super) direction: Direction,
+    /// `a=mid`.
+    pub(super) mid: Option<Box<[u8]>>,
+    /// It is in a `a=group:BUNDLE`.
+    pub(super) bundled: bool,
     /// Its keys, those we can use.
     pub(super) crypto: Vec<PeerCrypto>,
     /// Its DTLS, where we can use it.
@@ -86,10 +92,11 @@ impl Said {
     /// Reads a section that is to be relayed; `before` is what its party said of it last.
     pub(super) fn of(
         section: &MediaSection,
-        (settings, signal): (&Settings, &Signal),
+        context: &Context<'_>,
         keys: Keys,
         before: Option<&Self>,
     ) -> Result<Self, Refused> {
+        let Context { settings, signal, sdp, .. } = *context;
         let remote = remote(section, signal)?;
         let ice = settings.webrtc.as_ref().and_then(|_| PeerIce::of(&section.ice));
         Ok(Self {
@@ -97,6 +104,8 @@ impl Said {
             protocol: section.protocol.clone(),
             rtcp_mux: section.rtcp_mux,
             direction: section.direction,
+            mid: section.mid.as_deref().map(Into::into),
+            bundled: bundle::is_bundled(sdp, section),
             crypto: keys.crypto,
             dtls: keys.dtls.ok(),
             ice: ice.map(|ice| ice.after(before.and_then(|before| before.ice.as_ref()))),
@@ -138,6 +147,17 @@ pub(super) fn address(section: &MediaSection, signal: &Signal) -> Option<IpAddr>
         (Some(instead), Some(said)) if !said.is_unspecified() => Some(instead),
         (Some(instead), None) => Some(instead),
         (_, said) => said,
+    }
+}
+
+/// The family of the address that a section is to be reached at. A party that has said no address
+/// for its ICE has said candidates.
+pub(super) fn family(section: &MediaSection, signal: &Signal) -> Option<AddressFamily> {
+    let families = || section.ice.candidates.iter().map(|candidate| candidate.address.ip());
+    let by_candidates = families().find(IpAddr::is_ipv4).or_else(|| families().next());
+    match address(section, signal) {
+        Some(said) if !said.is_unspecified() => Some(family_of(said)),
+        said => by_candidates.or(said).map(family_of),
     }
 }
 

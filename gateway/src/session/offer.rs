@@ -19,6 +19,7 @@ use crate::relay::command::StreamIndex;
 use crate::webrtc::plan::DtlsRole;
 
 use super::body;
+use super::bundle;
 use super::call::Call;
 use super::dialogue::Side;
 use super::draft::{self, Draft, Drafts, Fate, RelayDraft};
@@ -68,6 +69,7 @@ pub(super) fn offer<P: PortSource>(
         .collect();
     let session = SessionRewrite {
         ice_lite: body::offers_lite(call, answerer),
+        bundles: bundle::offered(call, answerer, sdp, &rewrites),
         ..origin::session(signal, body::first_address(&rewrites), context.instance)
     };
     let origin = &mut call.parties[answerer.0].origin;

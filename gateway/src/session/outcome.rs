@@ -12,7 +12,7 @@ use crate::webrtc::plan::LegUpdate;
 /// reply: it carries sockets and keys that are in no other place.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The rewritten body.
+    /// The rewritten body; empty after a fragment, which has none.
     pub sdp: Bytes,
     /// The call; the caller picks a worker when it has not seen the key before.
     pub call: CallKey,

@@ -9,7 +9,7 @@ use super::dialogue::{Dialogue, Side};
 use super::media;
 use super::offer::Context;
 use super::ports::InterfaceIndex;
-use super::settings::{Settings, family_of};
+use super::settings::Settings;
 
 /// On which interface, and in which family, a party's ports are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(super) fn of(
     let source = sdp
         .media
         .iter()
-        .find_map(|section| media::address(section, signal))
-        .map_or(AddressFamily::V4, family_of);
+        .find_map(|section| media::family(section, signal))
+        .unwrap_or(AddressFamily::V4);
     let directions = signal.direction.as_ref();
     let mut place = |side: Side, name: Option<&Bytes>, family: AddressFamily| {
         if let Side::Known(party) = side {

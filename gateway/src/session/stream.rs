@@ -5,6 +5,7 @@
 //! before the answer, and sending it anything in clear would be worse than silence.
 
 use ng::request::EndpointLearning;
+use ng::sdp::IceDescription;
 use srtp::{Profile, Weaknesses};
 
 use crate::relay::command::{AgentTap, PortPair, Remote, StreamIndex, StreamPlan};
@@ -240,6 +241,14 @@ impl Stream {
     /// The same, from now on.
     pub(super) fn leg_mut(&mut self) -> &mut Leg {
         self.leg.get_or_insert_default()
+    }
+
+    /// Takes trickled candidates of the party.
+    pub(super) fn trickle(&mut self, said: &IceDescription) {
+        let ice = self.leg.as_mut().and_then(|leg| leg.ice.as_mut());
+        if let Some(peer) = ice.and_then(|ice| ice.peer.as_mut()) {
+            peer.trickle(said);
+        }
     }
 
     /// Takes what the agents say of the leg.

@@ -96,8 +96,7 @@ impl Weighing<'_> {
         section: &MediaSection,
         warnings: &mut Warnings,
     ) -> Result<Draft, Refused> {
-        let Context { settings, signal, .. } = *self.context;
-        let keys = Keys::of(settings, section);
+        let keys = Keys::of(self.context.settings, section);
         match Kind::of(section, &keys) {
             Kind::Foreign => return Ok(self.foreign()),
             Kind::Disabled => return Ok(Draft::Declined),
@@ -109,7 +108,7 @@ impl Weighing<'_> {
         }
         let before = self.call.parties[self.answerer.0].media.get(self.index);
         let before = before.and_then(|media| media.said.as_ref());
-        let said = Said::of(section, (settings, signal), keys, before)?;
+        let said = Said::of(section, self.context, keys, before)?;
         match self.relay(said) {
             Ok(agreed) => Ok(Draft::Relay(Box::new(agreed))),
             Err(Unfit::Section(reason)) => {
@@ -160,7 +159,8 @@ impl Weighing<'_> {
         said: &Said,
     ) -> Result<Agreement, Unfit> {
         let (ours, theirs) = (offered.protocol.is_srtp(), said.protocol.is_srtp());
-        if (ours && !theirs) || (theirs && !offered.asks_for_srtp()) {
+        let fits = if theirs { offered.asks_for_srtp() } else { !ours };
+        if !fits {
             return Err(Unfit::Section(OTHER_PROTECTION));
         }
         if !offered.asks_for_srtp() {
@@ -189,7 +189,8 @@ impl Weighing<'_> {
     ) -> Result<Agreement, Unfit> {
         let shared = other_leg.sdes().filter(|keys| keys.local.shared);
         let taken_up = !matches!(other_leg, Agreement::Clear) || self.context.signal.osrtp.accept;
-        if !offer.protocol.is_srtp() && !(offer.is_opportunistic() && taken_up) {
+        let secured = offer.protocol.is_srtp() || (offer.is_opportunistic() && taken_up);
+        if !secured {
             return match shared {
                 Some(_) => Err(Unfit::Section(NOT_SHARED)),
                 None => Ok(Agreement::Clear),

@@ -231,11 +231,9 @@ fn an_answer_without_a_fingerprint_is_rejected_and_never_sent_in_clear() {
 fn both_are_offered_until_one_is_set_up_and_dtls_wins_unless_told_otherwise() {
     let fingerprint = format!("fingerprint:{}", print(HashFunction::Sha256, 2));
     let both = |tag| vec!["setup:active".to_owned(), fingerprint.clone(), crypto(tag, 'B')];
-    let prefer = |signal: &mut Signal| signal.sdes.prefer = true;
-    let off = |signal: &mut Signal| signal.dtls.off = true;
-    let none = |_: &mut Signal| {};
-    let cases: [(fn(&mut Signal), bool); 3] = [(none, true), (prefer, false), (off, false)];
-    for (option, dtls_wins) in cases {
+    for (prefer, off, dtls_wins) in
+        [(false, false, true), (true, false, false), (false, true, false)]
+    {
         let mut world = world();
         let offer = || towards(signal("a", None, &plain(A)), Protocol::RtpSavp);
         let offered = section(&world.offer(&offer()).unwrap());
@@ -243,7 +241,8 @@ fn both_are_offered_until_one_is_set_up_and_dtls_wins_unless_told_otherwise() {
         let attributes = both(3);
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let mut answer = signal("a", Some("b"), &audio(B, 5000, "RTP/SAVP", &attributes));
-        option(&mut answer);
+        answer.sdes.prefer = prefer;
+        answer.dtls.off = off;
         world.answer(&answer).unwrap();
         assert_eq!(world.leg(1).is_some(), dtls_wins);
         assert_eq!(matches!(world.streams()[1].send_key, Key::Srtp(_)), !dtls_wins);

@@ -2,14 +2,17 @@
 //! checks.
 
 mod browser;
+mod bundle;
 mod dialogues;
 mod dtls;
 mod hold_and_mux;
 mod ice;
+mod leg_view;
 mod lifetimes;
 mod passthrough;
 mod properties;
 mod rekey;
 mod sdes;
 mod terms;
+mod trickle;
 mod world;
