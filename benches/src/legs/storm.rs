@@ -92,8 +92,9 @@ fn blow(mut fleet: Fleet, over: &AtomicBool) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Calls at a time: enough that neither side ever waits for the other.
-const IN_FLIGHT: usize = 64;
+/// Calls at a time: enough that neither side ever waits for the other, although the gateway has
+/// each wait for a retransmission, and half of what the gateway admits at a time.
+const IN_FLIGHT: usize = 128;
 
 /// For the first handshake.
 const FIRST: Duration = Duration::from_secs(15);
