@@ -2,6 +2,7 @@
 //! pair. Sockets made and programs started there are the peers'. It has no name and no file, and
 //! is gone with the thread that holds it and with what that thread started.
 
+use std::fs;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -38,6 +39,8 @@ impl Abroad {
             // Whoever waits for the thread's id learns of a failure by the closed channel.
             drop(lived);
         });
+        // Above those that relays take for media: a port in their range is theirs.
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 60999")?;
         let id = told.recv().context("a second network namespace")?;
         let abroad = Self { jobs: Some(jobs), thread: Some(thread) };
         let ours = format!(

@@ -31,13 +31,13 @@ fn the_same_baresip_calls_and_is_called_by_rtpengine() {
 fn baresip_calls(relay: Relay) {
     demand(&relay.scene("baresip"), &relay.programs(&["baresip"]), |scene| {
         let abroad = Abroad::new()?;
-        let _relay = relay.start(scene)?;
+        let running = relay.start(scene)?;
         let audio = &[Kind::Audio];
         for (name, offerer) in [("caller", Offerer::Party), ("callee", Offerer::Far)] {
             let mut phone = Phone::start(scene, &abroad, name, offerer)?;
             let call = Call::set_up(name, relay, &mut phone, offerer, audio, Dtls::Default)?;
             thread::sleep(Duration::from_secs(1));
-            call.demand_flawless()?;
+            call.demand_flawless().with_context(|| running.dropped())?;
         }
         Ok(())
     });

@@ -19,7 +19,8 @@ pub(crate) struct Call<'a> {
     id: String,
     party: &'a mut dyn Party,
     pub(crate) far: Far,
-    offerer: Offerer,
+    /// The username of checks of the party's (RFC 8445 section 7.2.2).
+    pub(crate) username: String,
 }
 
 /// Who began.
@@ -49,39 +50,62 @@ impl<'a> Call<'a> {
         dtls: Dtls,
     ) -> Result<Self> {
         let far = Far::new(HERE, kinds)?;
-        let mut call = Self { id: id.to_owned(), party, far, offerer };
+        let mut call = Self { id: id.to_owned(), party, far, username: String::new() };
         match offerer {
             Offerer::Party => {
-                let offer = call.party.offer(kinds)?;
-                let answer = call.offer_to_far(&offer, dtls)?;
+                let offered = call.party.offer(kinds)?;
+                let offer = call.signal("offer", "party", &offered, towards_plain(dtls))?;
+                let answer = call.far.answer(&offer)?;
+                let answer = call.signal("answer", "party", &answer, json!({}))?;
+                call.username = username(&answer, &offered)?;
                 call.party.accept(&answer).with_context(|| answer)?;
             }
             Offerer::Far => {
                 let offer = call.far.offer();
                 let offer = call.signal("offer", "far", &offer, towards_webrtc(relay, dtls))?;
-                let answer = call.party.answer(&offer).with_context(|| offer)?;
+                let answer = call.party.answer(&offer).with_context(|| offer.clone())?;
+                call.username = username(&offer, &answer)?;
                 let answer = call.signal("answer", "far", &answer, json!({}))?;
                 call.far.accept(&answer)?;
             }
         }
         call.wait_until_connected()?;
-        thread::sleep(LAST_FLIGHT);
+        call.wait_until_verified()?;
         call.far.speak();
+        call.party.speak();
         Ok(call)
     }
 
-    /// The party's offer goes to the far end, and the far end's answer comes back.
-    fn offer_to_far(&self, offer: &str, dtls: Dtls) -> Result<String> {
-        let offer = self.signal("offer", "party", offer, towards_plain(dtls))?;
-        let answer = self.far.answer(&offer)?;
-        self.signal("answer", "party", &answer, json!({}))
+    /// A party is connected when it has our last flight, and we when we have its: what comes for
+    /// it before that has no key yet. The party's own first packets are given no such time.
+    fn wait_until_verified(&self) -> Result<()> {
+        let request = json!({"command": "query", "call-id": self.id});
+        let mut said = Value::Null;
+        let verified = wait_for("relay that has keys", || {
+            said = ng::ask(&request)?;
+            Ok(said.to_string().contains("DTLS fingerprint verified").then_some(()))
+        });
+        verified.with_context(|| said.to_string())?;
+        thread::sleep(LAST_FLIGHT);
+        Ok(())
     }
 
     /// A restart of ICE by the party's new offer.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let offer = self.party.restart()?;
-        let answer = self.offer_to_far(&offer, Dtls::Default)?;
+        let mut options = towards_plain(Dtls::Default);
+        // Else it would be the offer of another branch.
+        options["to-tag"] = "far".into();
+        let offered = self.signal("offer", "party", &offer, options)?;
+        let answer = self.far.answer(&offered)?;
+        let answer = self.signal("answer", "party", &answer, json!({}))?;
         self.party.accept(&answer).with_context(|| answer)?;
+        let mut ufrag = String::new();
+        let moved = wait_for("path under the new credentials", || {
+            ufrag = self.party.path()?;
+            Ok(offer.contains(&format!("a=ice-ufrag:{ufrag}\r\n")).then_some(()))
+        });
+        moved.with_context(|| format!("the path is of {ufrag}; {}", self.id))?;
         self.wait_until_connected()
     }
 
@@ -145,7 +169,7 @@ impl<'a> Call<'a> {
     /// `offer` or `answer` over ng; `from` is who offered.
     fn signal(&self, command: &str, from: &str, sdp: &str, options: Value) -> Result<String> {
         let mut request = options;
-        let to = if self.offerer == Offerer::Party { "far" } else { "party" };
+        let to = if from == "party" { "far" } else { "party" };
         request["command"] = command.into();
         request["call-id"] = self.id.as_str().into();
         request["from-tag"] = from.into();
@@ -157,6 +181,15 @@ impl<'a> Call<'a> {
         let reply = ng::ask(&request)?;
         Ok(reply["sdp"].as_str().with_context(|| reply.to_string())?.to_owned())
     }
+}
+
+fn username(ours: &str, theirs: &str) -> Result<String> {
+    let ufrag = |sdp: &str| {
+        let mut lines = sdp.lines();
+        let found = lines.find_map(|line| line.strip_prefix("a=ice-ufrag:")).map(str::to_owned);
+        found.with_context(|| sdp.to_owned())
+    };
+    Ok(format!("{}:{}", ufrag(ours)?, ufrag(theirs)?))
 }
 
 /// Options of an offer from a WebRTC leg to a plain one.
@@ -194,8 +227,7 @@ impl Dtls {
     }
 }
 
-/// A party is connected when it has our last flight, and we when we have its: what comes for it
-/// before that has no key yet. The party's own first packets are given no such time.
-pub(crate) const LAST_FLIGHT: Duration = Duration::from_millis(200);
+/// rtpengine says that it has verified us before its last flight.
+const LAST_FLIGHT: Duration = Duration::from_millis(300);
 /// For what is on its way. The party's statistics may be half a second old as well.
 const SETTLE: Duration = Duration::from_millis(700);

@@ -1,7 +1,9 @@
 //! Calls of a browser and of aiortc.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
 
 use crate::abroad::Abroad;
 use crate::aiortc::{self, Aiortc};
@@ -34,7 +36,7 @@ fn the_same_aiortc_calls_and_is_called_by_rtpengine() {
 fn chromium_calls(relay: Relay) {
     demand(&relay.scene("chromium"), &relay.programs(PROGRAMS), |scene| {
         let abroad = Abroad::new()?;
-        let _relay = relay.start(scene)?;
+        let running = relay.start(scene)?;
         let browser = Browser::start(scene, &abroad)?;
         let (mut caller, mut callee) = (browser.call("caller"), browser.call("callee"));
         let audio = &[Kind::Audio];
@@ -49,9 +51,33 @@ fn chromium_calls(relay: Relay) {
         calling.mute(false)?;
         called.mute(false)?;
         calling.restart()?;
+        called.restart()?;
         thread::sleep(A_WHILE);
-        calling.demand_flawless()?;
-        called.demand_flawless()
+        let done = calling.demand_flawless().and_then(|()| called.demand_flawless());
+        done.with_context(|| running.dropped())
+    });
+}
+
+#[test]
+fn three_minutes_with_a_browser_lose_nothing() {
+    demand("three_minutes", PROGRAMS, |scene| {
+        let abroad = Abroad::new()?;
+        let running = Relay::Ours.start(scene)?;
+        let browser = Browser::start(scene, &abroad)?;
+        let mut party = browser.call("long");
+        let audio = &[Kind::Audio];
+        let begun = Instant::now();
+        let mut call =
+            Call::set_up("long", Relay::Ours, &mut party, Offerer::Party, audio, Dtls::Default)?;
+        while begun.elapsed() < THREE_MINUTES {
+            // Consent is asked for every five seconds or so, and lasts for thirty.
+            thread::sleep(Duration::from_secs(28));
+            call.mute(true)?;
+            thread::sleep(A_WHILE);
+            call.mute(false)?;
+            call.restart()?;
+        }
+        call.demand_flawless().with_context(|| running.dropped())
     });
 }
 
@@ -63,7 +89,7 @@ fn aiortc_calls(relay: Relay) {
     };
     demand(&name, &relay.programs(&["python3"]), |scene| {
         let abroad = Abroad::new()?;
-        let _relay = relay.start(scene)?;
+        let running = relay.start(scene)?;
         let aiortc = Aiortc::start(scene, &abroad, &python)?;
         let mut parties = ["server", "client", "callee"].map(|name| (name, aiortc.call(name)));
         let [server, client, callee] = &mut parties;
@@ -76,8 +102,10 @@ fn aiortc_calls(relay: Relay) {
             calls.push(Call::set_up(name, relay, party, offerer, &[Kind::Audio], dtls)?);
         }
         thread::sleep(A_WHILE);
-        calls.into_iter().try_for_each(Call::demand_flawless)
+        let mut done = calls.into_iter().map(Call::demand_flawless);
+        done.try_for_each(|done| done.with_context(|| running.dropped()))
     });
 }
 
+const THREE_MINUTES: Duration = Duration::from_secs(180);
 const A_WHILE: Duration = Duration::from_secs(2);

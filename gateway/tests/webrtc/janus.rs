@@ -30,7 +30,7 @@ fn the_same_echo_by_rtpengine() {
 fn janus_echoes(relay: Relay) {
     demand(&relay.scene("janus"), &relay.programs(&["janus"]), |scene| {
         let abroad = Abroad::new()?;
-        let _relay = relay.start(scene)?;
+        let _running = relay.start(scene)?;
         let mut janus = Janus::start(scene, &abroad)?;
         let audio = &[Kind::Audio];
         let call = Call::set_up("echo", relay, &mut janus, Offerer::Far, audio, Dtls::Default)?;

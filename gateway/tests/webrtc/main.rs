@@ -23,9 +23,11 @@ mod calls;
 #[allow(dead_code, reason = "the TLS tests use more of it")]
 mod dialogue;
 mod far;
+mod flood;
 #[path = "../tls/gateway.rs"]
 #[allow(dead_code, reason = "the TLS tests use more of it")]
 mod gateway;
+mod hostile;
 #[path = "../real_peers/isolation/mod.rs"]
 #[expect(dead_code, reason = "the scenes name their peers themselves")]
 mod isolation;
@@ -37,5 +39,8 @@ mod relay;
 #[allow(dead_code, reason = "the TLS tests use more of it")]
 mod scene;
 mod sdp;
+mod secure_peer;
+mod spoof;
+mod stun;
 mod trunk;
 mod web;

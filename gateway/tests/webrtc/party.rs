@@ -10,6 +10,9 @@ use crate::far::Kind;
 pub(crate) trait Party {
     /// Does `verb`, and gives what came of it.
     fn ask(&mut self, verb: &str, argument: Value) -> Result<Value>;
+
+    /// Both ends of the leg have keys. Most parties send as soon as they have theirs.
+    fn speak(&mut self) {}
 }
 
 /// What a party counted of one section, by its own statistics.
@@ -49,6 +52,11 @@ impl dyn Party + '_ {
     /// `connected` when ICE and DTLS are.
     pub(crate) fn state(&mut self) -> Result<String> {
         self.text("state", json!({}))
+    }
+
+    /// The local username fragment of the pair in use.
+    pub(crate) fn path(&mut self) -> Result<String> {
+        self.text("path", json!({}))
     }
 
     pub(crate) fn counts(&mut self) -> Result<Vec<Counts>> {

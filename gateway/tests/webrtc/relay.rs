@@ -20,7 +20,7 @@ pub(crate) enum Relay {
 
 /// A relay that answers ng; dropping it ends it.
 pub(crate) enum Running {
-    Ours { _gateway: Gateway },
+    Ours(Gateway),
     Rtpengine { _process: Dialogue },
 }
 
@@ -41,15 +41,30 @@ impl Relay {
 
     pub(crate) fn start(self, scene: &Scene) -> Result<Running> {
         match self {
-            Self::Ours => {
-                Ok(Running::Ours { _gateway: Gateway::start(scene, &configuration(""))? })
-            }
+            Self::Ours => Ok(Running::Ours(Gateway::start(scene, &configuration(""))?)),
             Self::Rtpengine => {
                 let process = start_rtpengine(scene, "rtpengine", HERE)?;
                 Ok(Running::Rtpengine { _process: process })
             }
         }
     }
+}
+
+impl Running {
+    /// What ours dropped, by reason; to be shown where a packet is missed.
+    pub(crate) fn dropped(&self) -> String {
+        match self {
+            Self::Ours(gateway) => format!("dropped: {:?}", dropped(gateway)),
+            Self::Rtpengine { .. } => String::new(),
+        }
+    }
+}
+
+/// Packets dropped by workers and agents so far, where there are any.
+pub(crate) fn dropped(gateway: &Gateway) -> Result<Vec<(String, f64)>> {
+    let mut all = gateway.metrics("postern_dropped_packets_total")?;
+    all.extend(gateway.metrics("postern_webrtc_dropped_total")?);
+    Ok(all.into_iter().filter(|(_, count)| *count > 0.0).collect())
 }
 
 /// The part of our configuration after the control's listeners, with more of `[webrtc]`.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::abroad::{Abroad, THERE};
-use crate::call::{Call, Dtls, LAST_FLIGHT, Offerer, towards_plain, towards_webrtc};
+use crate::call::{Call, Dtls, Offerer, towards_plain, towards_webrtc};
 use crate::far::{Far, Kind};
 use crate::ng;
 use crate::party::Party;
@@ -29,7 +29,7 @@ fn trunk_calls(relay: Relay) {
     let programs = if relay == Relay::Ours { &["rtpengine"][..] } else { &[] };
     demand(&relay.scene("trunk"), &relay.programs(programs), |scene| {
         let abroad = Abroad::new()?;
-        let _relay = relay.start(scene)?;
+        let running = relay.start(scene)?;
         let own = scene.clone();
         let _other = abroad.run(move || start_rtpengine(&own, "other", THERE))?;
         // Who offers and who is told to be passive settle who sends the ClientHello.
@@ -40,10 +40,10 @@ fn trunk_calls(relay: Relay) {
             ("answered-passive", Offerer::Party, Dtls::Passive, Dtls::Default),
         ] {
             let far = abroad.run(|| Far::new(THERE, &[Kind::Audio]))?;
-            let mut trunk = Trunk { abroad: &abroad, id, far, dtls: beyond, speaks: false };
+            let mut trunk = Trunk::new(&abroad, id, far, beyond);
             let call = Call::set_up(id, relay, &mut trunk, offerer, &[Kind::Audio], near)?;
             thread::sleep(Duration::from_secs(1));
-            let numbered = call.finish_flawless()?;
+            let numbered = call.finish_flawless().with_context(|| running.dropped())?;
             // What came out was what went in, and not only as much of it.
             for tally in [numbered, trunk.far.tallies()[0]] {
                 ensure!(tally.numbered == tally.received, "{id}: {tally:?}");
@@ -54,15 +54,19 @@ fn trunk_calls(relay: Relay) {
 }
 
 /// One call of the other relay.
-struct Trunk<'a> {
+pub(crate) struct Trunk<'a> {
     abroad: &'a Abroad,
     id: &'static str,
     far: Far,
     dtls: Dtls,
-    speaks: bool,
 }
 
-impl Trunk<'_> {
+impl<'a> Trunk<'a> {
+    /// With `far` behind it, which is abroad too.
+    pub(crate) fn new(abroad: &'a Abroad, id: &'static str, far: Far, dtls: Dtls) -> Self {
+        Self { abroad, id, far, dtls }
+    }
+
     /// Asks the other relay.
     fn signal(&self, command: &str, sdp: &str, options: Value) -> Result<String> {
         let mut request = options;
@@ -103,14 +107,7 @@ impl Party for Trunk<'_> {
                 self.far.accept(&answer)?;
                 Value::Null
             }
-            "state" if self.is_secured()? => {
-                if !std::mem::replace(&mut self.speaks, true) {
-                    // It says so before it has sent its last flight.
-                    thread::sleep(LAST_FLIGHT);
-                    self.far.speak();
-                }
-                "connected".into()
-            }
+            "state" if self.is_secured()? => "connected".into(),
             "state" => "connecting".into(),
             "stop" => {
                 self.far.hush();
@@ -133,5 +130,9 @@ impl Party for Trunk<'_> {
             }
             other => bail!("a relay does not {other}"),
         })
+    }
+
+    fn speak(&mut self) {
+        self.far.speak();
     }
 }
