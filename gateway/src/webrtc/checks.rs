@@ -149,11 +149,13 @@ impl Checks {
         rtp.destination.or_else(|| rtp.sources.first().copied())
     }
 
-    /// Takes what the agent has to say.
+    /// Takes what the agent has to say. What is to be sent comes last: a party whose check is
+    /// answered sends media at once, and the worker must know the path before it does.
     pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
+        let mut answers = Vec::new();
         loop {
             match self.agent.poll() {
-                Output::Transmit(transmit) => out.push(Effect::Send {
+                Output::Transmit(transmit) => answers.push(Effect::Send {
                     component: transmit.component.into(),
                     to: transmit.to,
                     bytes: transmit.bytes.into_vec(),
@@ -182,6 +184,7 @@ impl Checks {
             }
         }
         self.tell_path(out);
+        out.append(&mut answers);
     }
 
     fn tell_path(&mut self, out: &mut Vec<Effect>) {
