@@ -73,6 +73,7 @@ pub(super) struct Leg {
     checks: Option<Checks>,
     keying: Option<Keying>,
     /// Without ICE: where the party's last DTLS datagram came from. The worker has looked at that.
+    /// Until signalling says that the party is elsewhere.
     heard: Option<SocketAddr>,
 }
 
@@ -106,6 +107,9 @@ impl Leg {
     /// The leg as it should be from now on.
     pub(super) fn update(&mut self, mut plan: LegPlan, now: Instant, out: &mut Vec<Effect>) {
         self.update_keying(plan.dtls.take(), now, out);
+        if plan.signalled != self.plan.signalled || plan.ice.is_some() != self.plan.ice.is_some() {
+            self.heard = None;
+        }
         let (ice, muxed) = (plan.ice.clone(), plan.rtcp_mux);
         self.plan = plan;
         match (ice, &mut self.checks) {
@@ -141,7 +145,9 @@ impl Leg {
     /// A DTLS datagram from an address that the worker knows.
     pub(super) fn dtls(&mut self, packet: Datagram<'_>, now: Instant, out: &mut Vec<Effect>) {
         let Some(keying) = &mut self.keying else { return };
-        self.heard = Some(packet.source);
+        if self.plan.ice.is_none() {
+            self.heard = Some(packet.source);
+        }
         keying.receive(packet.bytes, now);
         self.drain(now, out);
     }

@@ -238,6 +238,30 @@ fn a_new_epoch_is_a_new_handshake_beside_the_old_association() {
 }
 
 #[test]
+fn a_party_that_moved_is_spoken_to_where_it_is_now() {
+    let mut world = World::new(DtlsRole::Client);
+    world.peer(Role::Server);
+    world.begin();
+    world.settle();
+    assert!(world.secured().is_some(), "it was heard at its first address");
+
+    let elsewhere = "203.0.113.9:50000".parse().unwrap();
+    let signalled = [Some(elsewhere), None];
+    let moved = LegPlan { signalled, ..plan(DtlsRole::Client, 2, &world.peer_identity) };
+    let mut out = Vec::new();
+    world.leg.update(moved, world.now, &mut out);
+    world.leg.begin(&world.identity, &world.settings, world.now, &mut out);
+    let sent: Vec<_> = out
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send { to, .. } => Some(*to),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, [elsewhere]);
+}
+
+#[test]
 fn the_same_epoch_again_disturbs_nothing() {
     let mut world = World::new(DtlsRole::Client);
     world.peer(Role::Server);
