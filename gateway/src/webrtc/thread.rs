@@ -308,7 +308,7 @@ impl AgentThread {
             let Some(job) = self.next_job() else { break };
             match job {
                 Job::Datagram(packet) => self.step(&packet, now),
-                Job::Client(key) => self.begin(key, now),
+                Job::Client(key) => self.begin_client(key, now),
             }
             let after = Instant::now();
             let took = after.saturating_duration_since(now);
@@ -348,13 +348,18 @@ impl AgentThread {
         self.with_leg(key, |leg, out| leg.dtls(packet.into(), now, out));
     }
 
+    /// A client's turn. Its leg may have gone since it was put there, and be another one now.
+    fn begin_client(&mut self, key: LegKey, now: Instant) {
+        let Some(seat) = self.seats.get_mut(&key) else { return };
+        seat.queued = false;
+        if seat.leg.is_client_to_begin() {
+            self.begin(key, now);
+        }
+    }
+
     /// Takes a place and begins.
     fn begin(&mut self, key: LegKey, now: Instant) {
-        let Some(seat) = self.seats.get_mut(&key) else { return };
-        let was_client = std::mem::take(&mut seat.queued);
-        if was_client && !seat.leg.is_client_to_begin() {
-            return;
-        }
+        let Some(seat) = self.seats.get(&key) else { return };
         let serial = seat.leg.certificate();
         let shown = serial.and_then(|serial| self.shelf.shown(serial)).cloned();
         let settings = self.setup.limits.dtls.clone();
@@ -489,3 +494,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// Weight 335 to a worker's 1024: where all want to run, handshakes get a quarter of a core, and
 /// yet ICE is not starved.
 const NICE: u8 = 5;
+
+#[cfg(test)]
+mod tests;
