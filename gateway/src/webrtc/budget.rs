@@ -1,4 +1,6 @@
-//! What handshakes may take: so many at a time, and a share of their thread's time.
+//! What handshakes may take: so many at a time, and a share of their thread's time. A party that
+//! has not answered our first flight has no place yet: it costs retransmissions, and who is not
+//! there must not keep those out who are.
 //!
 //! A handshake costs a core a millisecond, and whoever may speak to a leg can ask for one. Beyond
 //! the share everything else of the thread (ICE, legs that are up) goes on, and handshakes wait
@@ -52,7 +54,7 @@ impl Budget {
         })
     }
 
-    /// Takes a place for a new handshake, if there is one.
+    /// Takes a place for a handshake, if there is one.
     pub(super) fn begin(&mut self) -> bool {
         let free = self.has_place();
         if free {
@@ -71,7 +73,7 @@ impl Budget {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// Handshakes under way.
+    /// Handshakes under way that have a place.
     pub(super) fn running(&self) -> usize {
         self.running
     }

@@ -21,7 +21,7 @@ pub(super) enum Effect {
     Secure { epoch: Epoch, keys: Box<SrtpKeys> },
     /// A key elsewhere is to sign.
     Sign { epoch: Epoch, request: SignRequest },
-    /// A handshake that had a place has ended.
+    /// A handshake has ended, and its place is free.
     Handshake(HandshakeEnd),
     /// Control is to know.
     News(LegNewsKind),
@@ -34,6 +34,15 @@ pub(super) struct HandshakeEnd {
     pub(super) role: DtlsRole,
     /// From its first step.
     pub(super) took: Duration,
+    pub(super) place: Place,
+}
+
+/// Whether a handshake has a place among those that may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not before the party has answered what we sent.
+    None,
+    Held,
 }
 
 /// What a handshake came to.

@@ -22,7 +22,7 @@ pub(crate) struct Figures {
     pub(crate) handshakes: BTreeMap<Outcome, u64>,
     /// How long those took that brought keys, microseconds.
     pub(crate) handshake_time: Histogram<u64>,
-    /// Under way now.
+    /// Under way now, with a place: the party has answered.
     pub(crate) handshaking: u64,
     /// Datagrams and clients that wait for time or a place.
     pub(crate) waiting: u64,
@@ -265,6 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::webrtc::effect::Place;
 
     #[test]
     fn each_drop_has_its_own_place_and_name() {
@@ -295,6 +296,7 @@ mod tests {
             result,
             role: DtlsRole::Server,
             took: Duration::from_millis(5),
+            place: Place::Held,
         };
         tally.handshake(end(HandshakeResult::Secured(srtp::Profile::AeadAes256Gcm)));
         tally.handshake(end(HandshakeResult::Failed(FailureClass::TimedOut)));

@@ -1,8 +1,9 @@
 //! DTLS of a leg: the association that its plan asks for, and the one before it.
 //!
-//! 1. *Idle*: a client waits for a path and for a place among the handshakes, a server for a
-//!    ClientHello.
-//! 2. *Running*: datagrams, retransmissions, signatures.
+//! 1. *Idle*: a client waits for a path, a server for a ClientHello.
+//! 2. *Running*: datagrams, retransmissions, signatures. The first flight costs little, and who
+//!    never answers it takes no place among the handshakes from those who do: the place is for
+//!    the first datagram that answers.
 //! 3. *Secured*: the worker has the keys. A new epoch makes this the association *before*, which
 //!    goes on taking what the party sends under it until the new one is secured.
 //! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further.
@@ -13,7 +14,7 @@ use std::time::Instant;
 use webrtc::dtls::{Association, DtlsSettings, Output, Role};
 use webrtc::identity::Identity;
 
-use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult};
+use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult, Place};
 use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind};
 use crate::relay::uplink::Component;
 
@@ -28,9 +29,16 @@ pub(super) struct Keying {
 
 enum Stage {
     Idle,
-    Running(Box<Association>, Instant),
+    Running(Box<Association>, Running),
     Secured(Box<Association>),
     Over,
+}
+
+/// A handshake under way.
+#[derive(Clone, Copy)]
+struct Running {
+    since: Instant,
+    place: Place,
 }
 
 /// Where the association of the plan stands.
@@ -49,7 +57,9 @@ pub(super) enum Cost {
     Little,
     /// A step of a handshake under way.
     Step,
-    /// A new handshake.
+    /// The party's first answer: from now on the handshake needs a place.
+    Answer,
+    /// A new handshake's first flight.
     Handshake,
     /// It is of no use.
     Useless,
@@ -66,7 +76,7 @@ impl Keying {
             return;
         }
         match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Running(_, since) => self.ended(HandshakeResult::Abandoned, since, now, out),
+            Stage::Running(_, running) => self.ended(HandshakeResult::Abandoned, running, now, out),
             Stage::Secured(association) => self.before = Some(association),
             Stage::Idle | Stage::Over => {}
         }
@@ -99,6 +109,11 @@ impl Keying {
     /// What `datagram` would cost.
     pub(super) fn cost(&self, datagram: &[u8]) -> Cost {
         match (&self.stage, self.plan.role) {
+            (Stage::Running(_, Running { place: Place::None, .. }), role)
+                if is_answer(datagram, role) =>
+            {
+                Cost::Answer
+            }
             (Stage::Running(..), _) => Cost::Step,
             (Stage::Secured(_), _) => Cost::Little,
             (Stage::Idle, DtlsRole::Server) if is_client_hello(datagram) => Cost::Handshake,
@@ -107,7 +122,7 @@ impl Keying {
         }
     }
 
-    /// Begins the handshake. The caller has a place for it.
+    /// Begins the handshake.
     pub(super) fn begin(
         &mut self,
         identity: &Identity,
@@ -116,12 +131,21 @@ impl Keying {
         out: &mut Vec<Effect>,
     ) {
         let DtlsPlan { fingerprints, profiles, role, .. } = &self.plan;
+        let running = Running { since: now, place: Place::None };
         match Association::new(identity, settings, (*role).into(), fingerprints, profiles, now) {
-            Ok(association) => self.stage = Stage::Running(Box::new(association), now),
+            Ok(association) => self.stage = Stage::Running(Box::new(association), running),
             Err(unusable) => {
-                self.ended(HandshakeResult::Failed(FailureClass::Protocol), now, now, out);
+                self.ended(HandshakeResult::Failed(FailureClass::Protocol), running, now, out);
                 self.over(unusable.to_string(), out);
             }
+        }
+    }
+
+    /// The party has answered, and the caller has a place for it; gives that back by
+    /// [`Effect::Handshake`].
+    pub(super) fn take_place(&mut self) {
+        if let Stage::Running(_, running) = &mut self.stage {
+            running.place = Place::Held;
         }
     }
 
@@ -165,7 +189,7 @@ impl Keying {
     /// Ends all: the party is told.
     pub(super) fn close(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(_, since) => self.ended(HandshakeResult::Abandoned, since, now, out),
+            Stage::Running(_, running) => self.ended(HandshakeResult::Abandoned, running, now, out),
             Stage::Secured(mut association) => {
                 association.close(now);
                 while let Output::Transmit(bytes) = association.poll() {
@@ -232,8 +256,8 @@ impl Keying {
 
     fn secured(&mut self, result: HandshakeResult, now: Instant, out: &mut Vec<Effect>) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(association, since) => {
-                self.ended(result, since, now, out);
+            Stage::Running(association, running) => {
+                self.ended(result, running, now, out);
                 Stage::Secured(association)
             }
             other => other,
@@ -247,8 +271,8 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        if let Stage::Running(_, since) = self.stage {
-            self.ended(HandshakeResult::Failed(class), since, now, out);
+        if let Stage::Running(_, running) = self.stage {
+            self.ended(HandshakeResult::Failed(class), running, now, out);
         }
         self.over(reason, out);
     }
@@ -259,9 +283,15 @@ impl Keying {
         out.push(Effect::News(LegNewsKind::Unsecured { epoch: self.plan.epoch, reason }));
     }
 
-    fn ended(&self, result: HandshakeResult, since: Instant, now: Instant, out: &mut Vec<Effect>) {
+    fn ended(
+        &self,
+        result: HandshakeResult,
+        Running { since, place }: Running,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
         let took = now.saturating_duration_since(since);
-        out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took }));
+        out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took, place }));
     }
 }
 
@@ -274,9 +304,19 @@ fn send(bytes: &[u8], to: Option<SocketAddr>, out: &mut Vec<Effect>) {
 /// A handshake record (22) of epoch 0 that begins with the message ClientHello (1); RFC 6347
 /// sections 4.1 and 4.2.2.
 fn is_client_hello(datagram: &[u8]) -> bool {
-    datagram.first() == Some(&22)
-        && datagram.get(3..5) == Some(&[0, 0])
-        && datagram.get(13) == Some(&1)
+    is_in_clear(datagram) && datagram.first() == Some(&22) && datagram.get(13) == Some(&1)
+}
+
+/// What answers our first flight: handshake records of which a ClientHello, repeated to a server,
+/// is none.
+fn is_answer(datagram: &[u8], role: DtlsRole) -> bool {
+    let is_handshake = is_in_clear(datagram) && datagram.first() == Some(&22);
+    is_handshake && (role == DtlsRole::Client || !is_client_hello(datagram))
+}
+
+/// A record of epoch 0.
+fn is_in_clear(datagram: &[u8]) -> bool {
+    datagram.get(3..5) == Some(&[0, 0])
 }
 
 impl From<DtlsRole> for Role {

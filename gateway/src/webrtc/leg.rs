@@ -162,8 +162,7 @@ impl Leg {
         self.dtls_plan().map(|plan| plan.certificate)
     }
 
-    /// Begins the handshake. The caller has a place for it, and gets that back by
-    /// [`Effect::Handshake`].
+    /// Begins the handshake.
     pub(super) fn begin(
         &mut self,
         identity: &Identity,
@@ -178,6 +177,14 @@ impl Leg {
             }
         }
         self.drain(now, out);
+    }
+
+    /// The party has answered, and the caller has a place for the handshake; it is given back by
+    /// [`Effect::Handshake`].
+    pub(super) fn take_place(&mut self) {
+        if let Some(keying) = &mut self.keying {
+            keying.take_place();
+        }
     }
 
     /// The handshake cannot begin.

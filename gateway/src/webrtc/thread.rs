@@ -7,7 +7,7 @@
 //! 3. Sockets that workers lent, signatures that came, deadlines that are due.
 //! 4. DTLS: what costs little at once; steps of handshakes within the [`Budget`], those under way
 //!    before new ones. What is beyond waits in queues that are bounded, or is dropped and counted:
-//!    the party sends it again.
+//!    the party sends it again. A handshake takes its place with the party's first answer.
 //! 5. Sleep, until called or until the next deadline.
 //!
 //! What a leg wants done ([`Effect`]) is done at once: datagrams leave from the lent sockets (a
@@ -25,7 +25,7 @@ use webrtc::ice::Seed;
 
 use super::budget::Budget;
 use super::certificates::{Shelf, Shown};
-use super::effect::Effect;
+use super::effect::{Effect, Place};
 use super::figures::{AgentDrop, Figures, Tally};
 use super::keying::Cost;
 use super::leg::{Datagram, Leg, LegKey};
@@ -93,6 +93,8 @@ pub(super) struct AgentThread {
     loans: Vec<LegKey>,
     /// Datagrams of handshakes under way.
     ongoing: VecDeque<Box<AgentPacket>>,
+    /// First answers, whose handshakes need a place now.
+    answers: VecDeque<Box<AgentPacket>>,
     /// ClientHellos.
     fresh: VecDeque<Box<AgentPacket>>,
     /// Clients that could begin.
@@ -121,6 +123,7 @@ impl AgentThread {
             tally: Tally::new(),
             loans: Vec::new(),
             ongoing: VecDeque::new(),
+            answers: VecDeque::new(),
             fresh: VecDeque::new(),
             clients: VecDeque::new(),
             signed: std::sync::mpsc::channel(),
@@ -283,8 +286,7 @@ impl AgentThread {
                     let now = Instant::now();
                     self.with_leg(key, |leg, out| leg.dtls((&packet).into(), now, out));
                 }
-                Cost::Step => self.wait(packet, Cost::Step),
-                Cost::Handshake => self.wait(packet, Cost::Handshake),
+                cost @ (Cost::Step | Cost::Answer | Cost::Handshake) => self.wait(packet, cost),
                 Cost::Useless => self.tally.drop(AgentDrop::Unexpected),
             }
         }
@@ -293,6 +295,7 @@ impl AgentThread {
     fn wait(&mut self, packet: AgentPacket, cost: Cost) {
         let (queue, room) = match cost {
             Cost::Handshake => (&mut self.fresh, FRESH_ROOM),
+            Cost::Answer => (&mut self.answers, FRESH_ROOM),
             _ => (&mut self.ongoing, ONGOING_ROOM),
         };
         match queue.len() < room {
@@ -321,16 +324,18 @@ impl AgentThread {
     }
 
     fn jobs(&self) -> usize {
-        self.ongoing.len() + self.fresh.len() + self.clients.len()
+        self.ongoing.len() + self.answers.len() + self.fresh.len() + self.clients.len()
     }
 
-    /// What is under way first; then clients, whom signalling wants; then ClientHellos.
+    /// What is under way first, then what becomes it where there is a place; then clients, whom
+    /// signalling wants; then ClientHellos.
     fn next_job(&mut self) -> Option<Job> {
-        if let Some(packet) = self.ongoing.pop_front() {
-            return Some(Job::Datagram(packet));
+        let mut packet = self.ongoing.pop_front();
+        if packet.is_none() && self.budget.has_place() {
+            packet = self.answers.pop_front();
         }
-        if !self.budget.has_place() {
-            return None;
+        if let Some(packet) = packet {
+            return Some(Job::Datagram(packet));
         }
         let client = self.clients.pop_front().map(Job::Client);
         client.or_else(|| self.fresh.pop_front().map(Job::Datagram))
@@ -343,6 +348,8 @@ impl AgentThread {
         match seat.leg.cost(packet.into()) {
             Cost::Useless => return self.tally.drop(AgentDrop::Unexpected),
             Cost::Handshake => self.begin(key, now),
+            Cost::Answer if self.budget.begin() => self.with_leg(key, |leg, _| leg.take_place()),
+            Cost::Answer => return self.tally.drop(AgentDrop::Busy),
             Cost::Little | Cost::Step => {}
         }
         self.with_leg(key, |leg, out| leg.dtls(packet.into(), now, out));
@@ -357,17 +364,16 @@ impl AgentThread {
         }
     }
 
-    /// Takes a place and begins.
+    /// The first flight.
     fn begin(&mut self, key: LegKey, now: Instant) {
         let Some(seat) = self.seats.get(&key) else { return };
         let serial = seat.leg.certificate();
         let shown = serial.and_then(|serial| self.shelf.shown(serial)).cloned();
         let settings = self.setup.limits.dtls.clone();
         match shown {
-            Some(shown) if self.budget.begin() => {
+            Some(shown) => {
                 self.with_leg(key, |leg, out| leg.begin(&shown.identity, &settings, now, out))
             }
-            Some(_) => {}
             None => self.with_leg(key, |leg, out| leg.refuse_handshake(NO_CERTIFICATE, out)),
         }
     }
@@ -416,7 +422,9 @@ impl AgentThread {
             }
             Effect::Sign { epoch, request } => self.sign(key, epoch, request),
             Effect::Handshake(end) => {
-                self.budget.end();
+                if end.place == Place::Held {
+                    self.budget.end();
+                }
                 self.tally.handshake(end);
             }
             Effect::News(kind) => self.tell(key, kind),
@@ -479,7 +487,7 @@ const A_ROUND: usize = 1024;
 /// Datagrams that wait for time: what arrives in less than a party waits before it sends again.
 const ONGOING_ROOM: usize = 512;
 
-/// ClientHellos that wait for a place.
+/// ClientHellos that wait for time, and first answers that wait for a place: so many each.
 const FRESH_ROOM: usize = 256;
 
 /// A worker answers between two batches, and does not call.

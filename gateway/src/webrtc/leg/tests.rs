@@ -8,7 +8,7 @@ use webrtc::dtls::{Association, Output, Role, SrtpKeys};
 use webrtc::ice;
 
 use super::*;
-use crate::webrtc::effect::{FailureClass, HandshakeEnd, HandshakeResult};
+use crate::webrtc::effect::{FailureClass, HandshakeEnd, HandshakeResult, Place};
 use crate::webrtc::plan::{DtlsRole, IceAgent, IcePlan, IceRole};
 
 const PROFILE: Profile = Profile::AeadAes128Gcm;
@@ -100,8 +100,10 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..4 {
             while let Some(bytes) = self.peer_says() {
-                if self.cost(&bytes) == Cost::Handshake {
-                    self.begin();
+                match self.cost(&bytes) {
+                    Cost::Handshake => self.begin(),
+                    Cost::Answer => self.leg.take_place(),
+                    Cost::Step | Cost::Little | Cost::Useless => {}
                 }
                 self.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
             }
@@ -145,6 +147,35 @@ impl World {
             _ => None,
         };
         self.effects.iter().filter_map(result).collect()
+    }
+
+    /// Whether the handshakes that ended had a place.
+    fn places(&self) -> Vec<Place> {
+        let place = |effect: &Effect| match effect {
+            Effect::Handshake(end) => Some(end.place),
+            _ => None,
+        };
+        self.effects.iter().filter_map(place).collect()
+    }
+
+    /// Plays the handshake up to the peer's first datagram that answers the leg.
+    fn first_answer(&mut self) -> Vec<u8> {
+        for _ in 0..4 {
+            while let Some(bytes) = self.peer_says() {
+                match self.cost(&bytes) {
+                    Cost::Handshake => self.begin(),
+                    Cost::Answer => return bytes,
+                    cost => assert_eq!(cost, Cost::Step, "a ClientHello again"),
+                }
+                self.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
+            }
+            self.now += Duration::from_millis(500);
+            self.with(|leg, now, out| leg.handle_timeout(now, out));
+            if let Some(peer) = &mut self.peer {
+                peer.handle_timeout(self.now);
+            }
+        }
+        panic!("no answer");
     }
 
     fn news(&self) -> Vec<&LegNewsKind> {
@@ -311,7 +342,27 @@ fn a_silent_party_costs_retransmissions_and_then_the_handshake() {
     }
     assert!((4..20).contains(&looks), "{looks}");
     assert_eq!(world.ended(), [HandshakeResult::Failed(FailureClass::TimedOut)]);
+    assert_eq!(world.places(), [Place::None], "it kept nobody out");
     assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
+}
+
+#[test]
+fn a_handshake_has_no_place_before_the_party_answers() {
+    for (ours, theirs) in [(DtlsRole::Client, Role::Server), (DtlsRole::Server, Role::Client)] {
+        let mut world = World::new(ours);
+        world.peer(theirs);
+        if ours == DtlsRole::Client {
+            world.begin();
+        }
+        let answer = world.first_answer();
+        assert_eq!(world.cost(&[21, 254, 253, 0, 0, 0]), Cost::Step, "an alert is no answer");
+        world.leg.take_place();
+        assert_eq!(world.cost(&answer), Cost::Step);
+        world.with(|leg, now, out| leg.dtls(arrival(&answer), now, out));
+        world.settle();
+        assert!(world.secured().is_some(), "{ours:?}");
+        assert_eq!(world.places(), [Place::Held]);
+    }
 }
 
 #[test]
