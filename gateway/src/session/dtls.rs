@@ -15,7 +15,7 @@ use ng::sdp::{self, DtlsDescription, Fingerprint, HashFunction, Setup};
 use ring::rand::SystemRandom;
 use srtp::Profile;
 
-use crate::webrtc::plan::{DtlsPlan, DtlsRole, Epoch};
+use crate::webrtc::plan::{DtlsPlan, DtlsRole, Epoch, Renewal};
 
 use super::ice::IceLeg;
 use super::settings::{Certificate, WebRtc};
@@ -52,6 +52,7 @@ pub(super) struct Association {
     role: Option<DtlsRole>,
     /// Which association of the leg.
     pub(super) epoch: Epoch,
+    renewal: Renewal,
 }
 
 /// What is to decide about a leg's association.
@@ -226,6 +227,7 @@ impl Association {
         Some(DtlsPlan {
             epoch: self.epoch,
             certificate: self.own.certificate.serial,
+            renewal: self.renewal,
             role: self.role?,
             fingerprints: self.peer.fingerprints.clone(),
             profiles: self.own.profiles.to_vec(),
@@ -235,7 +237,26 @@ impl Association {
     fn begin(exchange: Exchange<'_>, own: OwnDtls, peer: &PeerDtls) -> Self {
         let before = exchange.before.and_then(|before| before.role);
         let role = peer.leaves_us(exchange.offerer, before, exchange.preference);
-        Self { own, peer: peer.clone(), role, epoch: Epoch(exchange.epoch.0 + 1) }
+        let new = Self {
+            own,
+            peer: peer.clone(),
+            role,
+            epoch: Epoch(exchange.epoch.0 + 1),
+            renewal: Renewal::Certain,
+        };
+        match exchange.before.is_some_and(|before| before.may_be_taken_for(&new)) {
+            true => Self { renewal: Renewal::Doubtful, ..new },
+            false => new,
+        }
+    }
+
+    /// Whether the party, which has no tls-id, sees nothing of `new` but that ICE restarts.
+    fn may_be_taken_for(&self, new: &Self) -> bool {
+        self.peer.fingerprints == new.peer.fingerprints
+            && self.own.fingerprint == new.own.fingerprint
+            && self.role == new.role
+            && self.peer.tls_id.is_none()
+            && new.peer.tls_id.is_none()
     }
 
     /// The same association after one more exchange. What `holdconn` says is about new ones.

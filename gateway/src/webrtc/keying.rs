@@ -5,17 +5,20 @@
 //!    never answers it takes no place among the handshakes from those who do: the place is for
 //!    the first datagram that answers.
 //! 3. *Secured*: the worker has the keys. A new epoch makes this the association *before*, which
-//!    goes on taking what the party sends under it until the new one is secured.
+//!    goes on taking what the party sends under it until the new one is secured. Where it is
+//!    [`Renewal::Doubtful`] that the party begins anew, the one before lasts: the leg counts as
+//!    secured, and where a few ClientHellos remain unanswered, that is no failure.
 //! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use srtp::Profile;
 use webrtc::dtls::{Association, DtlsSettings, Output, Role};
 use webrtc::identity::Identity;
 
 use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult, Place};
-use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind};
+use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind, Renewal};
 use crate::relay::uplink::Component;
 
 /// See the module's documentation.
@@ -23,15 +26,31 @@ pub(super) struct Keying {
     plan: DtlsPlan,
     stage: Stage,
     /// Secured under an earlier epoch.
-    before: Option<Box<Association>>,
+    before: Option<Before>,
     deadline: Option<Instant>,
 }
 
 enum Stage {
     Idle,
     Running(Box<Association>, Running),
-    Secured(Box<Association>),
+    Secured(Box<Association>, Profile),
     Over,
+}
+
+/// An association of an earlier epoch.
+struct Before {
+    association: Box<Association>,
+    profile: Profile,
+    standing: Standing,
+}
+
+/// What an association of an earlier epoch is to the leg.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It serves until the next one is secured, or failed.
+    Outgoing,
+    /// The party may go on with it.
+    Lasting,
 }
 
 /// A handshake under way.
@@ -77,11 +96,24 @@ impl Keying {
         }
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Running(_, running) => self.ended(HandshakeResult::Abandoned, running, now, out),
-            Stage::Secured(association) => self.before = Some(association),
+            Stage::Secured(association, profile) => {
+                let standing = Standing::Lasting;
+                self.before = Some(Before { association, profile, standing });
+            }
             Stage::Idle | Stage::Over => {}
         }
         self.plan = plan;
         self.deadline = None;
+        match &mut self.before {
+            Some(Before { profile, standing: Standing::Lasting, .. })
+                if self.plan.renewal == Renewal::Doubtful =>
+            {
+                let (epoch, profile) = (self.plan.epoch, *profile);
+                out.push(Effect::News(LegNewsKind::Secured { epoch, profile }));
+            }
+            Some(before) => before.standing = Standing::Outgoing,
+            None => {}
+        }
     }
 
     pub(super) fn plan(&self) -> &DtlsPlan {
@@ -90,9 +122,10 @@ impl Keying {
 
     pub(super) fn state(&self) -> KeyingState {
         match self.stage {
+            Stage::Idle | Stage::Running(..) if self.is_lasting() => KeyingState::Secured,
             Stage::Idle => KeyingState::Waiting,
             Stage::Running(..) => KeyingState::Handshaking,
-            Stage::Secured(_) => KeyingState::Secured,
+            Stage::Secured(..) => KeyingState::Secured,
             Stage::Over => KeyingState::Failed,
         }
     }
@@ -115,7 +148,7 @@ impl Keying {
                 Cost::Answer
             }
             (Stage::Running(..), _) => Cost::Step,
-            (Stage::Secured(_), _) => Cost::Little,
+            (Stage::Secured(..), _) => Cost::Little,
             (Stage::Idle, DtlsRole::Server) if is_client_hello(datagram) => Cost::Handshake,
             (Stage::Idle | Stage::Over, _) if self.before.is_some() => Cost::Little,
             (Stage::Idle | Stage::Over, _) => Cost::Useless,
@@ -163,16 +196,25 @@ impl Keying {
 
     pub(super) fn receive(&mut self, datagram: &[u8], now: Instant) {
         match (&mut self.stage, &mut self.before) {
-            (Stage::Running(association, _) | Stage::Secured(association), _) => {
+            (Stage::Running(_, Running { place: Place::None, .. }), Some(before))
+                if !is_in_clear(datagram) =>
+            {
+                before.association.receive(datagram, now);
+            }
+            (Stage::Running(association, _) | Stage::Secured(association, _), _) => {
                 association.receive(datagram, now);
             }
-            (Stage::Idle | Stage::Over, Some(before)) => before.receive(datagram, now),
+            (Stage::Idle | Stage::Over, Some(before)) => before.association.receive(datagram, now),
             (Stage::Idle | Stage::Over, None) => {}
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if let Stage::Running(association, _) | Stage::Secured(association) = &mut self.stage {
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.patience().is_some_and(|end| end <= now) {
+            let failure = (FailureClass::TimedOut, String::new());
+            return self.fail(failure, now, out);
+        }
+        if let Stage::Running(association, _) | Stage::Secured(association, _) = &mut self.stage {
             association.handle_timeout(now);
         }
     }
@@ -188,17 +230,19 @@ impl Keying {
 
     /// Ends all: the party is told.
     pub(super) fn close(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
+        let lasting = self.before.take().filter(|before| before.standing == Standing::Lasting);
+        let mut secured = lasting.map(|before| before.association);
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Running(_, running) => self.ended(HandshakeResult::Abandoned, running, now, out),
-            Stage::Secured(mut association) => {
-                association.close(now);
-                while let Output::Transmit(bytes) = association.poll() {
-                    send(bytes, to, out);
-                }
-            }
+            Stage::Secured(association, _) => secured = Some(association),
             Stage::Idle | Stage::Over => {}
         }
-        self.before = None;
+        if let Some(mut association) = secured {
+            association.close(now);
+            while let Output::Transmit(bytes) = association.poll() {
+                send(bytes, to, out);
+            }
+        }
         self.deadline = None;
     }
 
@@ -207,7 +251,8 @@ impl Keying {
     pub(super) fn drain(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
         self.drain_before(to, out);
         loop {
-            let (Stage::Running(association, _) | Stage::Secured(association)) = &mut self.stage
+            let (Stage::Running(association, _) | Stage::Secured(association, _)) =
+                &mut self.stage
             else {
                 return;
             };
@@ -221,13 +266,13 @@ impl Keying {
                     continue;
                 }
                 Output::Timeout(deadline) => {
-                    self.deadline = deadline;
+                    self.deadline = deadline.into_iter().chain(self.patience()).min();
                     return;
                 }
                 Output::Secured { profile, keys } => {
                     let (epoch, keys) = (self.plan.epoch, Box::new(keys));
                     out.push(Effect::Secure { epoch, keys });
-                    self.secured(HandshakeResult::Secured(profile), now, out);
+                    self.secured(profile, now, out);
                     out.push(Effect::News(LegNewsKind::Secured { epoch, profile }));
                     continue;
                 }
@@ -244,7 +289,7 @@ impl Keying {
     fn drain_before(&mut self, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
         let Some(before) = &mut self.before else { return };
         loop {
-            match before.poll() {
+            match before.association.poll() {
                 Output::Transmit(bytes) => send(bytes, to, out),
                 Output::Timeout(_) => return,
                 Output::Failed(_) | Output::Closed => break,
@@ -254,11 +299,11 @@ impl Keying {
         self.before = None;
     }
 
-    fn secured(&mut self, result: HandshakeResult, now: Instant, out: &mut Vec<Effect>) {
+    fn secured(&mut self, profile: Profile, now: Instant, out: &mut Vec<Effect>) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Running(association, running) => {
-                self.ended(result, running, now, out);
-                Stage::Secured(association)
+                self.ended(HandshakeResult::Secured(profile), running, now, out);
+                Stage::Secured(association, profile)
             }
             other => other,
         };
@@ -272,12 +317,46 @@ impl Keying {
         out: &mut Vec<Effect>,
     ) {
         if let Stage::Running(_, running) = self.stage {
+            if self.is_lasting() && running.place == Place::None {
+                self.ended(HandshakeResult::Abandoned, running, now, out);
+                return self.go_on_as_before();
+            }
             self.ended(HandshakeResult::Failed(class), running, now, out);
         }
         self.over(reason, out);
     }
 
+    /// The party did not begin anew. As a client it still may.
+    fn go_on_as_before(&mut self) {
+        self.deadline = None;
+        self.stage = match (self.plan.role, self.before.take()) {
+            (DtlsRole::Client, Some(before)) => Stage::Secured(before.association, before.profile),
+            (_, before) => {
+                self.before = before;
+                Stage::Idle
+            }
+        };
+    }
+
+    /// Whether the leg's party may go on with the association before.
+    fn is_lasting(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.standing == Standing::Lasting)
+    }
+
+    /// Until when the party may answer, where it is doubtful that it will.
+    fn patience(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Running(_, Running { since, place: Place::None }) if self.is_lasting() => {
+                Some(since + RENEWAL_PATIENCE)
+            }
+            _ => None,
+        }
+    }
+
     fn over(&mut self, reason: String, out: &mut Vec<Effect>) {
+        if let Some(before) = &mut self.before {
+            before.standing = Standing::Outgoing;
+        }
         self.stage = Stage::Over;
         self.deadline = None;
         out.push(Effect::News(LegNewsKind::Unsecured { epoch: self.plan.epoch, reason }));
@@ -318,6 +397,9 @@ fn is_answer(datagram: &[u8], role: DtlsRole) -> bool {
 fn is_in_clear(datagram: &[u8]) -> bool {
     datagram.get(3..5) == Some(&[0, 0])
 }
+
+/// Five ClientHellos, at the intervals of [`DtlsSettings`].
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(8);
 
 impl From<DtlsRole> for Role {
     fn from(role: DtlsRole) -> Self {

@@ -215,7 +215,7 @@ impl Leg {
             checks.handle_timeout(now);
         }
         if let Some(keying) = self.keying.as_mut().filter(|keying| due(keying.deadline())) {
-            keying.handle_timeout(now);
+            keying.handle_timeout(now, out);
         }
         self.drain(now, out);
     }

@@ -78,6 +78,8 @@ pub struct DtlsPlan {
     pub epoch: Epoch,
     /// The certificate whose fingerprint the party was told.
     pub certificate: CertificateSerial,
+    /// Whether the party surely begins it.
+    pub renewal: Renewal,
     /// Who sends the ClientHello.
     pub role: DtlsRole,
     /// The party's certificate must fit one of these.
@@ -94,6 +96,16 @@ pub struct CertificateSerial(pub u32);
 /// A leg's association; rises with each new handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u32);
+
+/// Whether a party begins an association anew when signalling has it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It said so, or has none yet.
+    Certain,
+    /// It restarts ICE under the same fingerprint and has no tls-id (RFC 8842 section 4): some begin
+    /// anew, browsers go on with the association there is.
+    Doubtful,
+}
 
 /// Our side of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

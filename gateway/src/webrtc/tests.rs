@@ -11,7 +11,7 @@ use ng::request::EndpointLearning;
 use ng::sdp::{Fingerprint, HashFunction, IceCredentials};
 use packet_io::{SocketOptions, open_media_socket};
 
-use super::plan::{DtlsPlan, DtlsRole, Epoch, IcePlan, IceRole, LegNewsKind, LegPlan};
+use super::plan::{DtlsPlan, DtlsRole, Epoch, IcePlan, IceRole, LegNewsKind, LegPlan, Renewal};
 use super::*;
 use crate::config;
 use crate::relay::command::{
@@ -84,6 +84,7 @@ impl Gateway {
         let dtls = DtlsPlan {
             epoch: Epoch(1),
             certificate: terms.certificate.serial,
+            renewal: Renewal::Certain,
             role,
             fingerprints: vec![browser.identity.fingerprint(HashFunction::Sha256)],
             profiles: terms.profiles.to_vec(),

@@ -7,7 +7,7 @@ use srtp::Profile;
 use super::browser::{Browser, plain, print, to_browser, to_trunk, with_agents, world};
 use super::world::{A, B, Key, World, audio, crypto, section, signal, towards};
 use crate::session::Refused;
-use crate::webrtc::plan::{CertificateSerial, DtlsRole, Epoch, LegNewsKind};
+use crate::webrtc::plan::{CertificateSerial, DtlsRole, Epoch, LegNewsKind, Renewal};
 
 /// A call from a browser to a plain trunk, answered; its options go into both requests.
 fn called(browser: &Browser, options: impl Fn(&mut Signal)) -> (World, ng::sdp::MediaSection) {
@@ -119,6 +119,7 @@ fn the_role_is_the_one_left_and_stays_when_the_choice_is_ours() {
 fn an_association_goes_on_until_its_certificate_its_id_or_its_ice_is_another() {
     let first = || Browser { tls_id: Some("0123456789abcdef0123"), ..Browser::offering() };
     let bare = Browser::offering;
+    let restarted = "ICE restarted without one";
     let cases: [(&str, Browser, Browser, u32); 7] = [
         ("the same again", first(), first(), 1),
         ("another fingerprint", first(), Browser { certificate: 3, ..first() }, 2),
@@ -130,7 +131,7 @@ fn an_association_goes_on_until_its_certificate_its_id_or_its_ice_is_another() {
         ),
         ("a tls-id that is gone", first(), Browser { tls_id: None, ..first() }, 2),
         ("ICE restarted under the same tls-id", first(), Browser { generation: 'b', ..first() }, 1),
-        ("ICE restarted without one", bare(), Browser { generation: 'b', ..bare() }, 2),
+        (restarted, bare(), Browser { generation: 'b', ..bare() }, 2),
         ("a role that cannot stay", bare(), Browser { setup: "active", ..bare() }, 2),
     ];
     for (what, before, after, epoch) in cases {
@@ -141,6 +142,8 @@ fn an_association_goes_on_until_its_certificate_its_id_or_its_ice_is_another() {
         assert_eq!(dtls(&world, 0).0, Epoch(1), "{what}: not before the answer");
         let second = answer(&mut world, &|_| {});
         assert_eq!(dtls(&world, 0).0, Epoch(epoch), "{what}");
+        let renewal = world.leg(0).unwrap().dtls.as_ref().unwrap().renewal;
+        assert_eq!(renewal == Renewal::Doubtful, what == restarted, "{what}");
         assert_eq!(first.dtls.tls_id == second.dtls.tls_id, epoch == 1, "{what}");
         let [a, _] = world.streams() else { panic!("two streams") };
         assert_eq!(a.tap.unwrap().dtls, Some(Epoch(epoch)), "{what}");

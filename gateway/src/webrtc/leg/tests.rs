@@ -9,7 +9,7 @@ use webrtc::ice;
 
 use super::*;
 use crate::webrtc::effect::{FailureClass, HandshakeEnd, HandshakeResult, Place};
-use crate::webrtc::plan::{DtlsRole, IceAgent, IcePlan, IceRole};
+use crate::webrtc::plan::{DtlsRole, IceAgent, IcePlan, IceRole, Renewal};
 
 const PROFILE: Profile = Profile::AeadAes128Gcm;
 
@@ -107,7 +107,7 @@ impl World {
                 }
                 self.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
             }
-            if self.leg.keying_state() > Some(KeyingState::Handshaking) {
+            if self.leg.deadline().is_none() {
                 return;
             }
             self.now += Duration::from_millis(500);
@@ -116,6 +116,14 @@ impl World {
                 peer.handle_timeout(self.now);
             }
         }
+    }
+
+    /// The same, begun by whoever is the client.
+    fn settle_from_the_start(&mut self) {
+        if self.leg.is_client_to_begin() {
+            self.begin();
+        }
+        self.settle();
     }
 
     fn peer_says(&mut self) -> Option<Vec<u8>> {
@@ -193,6 +201,7 @@ fn plan(role: DtlsRole, epoch: u32, peer: &Identity) -> LegPlan {
     let dtls = DtlsPlan {
         epoch: Epoch(epoch),
         certificate: CertificateSerial(0),
+        renewal: Renewal::Certain,
         role,
         fingerprints: fingerprint(peer),
         profiles: vec![PROFILE],
@@ -266,6 +275,67 @@ fn a_new_epoch_is_a_new_handshake_beside_the_old_association() {
         world.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
     }
     assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+}
+
+/// As after an ICE restart under the same fingerprint, without tls-id.
+fn restarted(role: DtlsRole, peer: &Identity) -> LegPlan {
+    let mut plan = plan(role, 2, peer);
+    plan.dtls.as_mut().unwrap().renewal = Renewal::Doubtful;
+    plan
+}
+
+#[test]
+fn a_party_that_goes_on_over_an_ice_restart_is_no_failure() {
+    let mut world = World::new(DtlsRole::Client);
+    world.peer(Role::Server);
+    world.begin();
+    world.settle();
+    assert!(world.secured().is_some());
+    world.effects.clear();
+
+    let next = restarted(DtlsRole::Client, &world.peer_identity);
+    world.with(|leg, now, out| leg.update(next, now, out));
+    let epoch = Epoch(2);
+    assert_eq!(world.news(), [&LegNewsKind::Secured { epoch, profile: PROFILE }]);
+    world.begin();
+    let mut looks = 0;
+    while let Some(deadline) = world.leg.deadline() {
+        assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+        world.now = deadline;
+        world.with(|leg, now, out| leg.handle_timeout(now, out));
+        looks += 1;
+    }
+    assert!((2..=5).contains(&looks), "{looks}");
+    assert_eq!(world.ended(), [HandshakeResult::Abandoned]);
+    assert_eq!(world.news().len(), 1);
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+    assert!(!world.leg.is_client_to_begin());
+
+    // The association of before is the one in force: its end is the leg's.
+    world.peer.as_mut().unwrap().close(world.now);
+    world.settle();
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
+    let news = world.news();
+    assert!(matches!(news[1], LegNewsKind::Unsecured { epoch: Epoch(2), .. }), "{news:?}");
+}
+
+#[test]
+fn a_party_that_begins_anew_after_an_ice_restart_gets_new_keys() {
+    for (ours, theirs) in [(DtlsRole::Client, Role::Server), (DtlsRole::Server, Role::Client)] {
+        let mut world = World::new(ours);
+        world.peer(theirs);
+        world.settle_from_the_start();
+        let (_, first) = world.secured().unwrap();
+        let next = restarted(ours, &world.peer_identity);
+        world.with(|leg, now, out| leg.update(next, now, out));
+        assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
+        world.peer(theirs);
+        world.settle_from_the_start();
+        let (epoch, second) = world.secured().unwrap();
+        assert_eq!(epoch, Epoch(2));
+        assert!(first.send != second.send);
+        assert_fit((&second, &world.peer_keys.take().unwrap().1));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::WebRtc as Config;
 use crate::relay::command::StreamIndex;
 use crate::relay::uplink;
-use crate::webrtc::plan::{CertificateSerial, DtlsPlan, DtlsRole, LegPlan};
+use crate::webrtc::plan::{CertificateSerial, DtlsPlan, DtlsRole, LegPlan, Renewal};
 
 /// A thread that is not run: tests take its steps.
 struct World {
@@ -49,6 +49,7 @@ impl World {
         let dtls = DtlsPlan {
             epoch: Epoch(1),
             certificate: CertificateSerial(0),
+            renewal: Renewal::Certain,
             role,
             fingerprints: vec![self.peer.fingerprint(HashFunction::Sha256)],
             profiles: vec![Profile::AeadAes128Gcm],
