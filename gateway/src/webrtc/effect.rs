@@ -85,6 +85,20 @@ impl FailureClass {
     }
 }
 
+impl FailureClass {
+    /// Whether a datagram from nobody knows whom can bring it about: it comes before the party's
+    /// certificate, and nothing protects what is said until then.
+    pub(super) fn may_be_forged(self) -> bool {
+        match self {
+            Self::TimedOut | Self::Alert | Self::NoCommonProfile | Self::Protocol => true,
+            Self::WrongFingerprint
+            | Self::NoCertificate
+            | Self::CertificateTooLarge
+            | Self::NotSigned => false,
+        }
+    }
+}
+
 impl From<Failure> for FailureClass {
     fn from(failure: Failure) -> Self {
         match failure {

@@ -8,7 +8,9 @@
 //!    goes on taking what the party sends under it until the new one is secured. Where it is
 //!    [`Renewal::Doubtful`] that the party begins anew, the one before lasts: the leg counts as
 //!    secured, and where a few ClientHellos remain unanswered, that is no failure.
-//! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further.
+//! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further; but
+//!    for a server whose handshake may have failed by a datagram that was not the party's: it
+//!    takes another ClientHello, some times an epoch.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ pub(super) struct Keying {
     stage: Stage,
     /// Secured under an earlier epoch.
     before: Option<Before>,
+    /// ClientHellos that a server may still begin by.
+    chances: u8,
     deadline: Option<Instant>,
 }
 
@@ -86,7 +90,7 @@ pub(super) enum Cost {
 
 impl Keying {
     pub(super) fn new(plan: DtlsPlan) -> Self {
-        Self { plan, stage: Stage::Idle, before: None, deadline: None }
+        Self { plan, stage: Stage::Idle, before: None, chances: CHANCES, deadline: None }
     }
 
     /// A changed plan. Within an epoch nothing of an association changes.
@@ -103,6 +107,7 @@ impl Keying {
             Stage::Idle | Stage::Over => {}
         }
         self.plan = plan;
+        self.chances = CHANCES;
         self.deadline = None;
         match &mut self.before {
             Some(Before { profile, standing: Standing::Lasting, .. })
@@ -149,7 +154,11 @@ impl Keying {
             }
             (Stage::Running(..), _) => Cost::Step,
             (Stage::Secured(..), _) => Cost::Little,
-            (Stage::Idle, DtlsRole::Server) if is_client_hello(datagram) => Cost::Handshake,
+            (Stage::Idle | Stage::Over, DtlsRole::Server)
+                if self.chances > 0 && is_client_hello(datagram) =>
+            {
+                Cost::Handshake
+            }
             (Stage::Idle | Stage::Over, _) if self.before.is_some() => Cost::Little,
             (Stage::Idle | Stage::Over, _) => Cost::Useless,
         }
@@ -163,12 +172,14 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let DtlsPlan { fingerprints, profiles, role, .. } = &self.plan;
         let running = Running { since: now, place: Place::None };
+        self.chances = self.chances.saturating_sub(1);
+        let DtlsPlan { fingerprints, profiles, role, .. } = &self.plan;
         match Association::new(identity, settings, (*role).into(), fingerprints, profiles, now) {
             Ok(association) => self.stage = Stage::Running(Box::new(association), running),
             Err(unusable) => {
                 self.ended(HandshakeResult::Failed(FailureClass::Protocol), running, now, out);
+                self.chances = 0;
                 self.over(unusable.to_string(), out);
             }
         }
@@ -184,6 +195,7 @@ impl Keying {
 
     /// The certificate that the party was told of is not here any more.
     pub(super) fn refuse(&mut self, reason: &str, out: &mut Vec<Effect>) {
+        self.chances = 0;
         self.over(reason.to_owned(), out);
     }
 
@@ -251,8 +263,7 @@ impl Keying {
     pub(super) fn drain(&mut self, now: Instant, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
         self.drain_before(to, out);
         loop {
-            let (Stage::Running(association, _) | Stage::Secured(association, _)) =
-                &mut self.stage
+            let (Stage::Running(association, _) | Stage::Secured(association, _)) = &mut self.stage
             else {
                 return;
             };
@@ -316,12 +327,17 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
+        let mut goes_on = false;
         if let Stage::Running(_, running) = self.stage {
+            goes_on = class.may_be_forged();
             if self.is_lasting() && running.place == Place::None {
                 self.ended(HandshakeResult::Abandoned, running, now, out);
                 return self.go_on_as_before();
             }
             self.ended(HandshakeResult::Failed(class), running, now, out);
+        }
+        if !goes_on {
+            self.chances = 0;
         }
         self.over(reason, out);
     }
@@ -397,6 +413,9 @@ fn is_answer(datagram: &[u8], role: DtlsRole) -> bool {
 fn is_in_clear(datagram: &[u8]) -> bool {
     datagram.get(3..5) == Some(&[0, 0])
 }
+
+/// So many handshakes of a server in an epoch: the party's own, and some that were not its.
+const CHANCES: u8 = 4;
 
 /// Five ClientHellos, at the intervals of [`DtlsSettings`].
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(8);
