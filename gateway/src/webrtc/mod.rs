@@ -24,7 +24,8 @@
 //!
 //! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`]
 //! and [`timers`] what its name says; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
-//! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show;
+//! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show,
+//! [`signing`] how a token signs for it;
 //! [`figures`] what is counted, [`check`] what `gateway check` and `gateway probe` say.
 
 mod budget;
@@ -37,6 +38,7 @@ mod keying;
 mod leg;
 pub mod plan;
 mod seat;
+mod signing;
 mod sys;
 #[cfg(test)]
 mod tests;

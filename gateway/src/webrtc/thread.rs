@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +31,7 @@ use super::keying::Cost;
 use super::leg::{Datagram, Leg, LegKey};
 use super::plan::{Epoch, LegNews, LegNewsKind, LegUpdate};
 use super::seat::{Answer, Seat};
+use super::signing::{Signed, Signing};
 use super::sys;
 use super::timers::Timers;
 use crate::relay::command::{CallKey, Command};
@@ -78,9 +79,6 @@ pub(super) struct Setup {
     pub(super) limits: Limits,
 }
 
-/// A signature, or none, for a leg's association.
-type Signed = (LegKey, Epoch, Option<Vec<u8>>);
-
 /// See the module's documentation.
 pub(super) struct AgentThread {
     setup: Setup,
@@ -99,7 +97,7 @@ pub(super) struct AgentThread {
     fresh: VecDeque<Box<AgentPacket>>,
     /// Clients that could begin.
     clients: VecDeque<LegKey>,
-    signed: (Sender<Signed>, Receiver<Signed>),
+    signing: Signing,
     /// Reused.
     effects: Vec<Effect>,
 }
@@ -113,6 +111,7 @@ enum Job {
 impl AgentThread {
     pub(super) fn new(setup: Setup) -> Self {
         let now = Instant::now();
+        let signing = Signing::new(setup.runtime.clone(), setup.uplink.clone());
         let budget = Budget::new(setup.limits.max_handshakes, setup.limits.share, now);
         Self {
             setup,
@@ -126,7 +125,7 @@ impl AgentThread {
             answers: VecDeque::new(),
             fresh: VecDeque::new(),
             clients: VecDeque::new(),
-            signed: std::sync::mpsc::channel(),
+            signing,
             effects: Vec::new(),
         }
     }
@@ -217,6 +216,7 @@ impl AgentThread {
         self.with_leg(key, |leg, out| leg.close(now, out));
         if let Some(mut seat) = self.seats.remove(&key) {
             self.timers.set(key, &mut seat.armed, None);
+            self.signing.forget(key);
         }
     }
 
@@ -255,9 +255,9 @@ impl AgentThread {
     }
 
     fn take_signatures(&mut self) {
-        while let Ok((key, epoch, signature)) = self.signed.1.try_recv() {
+        while let Some(Signed { leg, epoch, signature }) = self.signing.take() {
             let now = Instant::now();
-            self.with_leg(key, |leg, out| leg.signed(epoch, signature, now, out));
+            self.with_leg(leg, |leg, out| leg.signed(epoch, signature, now, out));
         }
     }
 
@@ -442,13 +442,11 @@ impl AgentThread {
         let seat = self.seats.get(&key);
         let serial = seat.and_then(|seat| seat.leg.certificate());
         let signer = serial.and_then(|serial| self.shelf.shown(serial)?.signer.clone());
-        let (signed, uplink) = (self.signed.0.clone(), self.setup.uplink.clone());
-        self.setup.runtime.spawn_blocking(move || {
-            let signature = signer.and_then(|signer| signer.sign(&request));
-            // The thread leaves only when the process does.
-            let _ = signed.send((key, epoch, signature));
-            uplink.call();
-        });
+        let work = move || signer.and_then(|signer| signer.sign(&request));
+        if self.signing.ask(key, epoch, work).is_err() {
+            let now = Instant::now();
+            self.with_leg(key, |leg, out| leg.signed(epoch, None, now, out));
+        }
     }
 
     fn tell(&self, key: LegKey, kind: LegNewsKind) {
