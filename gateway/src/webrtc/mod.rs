@@ -78,6 +78,8 @@ struct Shared {
     config: Mutex<Config>,
     /// The newest certificate, and since when it is shown; `None` without threads.
     newest: Option<Mutex<Newest>>,
+    /// Held while the certificate is read again: two at once would have one serial.
+    reading: Mutex<()>,
 }
 
 /// One thread.
@@ -161,7 +163,7 @@ impl Agents {
         }
         let newest = Some(Mutex::new(Newest::from(shown.clone())));
         let config = Mutex::new(config.clone());
-        let agents = Self(Arc::new(Shared { threads, config, newest }));
+        let agents = Self(Arc::new(Shared { threads, config, newest, reading: Mutex::default() }));
         agents.tell_all(|| Order::Certificate(shown.clone()));
         Ok(agents)
     }
@@ -169,7 +171,8 @@ impl Agents {
     /// No DTLS, no ICE.
     pub(crate) fn none() -> Self {
         let config = Mutex::default();
-        Self(Arc::new(Shared { threads: Vec::new(), config, newest: None }))
+        let (threads, reading) = (Vec::new(), Mutex::default());
+        Self(Arc::new(Shared { threads, config, newest: None, reading }))
     }
 
     /// Tells the call's thread of its legs. Their plan has gone to `worker`.
@@ -224,7 +227,11 @@ impl Agents {
             if !self.is_stale(now) {
                 continue;
             }
-            match self.recertify(now) {
+            let agents = self.clone();
+            // A file system or a token that hangs holds up this task and no other.
+            let read = tokio::task::spawn_blocking(move || agents.recertify(now)).await;
+            // A panic ends the process before it comes here.
+            match read.unwrap_or(Ok(false)) {
                 Ok(true) => {
                     events.record(renewed(&self.fingerprint().unwrap_or_default()));
                     // Control ends only when the process does.
@@ -246,8 +253,10 @@ impl Agents {
     }
 
     /// Reads the certificate again, or makes another one where that is due. Whether there is a new
-    /// one; it is for new legs. Blocks for as long as files and tokens do.
+    /// one; it is for new legs. Blocks for as long as files and tokens do, and whoever reads it
+    /// already.
     fn recertify(&self, now: Instant) -> Result<bool, CertificateError> {
+        let _alone = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = self.newest().map(|newest| newest.shown.clone()) else { return Ok(false) };
         let config = self.config().clone();
         if config.certificate.is_none() && old.is_generated() && !self.is_stale(now) {

@@ -369,6 +369,24 @@ fn a_certificate_is_renewed_when_it_is_due_and_an_old_leg_keeps_its_own() {
 }
 
 #[test]
+fn a_certificate_that_is_due_is_renewed_once_however_many_see_to_it() {
+    let gateway = Gateway::start(|_| {});
+    let before = gateway.agents.terms().unwrap().certificate;
+    let later = Instant::now() + Config::default().renew_after.0;
+    let together = std::sync::Barrier::new(8);
+    let renewed = std::thread::scope(|scope| {
+        let renew = || {
+            together.wait();
+            gateway.agents.recertify(later).unwrap()
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(renew)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).filter(|new| *new).count()
+    });
+    assert_eq!(renewed, 1, "two would have the same serial");
+    assert_eq!(gateway.agents.terms().unwrap().certificate.serial.0, before.serial.0 + 1);
+}
+
+#[test]
 fn without_agents_there_is_neither_dtls_nor_ice() {
     let config = Config { enabled: false, ..Config::default() };
     assert!(Ways::new(&config).uplinks().is_empty());
