@@ -34,7 +34,9 @@ impl StandIn {
         let answer = answer.to_string();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let _ = tell.send(exchange(&stream, status, &answer));
+                // Before it is answered: keymgr has ended, and the test asks, soon after that.
+                let _ = tell.send(request(&stream));
+                reply(&stream, status, &answer);
             }
         });
         Self { socket, asked }
@@ -62,7 +64,7 @@ impl Drop for StandIn {
     }
 }
 
-fn exchange(stream: &UnixStream, status: u16, answer: &str) -> (String, String) {
+fn request(stream: &UnixStream) -> (String, String) {
     let mut reader = BufReader::new(stream);
     let (mut first, mut length) = (String::new(), 0);
     reader.read_line(&mut first).unwrap();
@@ -78,14 +80,17 @@ fn exchange(stream: &UnixStream, status: u16, answer: &str) -> (String, String) 
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
+    let request = first.rsplit_once(' ').unwrap().0.to_owned();
+    (request, String::from_utf8(body).unwrap())
+}
+
+fn reply(mut stream: &UnixStream, status: u16, answer: &str) {
     let head = format!(
         "HTTP/1.1 {status} X\r\n{VERSION_HEADER}: {API_VERSION}\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
         answer.len()
     );
-    (&*stream).write_all(head.as_bytes()).unwrap();
-    let request = first.rsplit_once(' ').unwrap().0.to_owned();
-    (request, String::from_utf8(body).unwrap())
+    stream.write_all(head.as_bytes()).unwrap();
 }
 
 fn status(state: &str, problem: Option<&str>, not_after: u64) -> Value {
