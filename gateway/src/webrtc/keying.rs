@@ -288,9 +288,7 @@ impl Keying {
                     continue;
                 }
                 Output::Failed(failure) => (FailureClass::from(failure), failure.to_string()),
-                Output::Closed => {
-                    (FailureClass::Alert, "the party closed the DTLS association".to_owned())
-                }
+                Output::Closed => (FailureClass::Alert, CLOSED.to_owned()),
             };
             self.fail(end, now, out);
         }
@@ -307,7 +305,12 @@ impl Keying {
                 Output::Secured { .. } | Output::Sign(_) => {}
             }
         }
+        let was_lasting = self.is_lasting();
         self.before = None;
+        // A client's own handshake will tell what became of the leg; a server may wait for ever.
+        if was_lasting && matches!(self.stage, Stage::Idle) && self.plan.role == DtlsRole::Server {
+            self.over(CLOSED.to_owned(), out);
+        }
     }
 
     fn secured(&mut self, profile: Profile, now: Instant, out: &mut Vec<Effect>) {
@@ -413,6 +416,9 @@ fn is_answer(datagram: &[u8], role: DtlsRole) -> bool {
 fn is_in_clear(datagram: &[u8]) -> bool {
     datagram.get(3..5) == Some(&[0, 0])
 }
+
+/// Shown under `query` and in the log.
+const CLOSED: &str = "the party closed the DTLS association";
 
 /// So many handshakes of a server in an epoch: the party's own, and some that were not its.
 const CHANCES: u8 = 4;

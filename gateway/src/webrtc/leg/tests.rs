@@ -373,6 +373,25 @@ fn a_party_that_begins_anew_after_an_ice_restart_gets_new_keys() {
 }
 
 #[test]
+fn a_party_that_ends_its_association_after_an_ice_restart_may_still_begin_anew() {
+    let mut world = World::new(DtlsRole::Server);
+    world.peer(Role::Client);
+    world.settle();
+    assert!(world.secured().is_some());
+    let next = restarted(DtlsRole::Server, &world.peer_identity);
+    world.with(|leg, now, out| leg.update(next, now, out));
+    world.peer.as_mut().unwrap().close(world.now);
+    world.settle();
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
+    let last = world.news().pop();
+    assert!(matches!(last, Some(LegNewsKind::Unsecured { epoch: Epoch(2), .. })), "{last:?}");
+
+    world.peer(Role::Client);
+    world.settle();
+    assert_eq!(world.secured().map(|(epoch, _)| epoch), Some(Epoch(2)));
+}
+
+#[test]
 fn a_party_that_moved_is_spoken_to_where_it_is_now() {
     let mut world = World::new(DtlsRole::Client);
     world.peer(Role::Server);
