@@ -141,9 +141,12 @@ impl IceCredentials {
     /// credentials (RFC 8839 section 5.4: letters, digits, `+`, `/`; `-`, `_`, `=` and `#`, which
     /// are in the field, are taken too).
     pub fn new(ufrag: &str, pwd: &str) -> Option<Self> {
-        let fits =
-            is_credential(ufrag.as_bytes(), UFRAG_LEN) && is_credential(pwd.as_bytes(), PWD_LEN);
-        fits.then(|| Self { ufrag: ufrag.into(), pwd: pwd.into() })
+        fit(ufrag, pwd).then(|| Self { ufrag: ufrag.into(), pwd: pwd.into() })
+    }
+
+    /// Whether they are such as [`IceCredentials::new`] takes; put together by hand they need not be.
+    pub fn are_well_formed(&self) -> bool {
+        fit(&self.ufrag, &self.pwd)
     }
 }
 
@@ -188,6 +191,10 @@ impl fmt::Debug for Password {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
     }
+}
+
+fn fit(ufrag: &str, pwd: &str) -> bool {
+    is_credential(ufrag.as_bytes(), UFRAG_LEN) && is_credential(pwd.as_bytes(), PWD_LEN)
 }
 
 fn is_credential(value: &[u8], length: RangeInclusive<usize>) -> bool {

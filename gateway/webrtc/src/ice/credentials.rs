@@ -27,7 +27,7 @@ fn ice_char(byte: u8) -> char {
     char::from(ALPHABET[usize::from(byte & 63)])
 }
 
-/// Credentials that fit RFC 8839 section 5.4. The password is wiped when dropped.
+/// Credentials as SDP takes them ([`IceCredentials::are_well_formed`]). The password is wiped when dropped.
 pub(super) struct Credentials {
     pub(super) ufrag: Box<str>,
     pwd: Zeroizing<Box<str>>,
@@ -37,16 +37,10 @@ impl Credentials {
     /// # Errors
     /// [`AgentError::Credentials`] where length or characters do not fit.
     pub(super) fn new(said: IceCredentials) -> Result<Self, AgentError> {
-        let fits = |text: &str, least| {
-            (least..=256).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
-        };
+        let fit = said.are_well_formed();
         let IceCredentials { ufrag, pwd } = said;
-        let pwd = Zeroizing::new(pwd);
-        if !fits(&ufrag, 4) || !fits(&pwd, 22) {
-            return Err(AgentError::Credentials);
-        }
-        Ok(Self { ufrag, pwd })
+        let taken = Self { ufrag, pwd: Zeroizing::new(pwd) };
+        if fit { Ok(taken) } else { Err(AgentError::Credentials) }
     }
 
     /// What MESSAGE-INTEGRITY is made with.
@@ -104,5 +98,18 @@ mod tests {
         assert!(!said(&"u".repeat(257), &pwd));
         assert!(!said("abcd", &pwd[1..]));
         assert!(!said("ab:d", &pwd));
+    }
+
+    /// Parties in the field write these beside RFC 8839's, and SDP is read with them.
+    #[test]
+    fn what_sdp_takes_for_credentials_the_agent_takes_and_no_more() {
+        for byte in 0..=0x7f_u8 {
+            let text = char::from(byte).to_string();
+            let (ufrag, pwd) = (text.repeat(4), text.repeat(22));
+            let read = IceCredentials::new(&ufrag, &pwd).is_some();
+            let said = IceCredentials { ufrag: ufrag.into(), pwd: pwd.into() };
+            assert_eq!(Credentials::new(said).is_ok(), read, "{text:?}");
+            assert_eq!(read, byte.is_ascii_alphanumeric() || b"+/-_=#".contains(&byte), "{text:?}");
+        }
     }
 }
