@@ -91,7 +91,8 @@ impl Checks {
             self.path.components[Component::Rtcp as usize] = Default::default();
         }
         if plan.local != known.local {
-            self.agent.restart(Restart { local: plan.local, role: plan.role.into() }, now)?;
+            let (implementation, role) = (plan.agent.into(), plan.role.into());
+            self.agent.restart(Restart { implementation, local: plan.local, role }, now)?;
             known = IcePlan { remote: None, candidates: Vec::new(), complete: false, ..known };
         }
         if let Some(credentials) = plan.remote.filter(|new| known.remote.as_ref() != Some(new)) {

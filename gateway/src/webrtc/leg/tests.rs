@@ -620,3 +620,52 @@ fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path(
     assert_eq!(last, Some(None), "media to it ends (RFC 7675 section 5.1)");
     assert!(!leg.is_client_to_begin());
 }
+
+/// Requests that a leg with ICE alone sends in two seconds, by component.
+fn checks_sent(leg: &mut Leg, now: &mut Instant, out: &mut Vec<Effect>) -> [usize; 2] {
+    let end = *now + Duration::from_secs(2);
+    while let Some(deadline) = leg.deadline().filter(|deadline| *deadline <= end) {
+        *now = deadline.max(*now);
+        leg.handle_timeout(*now, out);
+    }
+    *now = end;
+    let mut sent = [0; 2];
+    for effect in out.drain(..) {
+        if let Effect::Send { component, bytes, .. } = effect {
+            sent[component as usize] += usize::from(bytes.starts_with(&[0, 1]));
+        }
+    }
+    sent
+}
+
+/// A plan of ICE alone, under these credentials, towards [`theirs`] and the port above.
+fn ice_leg_plan(generation: &str, agent: IceAgent, rtcp_mux: bool) -> LegPlan {
+    let candidate = |component, port_above| {
+        let address = SocketAddr::new(theirs().ip(), theirs().port() + port_above);
+        ice::LocalCandidate { component, address, preference: u16::MAX }.to_sdp(address)
+    };
+    let ice = IcePlan {
+        local: credentials(&format!("ours{generation}")),
+        remote: Some(credentials(&format!("peer{generation}"))),
+        agent,
+        role: match agent {
+            IceAgent::Full => IceRole::Controlling,
+            IceAgent::Lite => IceRole::Controlled,
+        },
+        candidates: vec![candidate(ice::Component::Rtp, 0), candidate(ice::Component::Rtcp, 1)],
+        ..ice_plan()
+    };
+    LegPlan { ice: Some(ice), dtls: None, rtcp_mux, signalled: [None; 2] }
+}
+
+#[test]
+fn a_restart_as_lite_checks_no_more_and_one_as_full_checks_again() {
+    let (mut now, mut out) = (Instant::now(), Vec::new());
+    let mut leg = Leg::new(ice_leg_plan("0", IceAgent::Full, true));
+    leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, &mut out);
+    assert!(checks_sent(&mut leg, &mut now, &mut out)[0] > 0);
+    leg.update(ice_leg_plan("1", IceAgent::Lite, true), now, &mut out);
+    assert_eq!(checks_sent(&mut leg, &mut now, &mut out), [0, 0]);
+    leg.update(ice_leg_plan("2", IceAgent::Full, true), now, &mut out);
+    assert!(checks_sent(&mut leg, &mut now, &mut out)[0] > 0);
+}

@@ -116,8 +116,11 @@ impl Fuzzed {
             1 => self.agent.use_one_component(self.now),
             _ => {
                 self.generation = self.generation.map(|before| before.wrapping_add(1) % 100);
-                let restart =
-                    Restart { local: credentials("ours", self.generation[0]), role: input.role() };
+                let restart = Restart {
+                    implementation: implementation(input.byte() & 1),
+                    local: credentials("ours", self.generation[0]),
+                    role: input.role(),
+                };
                 let _ = self.agent.restart(restart, self.now);
             }
         }

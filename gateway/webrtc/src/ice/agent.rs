@@ -22,6 +22,7 @@ use super::words::{
 
 /// An ICE agent of one stream.
 pub struct Agent {
+    /// Of the session in force; the one before may differ.
     implementation: Implementation,
     locals: Vec<LocalCandidate>,
     random: Random,
@@ -123,14 +124,16 @@ impl Agent {
     /// # Errors
     /// [`AgentError::Credentials`], [`AgentError::ReusedCredentials`].
     pub fn restart(&mut self, restart: Restart, now: Instant) -> Result<(), AgentError> {
-        let Restart { local, role } = restart;
+        let Restart { implementation, local, role } = restart;
         let previous = self.previous.as_ref();
         if self.session.local.share(&local)
             || previous.is_some_and(|previous| previous.session.local.share(&local))
         {
             return Err(AgentError::ReusedCredentials);
         }
-        self.replace_session(Credentials::new(local)?, role, now);
+        let local = Credentials::new(local)?;
+        self.implementation = implementation;
+        self.replace_session(local, role, now);
         self.advance(now);
         Ok(())
     }

@@ -61,6 +61,8 @@ pub struct RemoteParameters {
 /// A restart (RFC 8445 section 9).
 #[derive(Debug)]
 pub struct Restart {
+    /// What we are from now on: a restart alone can change it.
+    pub implementation: Implementation,
     /// Ours, fresh.
     pub local: IceCredentials,
     /// Settled anew: the restart's offerer controls, unless lite.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webrtc::ice::{AgentError, Component, RemoteParameters, Restart, Role, State};
+use webrtc::ice::{AgentError, Component, Implementation, RemoteParameters, Restart, Role, State};
 
 use crate::world::{A, B, World};
 
@@ -76,7 +76,8 @@ fn credentials_of_before_are_refused_on_both_sides() {
     let mut world = connected(4);
     let (now, ours) = (world.now, world.ends[A].credentials.clone());
     let theirs = world.ends[B].parameters();
-    let again = Restart { local: ours, role: Role::Controlling };
+    let implementation = Implementation::Full;
+    let again = Restart { implementation, local: ours, role: Role::Controlling };
     assert_eq!(world.ends[A].agent.restart(again, now), Err(AgentError::ReusedCredentials));
     world.restart(A, Role::Controlling);
     let refused = world.ends[A].agent.set_remote(theirs, now);
@@ -113,6 +114,34 @@ fn another_answer_of_a_forked_call_begins_anew_under_our_credentials() {
     assert!(world.run_until(SOON, World::is_connected));
     world.assert_agreed(Component::Rtp);
     assert_eq!(world.ends[A].selected[0].unwrap().1, "192.0.2.3:6000".parse().unwrap());
+}
+
+/// A full party that is controlled waits for us to check and to nominate.
+#[test]
+fn a_restart_makes_a_lite_agent_full_and_a_full_one_lite() {
+    let mut world = connected(8);
+    for implementation in [Implementation::Lite, Implementation::Full] {
+        let role = match implementation {
+            Implementation::Full => Role::Controlling,
+            Implementation::Lite => Role::Controlled,
+        };
+        world.ends[A].implementation = implementation;
+        world.restart(A, role);
+        world.restart(B, role.other());
+        world.signal();
+        let sent = world.ends[A].agent.counters().checks_sent;
+        let nominations = world.ends.each_ref().map(|end| end.selections.len());
+        assert!(world.run_until(SOON, World::is_connected), "{implementation:?}");
+        // The session before lingers, and asks nothing.
+        world.run(6 * SECOND);
+        for (end, before) in world.ends.iter().zip(nominations) {
+            assert!(end.selections.len() > before, "selected anew");
+        }
+        world.assert_agreed(Component::Rtp);
+        let sent = world.ends[A].agent.counters().checks_sent - sent;
+        assert_eq!(sent > 0, implementation == Implementation::Full);
+        assert!(world.ends.iter().all(|end| end.lost.is_none()));
+    }
 }
 
 #[test]

@@ -179,7 +179,9 @@ impl World {
     pub(crate) fn restart(&mut self, end: usize, role: Role) {
         let local = credentials(&self.network.chance.bytes());
         self.ends[end].credentials = local.clone();
-        self.ends[end].agent.restart(Restart { local, role }, self.now).unwrap();
+        let implementation = self.ends[end].implementation;
+        let restart = Restart { implementation, local, role };
+        self.ends[end].agent.restart(restart, self.now).unwrap();
         self.ends[end].drain(&mut self.network, self.now);
     }
 
