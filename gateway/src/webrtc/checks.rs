@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ng::sdp::Candidate;
 use webrtc::ice::{
     self, Agent, AgentError, Implementation, LocalCandidate, Output, RemoteParameters, Restart,
     Role, Seed, Settings,
@@ -28,6 +29,8 @@ pub(super) struct Checks {
     /// Control was told that there is a path, or that there is none.
     connected: Option<bool>,
     selected_local: [Option<SocketAddr>; 2],
+    locals: Locals,
+    /// RTCP has no component of its own.
     muxed: bool,
     deadline: Option<Instant>,
 }
@@ -44,13 +47,8 @@ impl Checks {
         seed: Seed,
         now: Instant,
     ) -> Result<Self, AgentError> {
-        let components = [ice::Component::Rtp, ice::Component::Rtcp].into_iter().zip(locals);
-        let used = components.take(if muxed { 1 } else { 2 });
-        let candidates = used
-            .filter_map(|(component, address)| {
-                Some(LocalCandidate { component, address: address?, preference: u16::MAX })
-            })
-            .collect();
+        let used = [Component::Rtp, Component::Rtcp].into_iter().take(if muxed { 1 } else { 2 });
+        let candidates = used.filter_map(|component| candidate(component, locals)).collect();
         let settings = Settings {
             implementation: plan.agent.into(),
             role: plan.role.into(),
@@ -69,6 +67,7 @@ impl Checks {
             told,
             connected: None,
             selected_local: [None; 2],
+            locals,
             muxed,
             deadline: None,
         };
@@ -90,10 +89,17 @@ impl Checks {
             self.muxed = true;
             self.path.components[Component::Rtcp as usize] = Default::default();
         }
-        if plan.local != known.local {
+        let restarted = plan.local != known.local;
+        if restarted {
             let (implementation, role) = (plan.agent.into(), plan.role.into());
             self.agent.restart(Restart { implementation, local: plan.local, role }, now)?;
             known = IcePlan { remote: None, candidates: Vec::new(), complete: false, ..known };
+        }
+        // Without a restart it is used where there is something to reach.
+        if self.muxed && !muxed && (restarted || plan.candidates.iter().any(is_of_rtcp)) {
+            self.agent.use_two_components(candidate(Component::Rtcp, self.locals), now)?;
+            self.muxed = false;
+            known.candidates.retain(|one| !is_of_rtcp(one));
         }
         if let Some(credentials) = plan.remote.filter(|new| known.remote.as_ref() != Some(new)) {
             let implementation = plan.peer.into();
@@ -211,6 +217,16 @@ impl Checks {
             out.push(Effect::News(LegNewsKind::Disconnected { reason }));
         }
     }
+}
+
+/// Ours, where there is a socket.
+fn candidate(component: Component, locals: Locals) -> Option<LocalCandidate> {
+    let address = locals[component as usize]?;
+    Some(LocalCandidate { component: component.into(), address, preference: u16::MAX })
+}
+
+fn is_of_rtcp(candidate: &Candidate) -> bool {
+    ice::Component::from_number(candidate.component) == Some(ice::Component::Rtcp)
 }
 
 /// RFC 8445 section 8.1.2.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ng::sdp::{Fingerprint, HashFunction, IceCredentials};
+use ng::sdp::{Candidate, Fingerprint, HashFunction, IceCredentials};
 use srtp::Profile;
 use webrtc::dtls::{Association, Output, Role, SrtpKeys};
 use webrtc::ice;
@@ -642,7 +642,9 @@ fn checks_sent(leg: &mut Leg, now: &mut Instant, out: &mut Vec<Effect>) -> [usiz
 fn ice_leg_plan(generation: &str, agent: IceAgent, rtcp_mux: bool) -> LegPlan {
     let candidate = |component, port_above| {
         let address = SocketAddr::new(theirs().ip(), theirs().port() + port_above);
-        ice::LocalCandidate { component, address, preference: u16::MAX }.to_sdp(address)
+        let local = ice::LocalCandidate { component, address, preference: u16::MAX };
+        // Of different foundations neither waits for the other (RFC 8445 section 6.1.2.6).
+        Candidate { foundation: component.number().to_string().into(), ..local.to_sdp(address) }
     };
     let ice = IcePlan {
         local: credentials(&format!("ours{generation}")),
@@ -668,4 +670,17 @@ fn a_restart_as_lite_checks_no_more_and_one_as_full_checks_again() {
     assert_eq!(checks_sent(&mut leg, &mut now, &mut out), [0, 0]);
     leg.update(ice_leg_plan("2", IceAgent::Full, true), now, &mut out);
     assert!(checks_sent(&mut leg, &mut now, &mut out)[0] > 0);
+}
+
+#[test]
+fn rtcp_is_checked_again_once_rtcp_mux_is_taken_back_with_or_without_a_restart() {
+    let rtcp = SocketAddr::new(ours().ip(), ours().port() + 1);
+    for generation in ["0", "1"] {
+        let (mut now, mut out) = (Instant::now(), Vec::new());
+        let mut leg = Leg::new(ice_leg_plan("0", IceAgent::Full, true));
+        leg.sockets([Some(ours()), Some(rtcp)], Seed::new(&[1; 32]), now, &mut out);
+        assert_eq!(checks_sent(&mut leg, &mut now, &mut out)[1], 0);
+        leg.update(ice_leg_plan(generation, IceAgent::Full, false), now, &mut out);
+        assert!(checks_sent(&mut leg, &mut now, &mut out)[1] > 0, "{generation}");
+    }
 }

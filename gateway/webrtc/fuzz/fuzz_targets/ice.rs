@@ -111,9 +111,13 @@ impl Fuzzed {
     }
 
     fn rarely(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 4 {
+        match input.byte() % 5 {
             0 => self.agent.end_of_candidates(self.now),
             1 => self.agent.use_one_component(self.now),
+            2 => {
+                let taken = self.agent.use_two_components(self.locals.clone(), self.now);
+                assert_eq!(taken, Ok(()));
+            }
             _ => {
                 self.generation = self.generation.map(|before| before.wrapping_add(1) % 100);
                 let restart = Restart {

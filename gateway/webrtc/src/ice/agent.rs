@@ -150,6 +150,37 @@ impl Agent {
         self.advance(now);
     }
 
+    /// The party has RTCP apart again: `candidates`, our own of that component, are checked and
+    /// answered on. What RTP has goes on, and RTCP's end alone, if it finds no way, is no failure
+    /// of a session that is connected. Where there are two components it changes nothing.
+    ///
+    /// # Errors
+    /// [`AgentError::TooMany`].
+    pub fn use_two_components(
+        &mut self,
+        candidates: impl IntoIterator<Item = LocalCandidate>,
+        now: Instant,
+    ) -> Result<(), AgentError> {
+        let rtcp = |local: &LocalCandidate| local.component == Component::Rtcp;
+        if self.locals.iter().any(rtcp) {
+            return Ok(());
+        }
+        let known = self.locals.len();
+        self.locals.extend(candidates.into_iter().filter(rtcp));
+        if self.locals.len() > MAX_LOCAL {
+            self.locals.truncate(known);
+            return Err(AgentError::TooMany);
+        }
+        if self.locals.len() > known {
+            self.session.add_component(Component::Rtcp, now);
+            if let Some(previous) = &mut self.previous {
+                previous.session.add_component(Component::Rtcp, now);
+            }
+        }
+        self.advance(now);
+        Ok(())
+    }
+
     /// Takes a datagram that came to `local`, the address a candidate of ours is bound to.
     ///
     /// # Errors

@@ -65,6 +65,11 @@ impl Session {
         Ok(())
     }
 
+    /// The party may name candidates of the component anew.
+    pub(super) fn forget_remotes(&mut self, component: Component) {
+        self.remotes.retain(|remote| remote.component != component);
+    }
+
     /// The pair that a check of the party's came on, made where there is none (RFC 8445
     /// section 7.3.1.4).
     pub(super) fn pair_for(

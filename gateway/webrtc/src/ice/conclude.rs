@@ -23,9 +23,15 @@ impl Session {
             self.nominate_best(component, context.now);
             self.select(component, context);
         }
-        let all = components(context).all(|component| self.selected[component.index()].is_some());
+        let has_pair = |component: Component| self.selected[component.index()].is_some();
+        let came = self.late.is_some_and(has_pair);
+        let all = components(context).filter(|one| self.late != Some(*one)).all(has_pair);
+        if came {
+            self.late = None;
+        }
         match (self.state, all) {
             (State::Checking | State::Lost, true) => self.settle(),
+            (State::Connected, true) if came => self.settle(),
             (State::Connected, false) => {
                 self.state = State::Lost;
                 context.out.push_back(Output::ConsentLost);
@@ -139,8 +145,8 @@ impl Session {
             .max_by_key(|pair| pair.priority(self.role))
     }
 
-    /// Every component has its pair: what else was still to be checked is let go (RFC 8445
-    /// section 8.1.2).
+    /// Every component has its pair, unless it came late: what else was still to be checked is let
+    /// go (RFC 8445 section 8.1.2).
     fn settle(&mut self) {
         self.state = State::Connected;
         self.pairs.retain(is_worth_keeping);

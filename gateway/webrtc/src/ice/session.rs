@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// When each component had its first valid pair.
     pub(super) first_valid: [Option<Instant>; 2],
     pub(super) selected: [Option<PairId>; 2],
+    /// Came when the others had their pairs: nothing waits for it, and without it nothing is lost.
+    pub(super) late: Option<Component>,
     pub(super) state: State,
 }
 
@@ -115,6 +117,7 @@ impl Session {
             patience: Patience::Lasts,
             first_valid: [None; 2],
             selected: [None; 2],
+            late: None,
             state: State::New,
         }
     }
@@ -150,11 +153,11 @@ impl Session {
     }
 
     /// Whether candidates of the party's are of use: not to a lite agent with a full party, nor
-    /// after selection.
+    /// after selection of all there is.
     pub(super) fn takes_candidates(&self) -> bool {
         let checks = self.implementation == Implementation::Full;
-        matches!(self.state, State::New | State::Checking)
-            && (checks || self.remote.is_none() || self.is_lite_to_lite())
+        let open = matches!(self.state, State::New | State::Checking) || self.late.is_some();
+        open && (checks || self.remote.is_none() || self.is_lite_to_lite())
     }
 
     /// When a component without any hope ends the session.
@@ -372,6 +375,22 @@ impl Session {
         self.pairs.retain(|pair| pair.component != component);
         self.early.retain(|early| usize::from(early.check.local) < locals);
         self.selected[component.index()] = None;
+        self.late = None;
+    }
+
+    /// The component is used again; its local candidates are there.
+    pub(super) fn add_component(&mut self, component: Component, now: Instant) {
+        // Named before, they were paired with nothing.
+        self.forget_remotes(component);
+        self.first_valid[component.index()] = None;
+        match self.state {
+            State::Connected | State::Lost => self.late = Some(component),
+            State::Checking => {
+                self.started = Some(now);
+                self.patience = Patience::Lasts;
+            }
+            State::New | State::Failed => {}
+        }
     }
 }
 

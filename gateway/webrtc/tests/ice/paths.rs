@@ -65,6 +65,87 @@ fn an_early_check_on_rtcp_is_forgotten_when_rtcp_mux_is_agreed() {
     world.assert_agreed(Component::Rtp);
 }
 
+fn both_components(seed: u64) -> World {
+    let a =
+        Made { rtcp: &["192.0.2.1:4001"], ..Made::full(Role::Controlling, &["192.0.2.1:4000"]) };
+    let b = Made { rtcp: &["192.0.2.2:5001"], ..Made::full(Role::Controlled, &["192.0.2.2:5000"]) };
+    World::new(seed, a, b)
+}
+
+fn take_rtcp_mux_back(world: &mut World, end: usize) {
+    let (now, locals) = (world.now, world.ends[end].locals.clone());
+    world.ends[end].agent.use_two_components(locals, now).unwrap();
+    world.ends[end].selected[1] = None;
+    world.tell_candidates(end);
+}
+
+#[test]
+fn rtcp_mux_taken_back_gives_rtcp_a_pair_and_disturbs_rtp_in_nothing() {
+    let mut world = both_components(14);
+    let now = world.now;
+    for end in &mut world.ends {
+        end.agent.use_one_component(now);
+    }
+    world.signal();
+    assert!(world.run_until(SOON, World::is_connected));
+    take_rtcp_mux_back(&mut world, A);
+    take_rtcp_mux_back(&mut world, B);
+    assert!(world.is_connected(), "RTP goes on");
+    assert!(world.run_until(SOON, |world| world.ends.iter().all(|end| end.selected[1].is_some())));
+    world.assert_agreed(Component::Rtp);
+    world.assert_agreed(Component::Rtcp);
+    world.run(Duration::from_secs(120));
+    assert!(world.is_connected());
+    assert!(world.ends.iter().all(|end| end.lost.is_none() && end.failed.is_none()));
+    // Each component was selected once: RTP not again.
+    assert!(world.ends.iter().all(|end| end.selections.len() == 2));
+}
+
+#[test]
+fn rtcp_that_finds_no_way_when_it_comes_late_takes_nothing_from_rtp() {
+    let mut world = both_components(15);
+    let now = world.now;
+    for end in &mut world.ends {
+        end.agent.use_one_component(now);
+    }
+    world.signal();
+    assert!(world.run_until(SOON, World::is_connected));
+    world.network.dead.insert("192.0.2.2:5001".parse().unwrap());
+    take_rtcp_mux_back(&mut world, A);
+    take_rtcp_mux_back(&mut world, B);
+    world.run(Duration::from_secs(300));
+    assert!(world.is_connected());
+    assert!(world.ends.iter().all(|end| end.lost.is_none() && end.failed.is_none()));
+    assert!(world.ends.iter().all(|end| end.selected[1].is_none()));
+    // RTP's own consent still counts.
+    world.network.dead.insert("192.0.2.2:5000".parse().unwrap());
+    world.run(Duration::from_secs(40));
+    assert!(world.ends.iter().all(|end| end.lost.is_some()));
+}
+
+#[test]
+fn a_restart_without_rtcp_mux_waits_for_both_components() {
+    let mut world = both_components(16);
+    let now = world.now;
+    for end in &mut world.ends {
+        end.agent.use_one_component(now);
+    }
+    world.signal();
+    assert!(world.run_until(SOON, World::is_connected));
+    world.restart(A, Role::Controlling);
+    world.restart(B, Role::Controlled);
+    let now = world.now;
+    for end in &mut world.ends {
+        let locals = end.locals.clone();
+        end.agent.use_two_components(locals, now).unwrap();
+    }
+    world.signal();
+    assert!(world.run_until(SOON, World::is_connected));
+    world.assert_agreed(Component::Rtcp);
+    world.run(Duration::from_secs(60));
+    assert!(world.ends.iter().all(|end| end.lost.is_none() && end.failed.is_none()));
+}
+
 #[test]
 fn ipv6_is_preferred_where_it_works_and_ipv4_taken_where_it_does_not() {
     let make = || {
