@@ -15,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use gateway::relay::command::{
-    AgentTap, Command, ComponentPath, IcePath, Route, StreamIndex, StreamPlan, WorkerSnapshot,
+    AgentTap, Command, ComponentPath, IcePath, NamedSources, Route, StreamIndex, StreamPlan,
+    WorkerSnapshot,
 };
 use gateway::relay::drop_reason::DropReason;
 use gateway::relay::key_plan::{ReceivePlan, SendPlan};
@@ -69,7 +70,12 @@ impl Load {
                 receive_key: set_receive(profile, 1),
                 send_key: set_send(profile, 2),
                 rtcp_mux: true,
-                agent: Some(AgentTap { uplink: 0, ice: true, dtls: Some(Epoch(1)) }),
+                agent: Some(AgentTap {
+                    uplink: 0,
+                    ice: true,
+                    dtls: Some(Epoch(1)),
+                    named: NamedSources::default(),
+                }),
                 routes: vec![Route { payload_types: 1 << 8, ..Route::default() }],
                 ..unchanged(0)
             },

@@ -8,8 +8,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use gateway::relay::command::{
-    AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, IcePath, StreamIndex,
-    StreamPlan, WorkerEvent, WorkerSnapshot,
+    AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, IcePath, NamedSources,
+    StreamIndex, StreamPlan, WorkerEvent, WorkerSnapshot,
 };
 use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::uplink::{AgentPacket, Intake, uplink};
@@ -190,7 +190,8 @@ fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
             Err(error) => panic!("{error}"),
         };
         let mut call = Call::set_up(&worker, CALL);
-        let tap = AgentTap { uplink: 0, ice: true, dtls: Some(Epoch(1)) };
+        let named = NamedSources::default();
+        let tap = AgentTap { uplink: 0, ice: true, dtls: Some(Epoch(1)), named };
         let streams = vec![unchanged(1), StreamPlan { agent: Some(tap), ..unchanged(0) }];
         worker.commands.blocking_send(Command::Apply(CallPlan { call: CALL, streams })).unwrap();
 

@@ -9,10 +9,11 @@
 //! | DTLS | addresses of the last [`IcePath`], within a rate | the signalled or learned address, the same |
 //! | media | addresses of the last [`IcePath`] | as [`learning`](super::learning) says |
 //!
-//! An address is known when ICE vouches for it: so whoever floods a stream with spoofed checks
-//! delays no consent check of the party, nor starves it. Nothing that a packet says moves a path:
-//! an agent authenticates it first. While ICE rules, learning does not; it begins again when a
-//! plan takes ICE away.
+//! An address is known when ICE vouches for it, or signalling named it as a candidate's, each with
+//! a rate of its own: so whoever floods a stream with spoofed checks delays no consent check of
+//! the party nor a named candidate's first ones, nor starves them. Nothing that a packet says moves
+//! a path: an agent authenticates it first. While ICE rules, learning does not; it begins again when
+//! a plan takes ICE away.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -41,8 +42,10 @@ pub(super) struct Tap {
     /// Whose keys the stream has. Each association gives keys once: under the same keys a second
     /// time, indexes would begin again.
     secured: Option<Epoch>,
-    /// STUN from known addresses.
+    /// STUN from addresses of the path.
     consent: Bucket,
+    /// STUN from candidates that signalling named.
+    named: Bucket,
     /// STUN from all others.
     strangers: Bucket,
     handshake: Bucket,
@@ -54,7 +57,7 @@ impl Tap {
     const CONSENT: Rate = Rate { interval: Duration::from_millis(10), at_once: 100 };
     /// A full agent checks one pair in 50 ms and answers as many checks (RFC 8445 section 14.2),
     /// and all that with retransmissions, before any address is known.
-    const STRANGERS: Rate = Rate { interval: Duration::from_millis(5), at_once: 200 };
+    const CHECKS: Rate = Rate { interval: Duration::from_millis(5), at_once: 200 };
     /// A flight with a long chain is ten datagrams, and comes again after half a second at least.
     const HANDSHAKE: Rate = Rate { interval: Duration::from_millis(10), at_once: 64 };
 
@@ -64,6 +67,7 @@ impl Tap {
             path: IcePath::default(),
             secured: None,
             consent: Bucket::default(),
+            named: Bucket::default(),
             strangers: Bucket::default(),
             handshake: Bucket::default(),
             handed_up: AgentCounts::default(),
@@ -121,9 +125,10 @@ impl Stream {
             Protocol::Stun if ours => {
                 (tap.plan.ice, &mut tap.consent, Tap::CONSENT, Standing::Known)
             }
-            Protocol::Stun => {
-                (tap.plan.ice, &mut tap.strangers, Tap::STRANGERS, Standing::Stranger)
+            Protocol::Stun if tap.plan.named.contains(source) => {
+                (tap.plan.ice, &mut tap.named, Tap::CHECKS, Standing::Known)
             }
+            Protocol::Stun => (tap.plan.ice, &mut tap.strangers, Tap::CHECKS, Standing::Stranger),
             Protocol::Dtls => {
                 (tap.plan.dtls.is_some(), &mut tap.handshake, Tap::HANDSHAKE, Standing::Known)
             }

@@ -156,6 +156,37 @@ pub struct AgentTap {
     /// Hand up DTLS, and take keys of this association alone; without ICE only from the signalled
     /// or learned address.
     pub dtls: Option<Epoch>,
+    /// With ICE: whose STUN is not a stranger's, whatever the path.
+    pub named: NamedSources,
+}
+
+/// Addresses of the candidates that the party named: its checks and answers come from there before
+/// ICE has found a path. Of no weight for DTLS and media.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamedSources([Option<SocketAddr>; Self::MAX]);
+
+impl NamedSources {
+    /// Most that are kept; the party's first. Others' checks are strangers', no more.
+    pub const MAX: usize = 16;
+
+    /// Whether the party named it.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        self.0.contains(&Some(address))
+    }
+}
+
+impl FromIterator<SocketAddr> for NamedSources {
+    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+        let mut named = Self::default();
+        let mut free = 0;
+        for address in addresses {
+            if free < Self::MAX && !named.contains(address) {
+                named.0[free] = Some(address);
+                free += 1;
+            }
+        }
+        named
+    }
 }
 
 /// Where ICE says that a stream's media come from and go to. Replaces the path before it.

@@ -145,7 +145,10 @@ impl<P: PortSource> Calls<P> {
         let call = live(&mut self.calls, &self.by_id, &signal.call_id)?;
         let mut warnings = Warnings::new();
         fragment::take(call, signal, sender, &fragment, &mut warnings);
-        Ok(Outcome { sdp: Bytes::new(), legs: call.legs(), warnings, ..unchanged(call, signal) })
+        let legs = call.legs();
+        // The worker too is told whom to expect.
+        let plan = (!legs.is_empty()).then(|| call.plan());
+        Ok(Outcome { sdp: Bytes::new(), plan, legs, warnings, ..unchanged(call, signal) })
     }
 
     /// Ends a call or a branch, now or later. A call or party that is not there is

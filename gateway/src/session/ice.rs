@@ -184,6 +184,12 @@ impl IceLeg {
         }
     }
 
+    /// Where the party said that it is.
+    pub(super) fn named(&self) -> impl Iterator<Item = SocketAddr> {
+        let candidates = self.peer.iter().flat_map(|peer| &peer.candidates);
+        candidates.map(|candidate| candidate.address)
+    }
+
     /// Whether we nominate.
     pub(super) fn role(&self) -> IceRole {
         self.role

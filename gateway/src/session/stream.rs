@@ -4,6 +4,8 @@
 //! Until both legs' protection is settled nothing is relayed: a leg that wants SRTP has no key
 //! before the answer, and sending it anything in clear would be worse than silence.
 
+use std::net::SocketAddr;
+
 use ng::request::EndpointLearning;
 use ng::sdp::IceDescription;
 use srtp::{Profile, Weaknesses};
@@ -280,10 +282,13 @@ impl Stream {
 
     /// What goes up to the agents, on this uplink.
     fn tap(&self, uplink: u16) -> Option<AgentTap> {
-        let ice = self.leg()?.ice.is_some();
+        let ice = self.leg()?.ice.as_ref();
+        let family = |address: &SocketAddr| address.is_ipv4() == self.ports.bound.is_ipv4();
+        let named = ice.map(|ice| ice.named().filter(family).collect()).unwrap_or_default();
+        let ice = ice.is_some();
         let dtls = self.association().filter(|association| association.role().is_some());
         let dtls = dtls.map(|association| association.epoch);
-        (!self.ended && (ice || dtls.is_some())).then_some(AgentTap { uplink, ice, dtls })
+        (!self.ended && (ice || dtls.is_some())).then_some(AgentTap { uplink, ice, dtls, named })
     }
 
     /// What the worker is to make of it; tells each piece of news once.

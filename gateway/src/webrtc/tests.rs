@@ -15,7 +15,7 @@ use super::plan::{DtlsPlan, DtlsRole, Epoch, IcePlan, IceRole, LegNewsKind, LegP
 use super::*;
 use crate::config;
 use crate::relay::command::{
-    AgentTap, CallPlan, Command, PortPair, Remote, StreamIndex, StreamPlan,
+    AgentTap, CallPlan, Command, NamedSources, PortPair, Remote, StreamIndex, StreamPlan,
 };
 use crate::relay::key_plan::{ReceivePlan, SendPlan};
 use crate::workers::{self, Started};
@@ -68,7 +68,8 @@ impl Gateway {
         let [ours, far] = sockets.map(|rtp| PortPair { rtp, rtcp: None });
         let terms = self.agents.terms().unwrap();
         let uplink = (CALL.0 % u64::from(terms.threads)) as u16;
-        let tap = AgentTap { uplink, ice: true, dtls: Some(Epoch(1)) };
+        let tap =
+            AgentTap { uplink, ice: true, dtls: Some(Epoch(1)), named: NamedSources::default() };
         let at = Some(plain.local_addr().unwrap());
         let browsers = StreamPlan {
             receive_key: ReceivePlan::Await,

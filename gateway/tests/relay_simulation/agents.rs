@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gateway::relay::command::{AgentTap, ComponentPath, IcePath, StreamIndex, StreamPlan};
+use gateway::relay::command::{
+    AgentTap, ComponentPath, IcePath, NamedSources, StreamIndex, StreamPlan,
+};
 use gateway::relay::drop_reason::DropReason;
 use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::table::Table;
@@ -90,7 +92,7 @@ pub(crate) const FIRST: Epoch = Epoch(1);
 
 /// ICE and DTLS.
 pub(crate) fn webrtc() -> AgentTap {
-    AgentTap { uplink: 0, ice: true, dtls: Some(FIRST) }
+    AgentTap { uplink: 0, ice: true, dtls: Some(FIRST), named: NamedSources::default() }
 }
 
 /// A path that is the same addresses both ways.
@@ -136,7 +138,7 @@ fn checks_are_heard_from_anywhere_and_say_where_they_came() {
 fn nothing_goes_up_that_the_plan_does_not_speak_of() {
     let cases = [
         (None, 2),
-        (Some(AgentTap { uplink: 0, ice: false, dtls: None }), 2),
+        (Some(AgentTap { ice: false, dtls: None, ..webrtc() }), 2),
         (Some(AgentTap { ice: false, ..webrtc() }), 1),
         (Some(AgentTap { dtls: None, ..webrtc() }), 1),
         (Some(AgentTap { uplink: 1, ..webrtc() }), 2),

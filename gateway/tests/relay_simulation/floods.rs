@@ -19,6 +19,17 @@ fn spoofed(n: u32) -> SocketAddr {
 }
 
 impl Leg {
+    /// A flood of checks from one address, and what `meanwhile` does after every thousand.
+    fn flooded_from(&mut self, source: SocketAddr, mut meanwhile: impl FnMut(&mut Self)) {
+        for n in 0..FLOOD {
+            self.call.passes(BETWEEN);
+            self.hears(source, &binding_request(n));
+            if n % 1000 == 0 {
+                meanwhile(self);
+            }
+        }
+    }
+
     /// The flood, with a packet each way after every thousand, and what `meanwhile` does.
     fn flooded(&mut self, flood: impl Fn(u32) -> Vec<u8>, mut meanwhile: impl FnMut(&mut Self)) {
         for n in 0..FLOOD {
@@ -51,6 +62,39 @@ fn a_flood_of_checks_fills_no_more_than_its_share_and_consent_gets_through() {
     let refused = u64::from(FLOOD) + 100 - report.agent.stun;
     leg.call.assert_only_drops(SECURE, &[(DropReason::AgentRate, refused)]);
     leg.call.assert_only_drops(PLAIN, &[]);
+}
+
+/// Set-up too must not depend on luck: there is no path yet, and the party is one among many.
+#[test]
+fn before_any_path_a_flood_of_checks_leaves_room_for_the_candidates_that_were_named() {
+    let mut leg = Leg::new(webrtc());
+    let party = leg.call.party[SECURE][0];
+    leg.plan(Some(AgentTap { named: [party].into_iter().collect(), ..webrtc() }));
+    for n in 0..FLOOD {
+        leg.call.passes(BETWEEN);
+        leg.hears(spoofed(n), &binding_request(n));
+        if n % 1000 == 0 {
+            leg.hears(party, &binding_request(n));
+        }
+    }
+    let waiting = leg.stun();
+    let partys = waiting.iter().filter(|packet| packet.source == party).count();
+    assert_eq!(partys, 100, "every check of the party");
+    assert!((300..=401).contains(&(waiting.len() - partys)), "{} waited", waiting.len());
+    leg.hears(party, &client_hello());
+    assert!(leg.dtls().is_empty(), "no handshake before ICE vouches for it");
+}
+
+#[test]
+fn who_floods_from_a_named_candidate_delays_no_consent() {
+    let mut leg = Leg::connected();
+    let party = leg.call.party[SECURE][0];
+    leg.plan(Some(AgentTap { named: [spoofed(0)].into_iter().collect(), ..webrtc() }));
+    leg.flooded_from(spoofed(0), |leg| leg.hears(party, &binding_request(u32::MAX)));
+    let waiting = leg.stun();
+    let partys = waiting.iter().filter(|packet| packet.source == party).count();
+    assert_eq!(partys, 100, "every consent check of the party");
+    assert!((300..=401).contains(&(waiting.len() - partys)), "{} waited", waiting.len());
 }
 
 #[test]

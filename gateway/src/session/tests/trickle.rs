@@ -56,6 +56,9 @@ fn candidates_that_come_later_are_told_once_and_only_to_their_leg() {
     assert_eq!(world.answer(&late).unwrap().legs.len(), 1);
     assert_eq!(known(&world, 1), (vec![4000, 7000], false));
     assert_eq!(known(&world, 0), (vec![4000], false));
+    let expected = "198.51.100.77:7000".parse().unwrap();
+    let named = |stream: usize| world.streams()[stream].tap.unwrap().named;
+    assert!(named(1).contains(expected) && !named(0).contains(expected), "the worker knows too");
     assert!(world.answer(&late).unwrap().legs.is_empty(), "no news");
 
     let last = fragment("a", Some("b"), "a", "a=end-of-candidates\r\n");
