@@ -197,9 +197,10 @@ impl Agent {
         match taken {
             // A flood of these costs as little as can be: nothing is looked through for them.
             Err(refusal) => self.counters.refuse(refusal),
-            Ok(()) => self.advance(now),
+            Ok(Class::Indication) => {}
+            Ok(_) => self.advance(now),
         }
-        taken
+        taken.map(drop)
     }
 
     /// Does what is due.
@@ -243,7 +244,7 @@ impl Agent {
         source: SocketAddr,
         bytes: &[u8],
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Class, Refusal> {
         if bytes.len() > MAX_MESSAGE {
             return Err(Refusal::Malformed);
         }
@@ -255,11 +256,12 @@ impl Agent {
         let local = self.locals.iter().position(is_ours).ok_or(Refusal::UnknownLocal)? as u8;
         let arrival = Arrival { local, source };
         match message.class {
-            // A keepalive (RFC 8445 section 11): nothing is done about it.
-            Class::Indication => Ok(()),
-            Class::Request => self.take_request(&message, arrival, now),
-            Class::Success | Class::Error => self.take_answer(&message, arrival, now),
+            // A keepalive (RFC 8445 section 11), which anybody can write: nothing is done about it.
+            Class::Indication => {}
+            Class::Request => self.take_request(&message, arrival, now)?,
+            Class::Success | Class::Error => self.take_answer(&message, arrival, now)?,
         }
+        Ok(message.class)
     }
 
     fn take_request(

@@ -54,6 +54,29 @@ fn is_timeout(output: &Output) -> bool {
 
 const STRANGER: &str = "203.0.113.66:6666";
 
+/// A Binding indication with FINGERPRINT (RFC 8489 section 14.7), as anybody can write it.
+fn indication() -> Vec<u8> {
+    let mut bytes = vec![0, 0x11, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+    bytes.extend([9; 12]);
+    let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), bit);
+    let checksum = !bytes.iter().fold(u32::MAX, byte) ^ 0x5354_554e;
+    bytes.extend([0x80, 0x28, 0, 4]);
+    bytes.extend(checksum.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_keepalive_is_taken_and_nothing_is_done_for_it_not_even_what_is_due() {
+    let mut world = World::plain(20);
+    world.tell(B);
+    world.now += SECOND;
+    assert_eq!(give(&mut world, STRANGER, &indication()), (Ok(()), 0));
+    let now = world.now;
+    world.ends[B].agent.handle_timeout(now);
+    assert!(!is_timeout(&world.ends[B].agent.poll()), "a check was due");
+}
+
 #[test]
 fn what_is_not_authentic_is_counted_and_gets_no_answer() {
     let mut world = connected(1);
