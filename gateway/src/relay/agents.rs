@@ -173,7 +173,7 @@ impl Stream {
         }
     }
 
-    /// Where a party was confirmed it stays until the first path; what was merely signalled is a
+    /// Where a party was confirmed it stays until ICE selects; what was merely signalled is a
     /// candidate like others.
     fn hand_addresses_to_ice(&mut self) {
         for endpoint in &mut self.endpoints {
@@ -212,10 +212,16 @@ impl Stream {
 
     fn follow(&mut self, mut path: IcePath) {
         let Some(tap) = self.cold.tap.as_mut().filter(|tap| tap.plan.ice) else { return };
-        for (component, endpoint) in path.components.iter_mut().zip(&mut self.endpoints) {
+        let before = &tap.path.components;
+        let components = path.components.iter_mut().zip(before).zip(&mut self.endpoints);
+        for ((component, before), endpoint) in components {
             component.sources.truncate(VALID_SOURCES);
             let address = component.destination;
-            *endpoint = Endpoint { address, confirmed: address.is_some() };
+            let is_found = address.is_some() || before.destination.is_some();
+            // Between the first valid pair and the selected one a party stays where it was.
+            if is_found || component.sources.is_empty() {
+                *endpoint = Endpoint { address, confirmed: address.is_some() };
+            }
         }
         tap.path = path;
     }

@@ -105,14 +105,30 @@ fn when_ice_goes_the_signalled_address_rules_and_is_learned_from() {
 
 /// An agent that takes a second must not cost a running call a second.
 #[test]
-fn where_a_party_was_confirmed_it_is_reached_until_the_first_path() {
+fn where_a_party_was_confirmed_it_is_reached_until_ice_selects() {
     let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
     leg.secure(FIRST, 1, 2);
     leg.exchanges(1);
     leg.plan(Some(webrtc()));
     leg.exchanges(2);
+    let sources = vec![leg.call.party[SECURE][0]];
+    let valid = ComponentPath { sources, destination: None };
+    leg.follow(IcePath { components: [valid.clone(), ComponentPath::default()] });
+    leg.exchanges(3);
+    leg.follow(path(leg.call.party[SECURE]));
+    leg.exchanges(4);
+    leg.follow(IcePath { components: [valid, ComponentPath::default()] });
+    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 5)), None, "consent was lost");
+}
+
+#[test]
+fn a_path_of_nothing_ends_what_was_confirmed_before_ice() {
+    let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
+    leg.secure(FIRST, 1, 2);
+    leg.exchanges(1);
+    leg.plan(Some(webrtc()));
     leg.follow(IcePath::default());
-    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 3)), None);
+    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 2)), None);
 }
 
 #[test]
