@@ -79,7 +79,7 @@ fn budget(all: &[&Figures], page: &mut Page) {
     use Kind::{Counter, Gauge};
     type Read = fn(&Figures) -> f64;
     let families: [(&str, Kind, &str, Read); 5] = [
-        ("postern_dtls_handshaking", Gauge, "DTLS handshakes under way.", |one| {
+        ("postern_dtls_handshaking", Gauge, "DTLS handshakes that the party answered.", |one| {
             one.handshaking as f64
         }),
         (
