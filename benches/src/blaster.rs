@@ -113,7 +113,8 @@ impl<'a> Blaster<'a> {
         let (start, cpu) = (realtime_ns(), own_cpu_ns());
         while self.sent < total {
             let elapsed = (realtime_ns() - start) as f64;
-            let due = ((elapsed / period_ns) as u64).min(total);
+            // The first is due at once.
+            let due = (1 + (elapsed / period_ns) as u64).min(total);
             // One batch at most before looking at what came back.
             for _ in 0..due.saturating_sub(self.sent).min(64) {
                 let intended = start + (self.sent as f64 * period_ns) as u64;
