@@ -154,7 +154,9 @@ impl Verdict {
     fn print(&self) {
         let (mark, relation) =
             (if self.met { "met   " } else { "MISSED" }, if self.at_least { "≥" } else { "≤" });
-        println!("  {mark} {:<82} {:>9.3} {relation} {}", self.figure, self.measured, self.target);
+        // Three digits of a bound that was measured, none after a whole number.
+        let target = (1e3 * self.target).round() / 1e3;
+        println!("  {mark} {:<82} {:>9.3} {relation} {target}", self.figure, self.measured);
     }
 }
 

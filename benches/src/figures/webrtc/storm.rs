@@ -3,8 +3,8 @@
 //!
 //! A round is three runs of the same calls, each with a relay of its own, in turn: calm, storm,
 //! calm again. Storm against calm is the figure, calm again against calm its control. The
-//! load's thread has real-time priority, so that it sends on time whatever blows, and takes 40 % of
-//! its core; a run in which it got less than 30 % says nothing, and its round is made again.
+//! load's thread has real-time priority, so that it sends on time whatever blows, and takes at least
+//! 40 % of its core; a run in which it got less than 30 % says nothing, and its round is made again.
 
 use std::fmt;
 use std::process::Command;
@@ -187,7 +187,7 @@ fn ahead_of_others() -> Result<()> {
 const CALLS: usize = 200;
 /// A packet every 20 ms on each flow.
 const RATE: f64 = 2.0 * CALLS as f64 * 50.0;
-/// Of its core's time, that the load takes.
+/// Of its core's time, that the load takes at least.
 const SHARE: f64 = 0.4;
 /// Below, a round is invalid.
 const LEAST_SHARE: f64 = 0.3;
