@@ -6,9 +6,11 @@
 //! speaks of ([`reports`]). What says nothing goes nowhere: it is never guessed at.
 //!
 //! Learned from packets that were opened and admitted only; the table is bounded, and the SSRC
-//! longest silent makes room. A worker owns it with its stream.
+//! longest silent makes room. A worker owns it with its stream. The other way [`owners`] keeps the
+//! sources of several far streams apart.
 
 pub(super) mod extension;
+mod owners;
 pub(super) mod reports;
 
 use srtp::rtp;
@@ -16,6 +18,7 @@ use srtp::rtp;
 use super::command::{MAX_ROUTES, Route};
 use super::drop_reason::DropReason;
 use super::stream::Slot;
+use owners::Owners;
 
 /// A bundled stream's sections.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Routes {
     sections: Box<[Section]>,
     /// Whose packets with an SSRC are; heard last first.
     sources: Vec<(u32, Slot)>,
+    /// Whose packets the party is sent are.
+    owners: Owners,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,9 @@ impl Routes {
     /// Sections of a plan, among the call's streams `slots`; what `before` had learned stays, as far
     /// as its peers do.
     pub(super) fn new(routes: Vec<Route>, slots: &[Slot], before: Option<Box<Self>>) -> Box<Self> {
-        let mut sources = before.map_or_else(Vec::new, |before| before.sources);
+        let before = before.map(|before| *before);
+        let (mut sources, owners) = before
+            .map_or_else(|| (Vec::new(), None), |before| (before.sources, Some(before.owners)));
         sources.reserve_exact(Self::SOURCES.saturating_sub(sources.len()));
         let mut sections = Vec::with_capacity(routes.len().min(MAX_ROUTES));
         for route in routes.into_iter().take(MAX_ROUTES) {
@@ -56,8 +63,10 @@ impl Routes {
             let Route { mid, mid_extension, payload_types, .. } = route;
             sections.push(Section { peer, mid, mid_extension, payload_types });
         }
-        sources.retain(|(_, peer)| sections.iter().any(|section| section.peer == *peer));
-        Box::new(Self { sections: sections.into(), sources })
+        let is_a_peer = |peer| sections.iter().any(|section: &Section| section.peer == peer);
+        sources.retain(|(_, peer)| is_a_peer(*peer));
+        let owners = Owners::new(owners, is_a_peer);
+        Box::new(Self { sections: sections.into(), sources, owners })
     }
 
     /// Whose an RTP packet is.
@@ -75,6 +84,11 @@ impl Routes {
     /// Whose packets with this SSRC of the party are.
     pub(super) fn of_source(&self, ssrc: u32) -> Option<Slot> {
         self.sources.iter().find(|(known, _)| *known == ssrc).map(|(_, peer)| *peer)
+    }
+
+    /// Who sends a source to the party.
+    pub(super) fn owner(&self, ssrc: u32) -> Option<Slot> {
+        self.owners.of(ssrc)
     }
 
     /// Everybody that packets go to, each once.

@@ -136,9 +136,7 @@ impl Batch<'_> {
         let bit_of = |about| {
             let is_meant = |peer: &Slot| match about {
                 About::Theirs(ssrc) => routes.of_source(ssrc) == Some(*peer),
-                About::Received(ssrc) => {
-                    self.streams.get(peer.key()).is_some_and(|peer| peer.sources.knows(ssrc))
-                }
+                About::Received(ssrc) => routes.owner(ssrc) == Some(*peer),
             };
             known.iter().position(is_meant).map_or(0, |bit| 1_u32 << bit)
         };

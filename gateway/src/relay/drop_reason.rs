@@ -44,6 +44,8 @@ pub enum DropReason {
     AgentQueue,
     /// Of a bundle, and nothing says of which section (RFC 9143 section 9.2).
     NoRoute,
+    /// Its SSRC is that of another stream in the bundle that it goes into (RFC 3550 section 8.2).
+    SsrcCollision,
     /// The kernel refused the send.
     SendFailed,
     /// The kernel dropped it before we read it (SO_RXQ_OVFL).
@@ -55,7 +57,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in declaration order (`reason as usize` indexes it).
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotMedia,
         Self::Malformed,
         Self::Oversize,
@@ -76,6 +78,7 @@ impl DropReason {
         Self::AgentRate,
         Self::AgentQueue,
         Self::NoRoute,
+        Self::SsrcCollision,
         Self::SendFailed,
         Self::KernelReceiveQueue,
     ];
@@ -103,6 +106,7 @@ impl DropReason {
             Self::AgentRate => "agent_rate",
             Self::AgentQueue => "agent_queue",
             Self::NoRoute => "no_route",
+            Self::SsrcCollision => "ssrc_collision",
             Self::SendFailed => "send_failed",
             Self::KernelReceiveQueue => "kernel_receive_queue",
         }

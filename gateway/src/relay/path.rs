@@ -126,6 +126,10 @@ impl Batch<'_> {
         let (peer, length) = match towards {
             Towards::Peer(peer) => (peer, length),
             Towards::Sections => self.route(slot, media, &mut buffer[start..start + length])?,
+            Towards::Bundle(peer) => {
+                self.enter((slot, peer), media, &buffer[start..start + length])?;
+                (peer, length)
+            }
             Towards::Nobody => return Err(DropReason::NoPeer),
         };
         self.depart(peer, media, &mut buffer[start..], length)

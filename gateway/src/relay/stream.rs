@@ -60,6 +60,8 @@ pub(super) enum Towards {
     Peer(Slot),
     /// Each section of the bundle another: see [`Routes`].
     Sections,
+    /// This stream, a bundle in which others meet.
+    Bundle(Slot),
 }
 
 /// What one component moved, both ways.

@@ -20,7 +20,7 @@ use super::limits::Notice;
 use super::path::{Batch, Sent};
 use super::residence;
 use super::stats::{Identity, Tally};
-use super::stream::{Slot, Stream};
+use super::stream::{Slot, Stream, Towards};
 use super::uplink::{Lane, Uplink};
 
 /// Most packets of one turn: what the driver is asked for, and what `sent` has room for.
@@ -107,7 +107,19 @@ impl Table {
                 outcome = Err(SocketRefused { call: plan.call, stream, error });
             }
         }
+        self.enter_bundles(&slots);
         outcome
+    }
+
+    /// What a plan does not say: that the peer of a stream is a bundle.
+    fn enter_bundles(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            if let Towards::Peer(peer) = self.streams[slot.key()].towards
+                && self.streams.get(peer.key()).is_some_and(|peer| peer.cold.routes.is_some())
+            {
+                self.streams[slot.key()].towards = Towards::Bundle(peer);
+            }
+        }
     }
 
     /// Ends the call: its sockets close; what it did is returned.

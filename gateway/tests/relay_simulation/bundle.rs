@@ -258,3 +258,45 @@ fn copies_of_reports_are_bounded_in_a_turn() {
     assert_eq!([to(AUDIO), to(VIDEO)], [100, 32]);
     assert_eq!(world.drops(DropReason::Flood), 68);
 }
+
+/// Both ways, both sections, over a restart of the trunk's numbers.
+#[test]
+fn a_bundled_call_loses_no_packet_of_either_section_either_way() {
+    let mut world = World::talking();
+    for sequence in 2..1000 {
+        for (stream, own, theirs, mid) in [
+            (AUDIO, TRUNK_AUDIO, AUDIO_SOURCE, &b"0"[..]),
+            (VIDEO, TRUNK_VIDEO, VIDEO_SOURCE, &b"1"[..]),
+        ] {
+            let packet = match sequence % 100 {
+                0 => with_mid(rtp(theirs, sequence), mid),
+                _ => unmarked(theirs, sequence),
+            };
+            assert_eq!(world.browser_sends(&packet), [(stream, packet)]);
+            let restarted = if stream == VIDEO { sequence % 500 } else { sequence };
+            world.deliver(stream, 0, rtp(own, restarted));
+            let [(BUNDLE, sent)] = &world.turn()[..] else { panic!("not to the browser") };
+            assert_eq!(world.crypto.open(sent).unwrap()[12..], rtp(own, restarted)[12..]);
+        }
+    }
+    let report = world.table.report(CALL).unwrap();
+    assert!(report.streams.iter().all(|stream| stream.drops.iter().sum::<u64>() == 0));
+    assert_eq!(report.streams[BUNDLE].rtp_out.packets, 2 * 999);
+}
+
+#[test]
+fn of_two_trunks_with_one_source_the_first_is_heard_and_reported_on() {
+    let mut world = World::talking();
+    world.deliver(VIDEO, 0, rtp(TRUNK_AUDIO, 2));
+    world.deliver(VIDEO, 1, words(&[0x80c8_0006, TRUNK_AUDIO, 1, 2, 3, 4, 5]));
+    assert_eq!(world.turn(), []);
+    let report = world.table.report(CALL).unwrap();
+    let refused = |stream: usize| report.streams[stream].drops[DropReason::SsrcCollision as usize];
+    assert_eq!([AUDIO, VIDEO].map(refused), [0, 2]);
+
+    world.deliver(AUDIO, 0, rtp(TRUNK_AUDIO, 2));
+    world.deliver(VIDEO, 0, rtp(TRUNK_VIDEO, 2));
+    assert_eq!(world.turn().len(), 2, "what is its own goes on");
+    let report = receiver_report(TRUNK_AUDIO, 1);
+    assert_eq!(world.browser_reports(&report), [(AUDIO, report)]);
+}
