@@ -57,7 +57,11 @@ fn media_statistics(index: usize, media: &MediaView, all: &[StreamReport]) -> Me
         kind: media.kind.clone(),
         protocol: Bytes::copy_from_slice(media.protocol.name()),
         codec: None,
-        streams: report.map_or_else(Vec::new, |report| components(media, report)),
+        // What a bundle moved is its first section's, so that nobody counts it twice.
+        streams: match (report, media.bundled_with) {
+            (Some(report), None) => components(media, report),
+            (Some(_), Some(_)) | (None, _) => Vec::new(),
+        },
         flags: media_flags(media),
         ice: media.ice.clone(),
         dtls: media.dtls.clone(),
@@ -78,6 +82,7 @@ fn media_flags(media: &MediaView) -> Vec<&'static str> {
         (recv, "recv"),
         (media.rtcp_mux, "rtcp-mux"),
         (media.suite.is_some() && media.dtls.is_none(), "SDES"),
+        (media.bundled_with.is_some(), "bundled"),
     ];
     flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
 }

@@ -185,6 +185,7 @@ impl Control {
         let view = self.calls.view(call)?;
         let summary = self.summary(call, &view.id)?;
         let media = view.parties.into_iter().flat_map(|party| party.media);
+        let media = media.filter(|media| media.bundled_with.is_none());
         let protected = media.filter_map(|media| {
             let protection = Protection { suite: media.suite?, weaknesses: media.weaknesses };
             Some((usize::from(media.stream?.0), protection))

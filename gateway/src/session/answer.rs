@@ -1,7 +1,7 @@
 //! An answer: what both sides have said comes into force.
 //!
-//! Each section of the answer is weighed against what its party was offered (`weigh`), then all of
-//! them are committed, which cannot fail. An answer may come again (183, then 200): it is weighed
+//! Each section of the answer is weighed against what its party was offered (`agree`, `weigh`), then
+//! all of them are committed, which cannot fail. An answer may come again (183, then 200): it is weighed
 //! against the same offer, and what it repeats changes nothing.
 
 use bytes::Bytes;
@@ -10,15 +10,17 @@ use ng::sdp::{MediaRewrite, SessionRewrite};
 
 use crate::relay::command::{Remote, StreamIndex};
 
+use super::agree::{self, Agreed, Draft, Seat};
 use super::body;
 use super::bundle;
 use super::call::Call;
 use super::dialogue;
+use super::draft::Fate;
 use super::offer::{Context, apply_flags};
 use super::origin;
 use super::party::PartyIndex;
 use super::ports::LocalPorts;
-use super::weigh::{Agreed, Agreement, Draft, Leg, Weighing};
+use super::weigh::{Agreement, Leg};
 use super::{Refused, Warnings};
 
 /// Takes an answer into the call and returns the body for the offerer.
@@ -30,32 +32,29 @@ pub(super) fn answer(
 ) -> Result<Bytes, Refused> {
     let (signal, sdp) = (context.signal, context.sdp);
     let (offerer, answerer) = dialogue::of_answer(call, signal)?;
-    let mut drafts = Vec::with_capacity(sdp.media.len());
-    for (index, section) in sdp.media.iter().enumerate() {
-        let weighing = Weighing { context, call, offerer, answerer, index };
-        drafts.push(weighing.section(section, warnings)?);
-    }
+    let drafts = agree::sections(context, call, (offerer, answerer), warnings)?;
+    let streams = agree::streams(&drafts);
 
     name(call, offerer, answerer, signal);
-    let mut rewrites = Vec::with_capacity(drafts.len());
     let answered = drafts.len();
-    for (index, (draft, section)) in drafts.into_iter().zip(&sdp.media).enumerate() {
-        rewrites.push(match draft {
-            Draft::Relay(agreed) => {
-                commit(call, offerer, answerer, index, *agreed, signal);
-                body::for_offerer(call, offerer, index, section, signal)
+    let mut fates = Vec::with_capacity(answered);
+    for (index, (draft, streams)) in drafts.into_iter().zip(streams).enumerate() {
+        fates.push(match (draft, streams) {
+            (Draft::Relay(agreed), Some(streams)) => {
+                commit(call, (offerer, answerer), index, *agreed, streams, signal, freed);
+                Fate::Relay
             }
-            Draft::Declined => {
+            (Draft::Declined, _) => {
                 set_aside(call, offerer, answerer, index, freed);
-                body::rejected(call, offerer, index)
+                Fate::Reject
             }
-            Draft::Reject => {
+            (Draft::PassThrough, _) => {
                 end_section(call, offerer, answerer, index, freed);
-                body::rejected(call, offerer, index)
+                Fate::PassThrough
             }
-            Draft::PassThrough => {
+            (Draft::Relay(_) | Draft::Reject, _) => {
                 end_section(call, offerer, answerer, index, freed);
-                MediaRewrite::PassThrough
+                Fate::Reject
             }
         });
     }
@@ -64,9 +63,17 @@ pub(super) fn answer(
         set_aside(call, offerer, answerer, index, freed);
     }
     call.answered = true;
+    // Once all is in force: a section may share the transport of one that comes after it.
+    let rewrite = |(index, fate): (usize, Fate)| match fate {
+        Fate::Relay => body::for_offerer(call, offerer, index, &sdp.media[index], signal),
+        Fate::Reject => body::rejected(call, offerer, index),
+        Fate::PassThrough => MediaRewrite::PassThrough,
+    };
+    let mut rewrites: Vec<MediaRewrite> = fates.into_iter().enumerate().map(rewrite).collect();
+    let groups = bundle::answered(call, offerer, sdp, &rewrites);
     let session = SessionRewrite {
         ice_lite: body::answers_lite(call, offerer),
-        bundles: bundle::answered(call, offerer, sdp, &rewrites),
+        bundles: bundle::write(sdp, &mut rewrites, &groups),
         ..origin::session(signal, body::first_address(&rewrites), context.instance)
     };
     let origin = &mut call.parties[offerer.0].origin;
@@ -86,43 +93,55 @@ fn name(call: &mut Call, offerer: PartyIndex, answerer: PartyIndex, signal: &Sig
     call.parties[offerer.0].partner = Some(answerer);
 }
 
+/// Both sides of a section. The transports come into force with the sections that carry them.
 fn commit(
     call: &mut Call,
-    offerer: PartyIndex,
-    answerer: PartyIndex,
+    (offerer, answerer): (PartyIndex, PartyIndex),
     index: usize,
     agreed: Agreed,
+    (from, to): (StreamIndex, StreamIndex),
     signal: &Signal,
+    freed: &mut Vec<LocalPorts>,
 ) {
-    let Agreed { offerer: from, answerer: to, said } = agreed;
-    let streams = (from.stream, to.stream);
-    let callee = call.stream_mut(to.stream);
+    call.sit((offerer, index), from, freed);
+    call.sit((answerer, index), to, freed);
+    let callee = call.stream_mut(to);
     apply_flags(callee, signal);
     if signal.flags.asymmetric {
         callee.learn_nothing();
     }
-    let offered = call.parties[offerer.0].media[index].said.as_ref();
-    let offered = offered.map(|offer| offer.remote(from.mux));
-    bring_into_force(call, from, offered, streams.1);
-    let remote = said.remote(to.mux);
-    let chosen = match &to.protection {
+    if let Seat::Carries(leg) = agreed.offerer {
+        let offer = call.parties[offerer.0].media[index].said.as_ref();
+        let remote = offer.map(|offer| offer.remote(leg.mux));
+        bring_into_force(call, *leg, remote);
+    }
+    if let Seat::Carries(leg) = agreed.answerer {
+        note_choice(call, answerer, index, &leg);
+        let remote = agreed.said.remote(leg.mux);
+        bring_into_force(call, *leg, Some(remote));
+    }
+    call.parties[offerer.0].section(index).peer = Some(to);
+    let media = call.parties[answerer.0].section(index);
+    media.peer = Some(from);
+    media.said = Some(agreed.said);
+}
+
+/// What the answerer has chosen of what it was offered.
+fn note_choice(call: &mut Call, answerer: PartyIndex, index: usize, leg: &Leg) {
+    let chosen = match &leg.protection {
         Agreement::Sdes(keys) => Some(keys.local.tag),
         Agreement::Clear | Agreement::Dtls(_) => None,
     };
-    let declined_ice = to.ice.is_none();
-    bring_into_force(call, to, Some(remote), streams.0);
     let media = call.parties[answerer.0].section(index);
-    media.said = Some(said);
-    let declined_ice =
-        declined_ice && media.offered.as_ref().is_some_and(|offered| offered.ice.is_some());
+    let offered_ice = media.offered.as_ref().is_some_and(|offered| offered.ice.is_some());
     let offered = media.offered.iter_mut().flat_map(|offered| &mut offered.crypto);
     offered.filter(|local| Some(local.tag) == chosen).for_each(|local| local.used = true);
-    if declined_ice {
-        call.stream_mut(streams.1).leg_mut().declined_ice = true;
+    if offered_ice && leg.ice.is_none() {
+        call.stream_mut(leg.stream).leg_mut().declined_ice = true;
     }
 }
 
-fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: StreamIndex) {
+fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>) {
     let stream = call.stream_mut(leg.stream);
     if let Some(remote) = remote {
         stream.point_to(remote);
@@ -137,7 +156,6 @@ fn bring_into_force(call: &mut Call, leg: Leg, remote: Option<Remote>, peer: Str
         stream.leg_mut().ice = leg.ice;
     }
     stream.mux = leg.mux;
-    stream.peer = Some(peer);
     stream.answered = true;
 }
 
@@ -156,10 +174,10 @@ fn set_aside(
     let stands = offer && media.offered.is_some();
     media.said = None;
     match streams {
-        (Some(from), Some(to)) if stands => {
-            call.stream_mut(to).peer = None;
-            let from = call.stream_mut(from);
-            from.peer = from.peer.filter(|peer| *peer != to);
+        (Some(_), Some(to)) if stands => {
+            media.peer = None;
+            let media = call.parties[offerer.0].section(index);
+            media.peer = media.peer.filter(|peer| *peer != to);
         }
         _ => end_section(call, offerer, answerer, index, freed),
     }
@@ -173,15 +191,13 @@ fn end_section(
     index: usize,
     freed: &mut Vec<LocalPorts>,
 ) {
-    if let Some(stream) = call.open_stream(answerer, index) {
-        call.end_stream(stream, freed);
-    }
+    call.leave(answerer, index, freed);
     let wanted_by_another = (0..call.parties.len()).map(PartyIndex).any(|other| {
         other != answerer
             && call.parties[other.0].partner == Some(offerer)
             && call.open_stream(other, index).is_some()
     });
-    if let Some(stream) = call.open_stream(offerer, index).filter(|_| !wanted_by_another) {
-        call.end_stream(stream, freed);
+    if !wanted_by_another {
+        call.leave(offerer, index, freed);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::relay::command::{CallKey, CallPlan, StreamIndex, StreamPlan};
+use crate::relay::command::{CallKey, CallPlan, Route, StreamIndex, StreamPlan};
 use crate::webrtc::plan::LegUpdate;
 
-use super::party::{Party, PartyIndex};
+use super::party::{Media, Party, PartyIndex};
 use super::ports::LocalPorts;
 use super::stream::Stream;
 use super::{EndReason, Weakened};
@@ -91,10 +91,39 @@ impl Call {
         let uplink = self.uplink;
         let plans = self.streams.iter_mut().map(|stream| stream.plan(uplink));
         let mut streams: Vec<StreamPlan> = plans.collect();
-        for (plan, stream) in streams.iter_mut().zip(&self.streams) {
-            plan.peer = plan.peer.filter(|peer| stream.mirrors(self.stream(*peer)));
+        for party in &self.parties {
+            for (index, media) in party.media.iter().enumerate() {
+                let (Some(stream), Some(peer)) = (media.stream, media.peer) else { continue };
+                if !self.stream(stream).mirrors(self.stream(peer)) {
+                    continue;
+                }
+                let plan = &mut streams[usize::from(stream.0)];
+                let mut sharers = party.media.iter().filter(|other| other.stream == Some(stream));
+                // Both sides may bundle alike: then there is one way, and nothing to tell apart.
+                match sharers.all(|other| other.peer == Some(peer)) {
+                    true => plan.peer = Some(peer),
+                    false => plan.routes.push(self.route(index, media, peer)),
+                }
+            }
         }
         CallPlan { call: self.key, streams }
+    }
+
+    /// The way of one section of a bundle. What its party sends are the payload types that the
+    /// other one takes.
+    fn route(&self, index: usize, media: &Media, peer: StreamIndex) -> Route {
+        let is_peers = |other: &&Media| other.stream == Some(peer);
+        let sections = self.parties.iter().filter_map(|party| party.media.get(index));
+        let taken = sections.filter(is_peers).find_map(|other| other.said.as_ref());
+        let said = media.said.as_ref();
+        let membership = said.and_then(|said| said.membership.as_ref());
+        Route {
+            peer,
+            mid: said.and_then(|said| said.mid.clone()).unwrap_or_default(),
+            mid_extension: membership.map_or(0, |membership| membership.mid_extension),
+            payload_types: taken.or(said).map_or(0, |said| said.payload_types),
+            ssrcs: membership.map(|membership| membership.ssrcs.to_vec()).unwrap_or_default(),
+        }
     }
 
     /// Which legs' ICE or DTLS is other than the agents were told. Ask after the plan.
@@ -117,12 +146,40 @@ impl Call {
     }
 
     /// Ends a stream; whoever sent to it sends nowhere until told.
-    pub(super) fn end_stream(&mut self, stream: StreamIndex, freed: &mut Vec<LocalPorts>) {
+    fn end_stream(&mut self, stream: StreamIndex, freed: &mut Vec<LocalPorts>) {
         freed.extend(self.stream_mut(stream).end());
-        for other in &mut self.streams {
-            if other.peer == Some(stream) {
-                other.peer = None;
+        for media in self.parties.iter_mut().flat_map(|party| &mut party.media) {
+            if media.stream == Some(stream) || media.peer == Some(stream) {
+                media.peer = None;
             }
+        }
+    }
+
+    /// Gives a section this stream, and what it had before back.
+    pub(super) fn sit(
+        &mut self,
+        (party, index): (PartyIndex, usize),
+        stream: StreamIndex,
+        freed: &mut Vec<LocalPorts>,
+    ) {
+        if self.open_stream(party, index) != Some(stream) {
+            self.leave(party, index, freed);
+            self.parties[party.0].section(index).stream = Some(stream);
+        }
+    }
+
+    /// Takes a section's stream away. It ends, unless other sections of a bundle go on with it.
+    pub(super) fn leave(&mut self, party: PartyIndex, index: usize, freed: &mut Vec<LocalPorts>) {
+        let Some(stream) = self.open_stream(party, index) else { return };
+        let sections = self.parties[party.0].media.iter();
+        if sections.filter(|media| media.stream == Some(stream)).count() == 1 {
+            return self.end_stream(stream, freed);
+        }
+        let media = self.parties[party.0].section(index);
+        (media.stream, media.peer) = (None, None);
+        let sections = self.parties.iter_mut().filter_map(|party| party.media.get_mut(index));
+        for other in sections.filter(|other| other.peer == Some(stream)) {
+            other.peer = None;
         }
     }
 
@@ -178,10 +235,10 @@ impl Call {
         for section in 0..sections {
             let here = self.open_stream(party, section);
             let there = self.open_stream(partner, section);
-            if let (Some(here), Some(there)) = (here, there) {
+            if let (Some(_), Some(there)) = (here, there) {
                 let takes = self.parties[partner.0].media[section].said.is_some();
                 let answered = self.stream(there).answered;
-                self.stream_mut(here).peer = (answered && takes).then_some(there);
+                self.parties[party.0].media[section].peer = (answered && takes).then_some(there);
             }
         }
     }

@@ -3,27 +3,30 @@
 //!
 //! A draft holds what the offerer said, what the answerer will be offered, and the ports for both.
 //! Keys, DTLS and ICE that the answerer has seen before are shown again: an answer to an earlier
-//! offer may yet come.
+//! offer may yet come. Sections that share a transport have one stream (`seat`), and the answerer
+//! is offered of all of them what it is offered of the first.
 
 use ng::request::{IceMode, Transport};
 use ng::sdp::{MediaSection, Protocol};
 
 use crate::relay::command::StreamIndex;
 
-use super::call::{Call, PARTIES_MAX, STREAMS_MAX};
+use super::bundle::Groups;
+use super::call::{Call, PARTIES_MAX};
 use super::crypto::{self, LocalCrypto, Sharing, Shown};
 use super::dialogue::{Dialogue, Side};
 use super::dtls::OwnDtls;
 use super::ice::{self, OwnIce, OwnKind, Trickle, Wish};
 use super::keying::{self, Shows};
-use super::lease::{Lease, Leased};
+use super::lease::Lease;
 use super::media::{Keys, Kind, Said};
 use super::mux;
 use super::offer::Context;
 use super::party::{Media, Offered};
-use super::place::{self, Place, Places};
+use super::place::{self, Places};
 use super::ports::PortSource;
-use super::settings::{Compat, family_of};
+use super::seat::{Seat, Seating};
+use super::settings::Compat;
 use super::stream::Stream;
 use super::{Refused, Warnings};
 
@@ -56,10 +59,10 @@ impl Draft {
 pub(super) struct RelayDraft {
     pub(super) said: Said,
     pub(super) offered: Offered,
-    /// Ports for the offerer, where its section has none.
-    pub(super) offerer_ports: Option<Leased>,
-    /// Ports for the answerer, where its section has none.
-    pub(super) answerer_ports: Option<Leased>,
+    /// The stream of the offerer's section.
+    pub(super) offerer: Seat,
+    /// The stream of the answerer's section.
+    pub(super) answerer: Seat,
 }
 
 /// Everything drafted.
@@ -67,6 +70,8 @@ pub(super) struct Drafts {
     pub(super) dialogue: Dialogue,
     pub(super) places: Places,
     pub(super) sections: Vec<Draft>,
+    /// In which order they are to be committed.
+    pub(super) order: Vec<usize>,
 }
 
 /// Drafts every section.
@@ -91,29 +96,40 @@ pub(super) fn draft<P: PortSource>(
         warnings.push(NOT_ACCEPTED);
     }
     let places = place::of(context, call, dialogue, warnings);
+    let groups = Groups::of_offer(context);
+    let order = groups.order();
     let mut refusal = None;
-    let mut sections = Vec::with_capacity(context.sdp.media.len());
-    let mut drafting = Drafting { context, lease, call, dialogue, places };
-    for (index, section) in context.sdp.media.iter().enumerate() {
-        let (draft, reason) = drafting.section(index, section)?;
+    let mut drafting = Drafting {
+        seating: Seating::new(context, lease, call, dialogue, places),
+        context,
+        call,
+        dialogue,
+        groups: &groups,
+        sections: context.sdp.media.iter().map(|_| Draft::Reject).collect(),
+    };
+    for &index in &order {
+        let (draft, reason) = drafting.section(index, &context.sdp.media[index])?;
         refusal = refusal.or(reason);
-        sections.push(draft);
+        drafting.sections[index] = draft;
     }
+    let sections = drafting.sections;
     if let Some(refusal) = refusal {
         if sections.iter().all(|draft| matches!(draft, Draft::Reject)) {
             return Err(refusal);
         }
         warnings.push(refusal.0);
     }
-    Ok(Drafts { dialogue, places, sections })
+    Ok(Drafts { dialogue, places, sections, order })
 }
 
 struct Drafting<'a, 'l, P: PortSource> {
     context: &'a Context<'a>,
-    lease: &'a mut Lease<'l, P>,
+    seating: Seating<'a, 'l, P>,
     call: &'a Call,
     dialogue: Dialogue,
-    places: Places,
+    groups: &'a Groups,
+    /// By index; rejected until drafted.
+    sections: Vec<Draft>,
 }
 
 impl<'a, P: PortSource> Drafting<'a, '_, P> {
@@ -123,9 +139,9 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         index: usize,
         section: &MediaSection,
     ) -> Result<(Draft, Option<Refused>), Refused> {
-        let Context { settings, signal, .. } = *self.context;
-        let keys = Keys::of(settings, section);
-        match Kind::of(section, &keys) {
+        let Context { settings, signal, sdp, .. } = *self.context;
+        let keys = Keys::of(settings, self.groups.transport(sdp, index));
+        match Kind::of(section, &keys, self.groups.place(index)) {
             Kind::Foreign => return Ok((Draft::PassThrough, None)),
             Kind::Disabled => return Ok((Draft::Reject, None)),
             Kind::NoKey(reason) => return Ok((Draft::Reject, Some(reason))),
@@ -136,7 +152,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             Some(Transport::Accept) | None => section.protocol.clone(),
         };
         let before = self.media(self.dialogue.offerer, index).and_then(|media| media.said.as_ref());
-        let mut said = Said::of(section, self.context, keys, before)?;
+        let mut said = Said::of(index, self.groups, self.context, keys, before)?;
         if signal.flags.reject_ice {
             said.ice = None;
         }
@@ -159,19 +175,41 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         protocol: Protocol,
         shows: Shows,
     ) -> Result<RelayDraft, Refused> {
+        let is_drafted = |of: &usize| matches!(self.sections[*of], Draft::Relay(_));
+        let carrier = self.groups.carrier(index).filter(is_drafted);
+        let group = self.groups.of_group(index);
+        let offerer = self.seating.offerer(index, &said, carrier, group)?;
+        let fits = |of: usize| match &self.sections[of] {
+            Draft::Relay(draft) => draft.offered.takes_in(&protocol, shows),
+            Draft::Reject | Draft::PassThrough => false,
+        };
+        let answerer = self.seating.answerer(index, fits)?;
+        let offered = match (&answerer, self.sections.get(answerer.carrier().unwrap_or(index))) {
+            (Seat::With(_), Some(Draft::Relay(draft))) => draft.offered.shared(protocol),
+            _ => self.offered(index, &said, protocol, shows)?,
+        };
+        Ok(RelayDraft { said, offered, offerer, answerer })
+    }
+
+    /// What the answerer is offered of a section with a transport of its own.
+    fn offered(
+        &self,
+        index: usize,
+        said: &Said,
+        protocol: Protocol,
+        shows: Shows,
+    ) -> Result<Offered, Refused> {
         let answerer = open_stream(self.call, self.dialogue.answerer, index);
         let stream = answerer.map(|stream| self.call.stream(stream));
         let mux_in_force = stream.map(|stream| stream.mux).unwrap_or_default();
-        let offered = Offered {
-            crypto: self.crypto(index, &said, stream, shows)?,
+        Ok(Offered {
+            crypto: self.crypto(index, said, stream, shows)?,
             dtls: self.dtls(index, stream, shows)?,
-            ice: self.ice(index, &said, stream)?,
-            rtcp_mux: mux::offers(self.context.signal.rtcp_mux, &said, mux_in_force),
+            ice: self.ice(index, said, stream)?,
+            rtcp_mux: mux::offers(self.context.signal.rtcp_mux, said, mux_in_force),
             protocol,
-        };
-        let offerer_ports = self.offerer_ports(index, &said)?;
-        let answerer_ports = self.ports(answerer, self.places.answerer)?;
-        Ok(RelayDraft { said, offered, offerer_ports, answerer_ports })
+            bundled: false,
+        })
     }
 
     fn crypto(
@@ -191,7 +229,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         };
         let asks = said.protocol.is_srtp() || said.is_opportunistic();
         let source = if asks { &said.crypto[..] } else { &[] };
-        let sharing = self.sharing(index, stream);
+        let sharing = self.sharing(index, said, stream);
         crypto::offer(settings, &signal.sdes, shown, (source, sharing), random)
     }
 
@@ -266,12 +304,14 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
     }
 
     /// Whether the answerer gets the offerer's keys. Not where either leg has a key of ours in
-    /// force: its packet indexes are known to us alone and cannot be handed over.
-    fn sharing(&self, index: usize, answerer: Option<&Stream>) -> Sharing {
+    /// force: its packet indexes are known to us alone and cannot be handed over. Nor where one
+    /// key is of a whole bundle.
+    fn sharing(&self, index: usize, said: &Said, answerer: Option<&Stream>) -> Sharing {
         let flags = &self.context.signal.flags;
         let offerer = open_stream(self.call, self.dialogue.offerer, index);
         let mut legs = offerer.map(|stream| self.call.stream(stream)).into_iter().chain(answerer);
         let wanted = self.context.settings.compat == Compat::Rtpengine
+            && said.membership.is_none()
             && !flags.recrypt
             && !flags.no_passthrough;
         match wanted && !legs.any(|leg| leg.own_crypto().is_some()) {
@@ -297,35 +337,9 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             Side::New => None,
         }
     }
-
-    /// Ports for the offerer's section. One that it has is of no use once its party has moved to
-    /// the other address family: a socket reaches its own.
-    fn offerer_ports(&mut self, index: usize, said: &Said) -> Result<Option<Leased>, Refused> {
-        let stream = open_stream(self.call, self.dialogue.offerer, index);
-        let Some(family) = said.family() else { return self.ports(stream, self.places.offerer) };
-        let place = place::in_family(self.context.settings, self.places.offerer, family);
-        let call = self.call;
-        let bound = |stream: StreamIndex| call.stream(stream).ports.bound.ip();
-        self.ports(stream.filter(|stream| family_of(bound(*stream)) == place.family), place)
-    }
-
-    /// Ports for a section that has none.
-    fn ports(
-        &mut self,
-        stream: Option<StreamIndex>,
-        place: Place,
-    ) -> Result<Option<Leased>, Refused> {
-        if stream.is_some() {
-            return Ok(None);
-        }
-        if self.call.streams.len() + self.lease.len() >= STREAMS_MAX {
-            return Err(Refused::TOO_LARGE);
-        }
-        self.lease.open(place).map(Some)
-    }
 }
 
-fn open_stream(call: &Call, side: Side, section: usize) -> Option<StreamIndex> {
+pub(super) fn open_stream(call: &Call, side: Side, section: usize) -> Option<StreamIndex> {
     match side {
         Side::Known(party) => call.open_stream(party, section),
         Side::New => None,

@@ -8,7 +8,7 @@ use ng::sdp::{Direction, DtlsDescription, MediaSection, Protocol};
 use crate::relay::command::Remote;
 
 use super::Refused;
-use super::bundle;
+use super::bundle::{self, Groups, Membership, Place};
 use super::crypto::PeerCrypto;
 use super::dtls::PeerDtls;
 use super::ice::PeerIce;
@@ -31,6 +31,10 @@ pub(super) struct Said {
     pub(super) mid: Option<Box<[u8]>>,
     /// It is in a `a=group:BUNDLE`.
     pub(super) bundled: bool,
+    /// Its place in that group, where we take it.
+    pub(super) membership: Option<Box<Membership>>,
+    /// What it may be sent: bit `n` for payload type `n`.
+    pub(super) payload_types: u128,
     /// Its keys, those we can use.
     pub(super) crypto: Vec<PeerCrypto>,
     /// Its DTLS, where we can use it.
@@ -69,13 +73,13 @@ impl Keys {
 }
 
 impl Kind {
-    /// Sorts a section.
-    pub(super) fn of(section: &MediaSection, keys: &Keys) -> Self {
+    /// Sorts a section, whose place in a group may make up for a port of zero.
+    pub(super) fn of(section: &MediaSection, keys: &Keys, place: Option<Place>) -> Self {
         let protocol = &section.protocol;
         let asks_for_dtls = protocol.is_dtls() || section.dtls != DtlsDescription::default();
         if !protocol.is_rtp() || *section.kind == *b"message" {
             return Self::Foreign;
-        } else if section.port == 0 {
+        } else if section.port == 0 && place.is_none() {
             return Self::Disabled;
         }
         match &keys.dtls {
@@ -89,23 +93,28 @@ impl Kind {
 }
 
 impl Said {
-    /// Reads a section that is to be relayed; `before` is what its party said of it last.
+    /// Reads a section that is to be relayed; `before` is what its party said of it last. Of a
+    /// group's, the tagged one says the transport.
     pub(super) fn of(
-        section: &MediaSection,
+        index: usize,
+        groups: &Groups,
         context: &Context<'_>,
         keys: Keys,
         before: Option<&Self>,
     ) -> Result<Self, Refused> {
         let Context { settings, signal, sdp, .. } = *context;
-        let remote = remote(section, signal)?;
-        let ice = settings.webrtc.as_ref().and_then(|_| PeerIce::of(&section.ice));
+        let (section, transport) = (&sdp.media[index], groups.transport(sdp, index));
+        let remote = remote(transport, signal)?;
+        let ice = settings.webrtc.as_ref().and_then(|_| PeerIce::of(&transport.ice));
         Ok(Self {
             remote,
             protocol: section.protocol.clone(),
-            rtcp_mux: section.rtcp_mux,
+            rtcp_mux: transport.rtcp_mux,
             direction: section.direction,
             mid: section.mid.as_deref().map(Into::into),
             bundled: bundle::is_bundled(sdp, section),
+            membership: groups.membership(sdp, index),
+            payload_types: bundle::payload_types(section),
             crypto: keys.crypto,
             dtls: keys.dtls.ok(),
             ice: ice.map(|ice| ice.after(before.and_then(|before| before.ice.as_ref()))),

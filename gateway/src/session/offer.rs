@@ -24,12 +24,13 @@ use super::call::Call;
 use super::dialogue::Side;
 use super::draft::{self, Draft, Drafts, Fate, RelayDraft};
 use super::ice::{self, IceLeg, OwnIce};
-use super::lease::{Lease, Leased};
+use super::lease::Lease;
 use super::mux::{MuxAnswer, Settled};
 use super::origin;
 use super::party::{Party, PartyIndex};
 use super::place::Place;
 use super::ports::{LocalPorts, PortSource};
+use super::seat::Seat;
 use super::settings::Settings;
 use super::stream::Stream;
 use super::{Refused, Warnings};
@@ -58,7 +59,7 @@ pub(super) fn offer<P: PortSource>(
     let fates: Vec<Fate> = drafts.sections.iter().map(Draft::fate).collect();
     let answerer = commit(context, &mut lease, call, drafts, freed);
     let (signal, sdp) = (context.signal, context.sdp);
-    let rewrites: Vec<MediaRewrite> = fates
+    let mut rewrites: Vec<MediaRewrite> = fates
         .into_iter()
         .enumerate()
         .map(|(index, fate)| match fate {
@@ -67,9 +68,15 @@ pub(super) fn offer<P: PortSource>(
             Fate::PassThrough => MediaRewrite::PassThrough,
         })
         .collect();
+    let group = bundle::offered(call, answerer, sdp, &rewrites);
+    for (index, media) in call.parties[answerer.0].media.iter_mut().enumerate() {
+        if let Some(offered) = &mut media.offered {
+            offered.bundled = group.contains(&index);
+        }
+    }
     let session = SessionRewrite {
         ice_lite: body::offers_lite(call, answerer),
-        bundles: bundle::offered(call, answerer, sdp, &rewrites),
+        bundles: bundle::write(sdp, &mut rewrites, &[group]),
         ..origin::session(signal, body::first_address(&rewrites), context.instance)
     };
     let origin = &mut call.parties[answerer.0].origin;
@@ -87,18 +94,26 @@ fn commit<P: PortSource>(
     let offerer = enter(call, drafts.dialogue.offerer, drafts.places.offerer, context.now);
     let answerer = enter(call, drafts.dialogue.answerer, drafts.places.answerer, context.now);
     name(call, offerer, answerer, signal);
-    for (index, (draft, section)) in drafts.sections.into_iter().zip(&sdp.media).enumerate() {
+    for (index, section) in sdp.media.iter().enumerate() {
         for party in [offerer, answerer] {
             call.parties[party.0].section(index).kind = (*section.kind).into();
         }
-        match draft {
-            Draft::Relay(draft) => {
-                if draft.offerer_ports.is_some() {
-                    end_stream(call, offerer, index, freed);
-                }
-                commit_section(context, lease, call, (offerer, answerer), index, *draft);
+    }
+    let mut sections: Vec<Option<Draft>> = drafts.sections.into_iter().map(Some).collect();
+    for index in drafts.order {
+        match sections[index].take() {
+            Some(Draft::Relay(draft)) => {
+                let parties = (offerer, answerer);
+                let seats = [(offerer, draft.offerer), (answerer, draft.answerer)];
+                let streams = seats.map(|(party, seat)| {
+                    take_seat(context, lease, call, (party, index), seat, freed)
+                });
+                let [Some(from), Some(to)] = streams else { continue };
+                commit_section(call, parties, (from, to), index, *draft, signal);
             }
-            Draft::Reject | Draft::PassThrough => withdraw(call, offerer, answerer, index),
+            Some(Draft::Reject | Draft::PassThrough) | None => {
+                withdraw(call, offerer, answerer, index);
+            }
         }
     }
     // RFC 3264 section 8 has no way to leave a section out: one that is missing is withdrawn.
@@ -106,13 +121,6 @@ fn commit<P: PortSource>(
         withdraw(call, offerer, answerer, index);
     }
     answerer
-}
-
-/// Ends the stream that new ports take the place of.
-fn end_stream(call: &mut Call, party: PartyIndex, index: usize, freed: &mut Vec<LocalPorts>) {
-    if let Some(stream) = call.open_stream(party, index) {
-        call.end_stream(stream, freed);
-    }
 }
 
 /// Nothing of a section is offered any more; its streams stay until the answer.
@@ -153,18 +161,16 @@ fn name(call: &mut Call, offerer: PartyIndex, answerer: PartyIndex, signal: &Sig
     }
 }
 
-fn commit_section<P: PortSource>(
-    context: &Context<'_>,
-    lease: &mut Lease<'_, P>,
+/// What carries a section is what its transport, keys and addresses are said with.
+fn commit_section(
     call: &mut Call,
     (offerer, answerer): (PartyIndex, PartyIndex),
+    (from, to): (StreamIndex, StreamIndex),
     index: usize,
     draft: RelayDraft,
+    signal: &Signal,
 ) {
-    let signal = context.signal;
-    let from = stream_for(context, lease, call, offerer, index, draft.offerer_ports);
-    let to = stream_for(context, lease, call, answerer, index, draft.answerer_ports);
-    let (Some(from), Some(to)) = (from, to) else { return };
+    let carries = [draft.offerer, draft.answerer].map(|seat| seat.carrier().is_none());
     for stream in [from, to] {
         if call.stream(stream).answered {
             // A re-INVITE may say, with the same address, that the NAT in front of a party moved.
@@ -186,12 +192,12 @@ fn commit_section<P: PortSource>(
     media.mux_answer = MuxAnswer::of(signal.rtcp_mux);
     let remote = draft.said.remote(Settled::TwoPorts);
     media.said = Some(draft.said);
-    if !call.stream(from).answered {
+    if !call.stream(from).answered && carries[0] {
         call.stream_mut(from).point_to(remote);
         prepare(call, offerer, index, from);
     }
     if !call.stream(to).answered {
-        call.stream_mut(to).peer = Some(from);
+        call.parties[answerer.0].section(index).peer = Some(from);
         prepare(call, answerer, index, to);
     }
 }
@@ -230,24 +236,28 @@ fn prepare(call: &mut Call, party: PartyIndex, index: usize, stream: StreamIndex
     }
 }
 
-/// The section's stream: the one it has, or a new one over the ports leased for it.
-fn stream_for<P: PortSource>(
+/// The section's stream from now on.
+fn take_seat<P: PortSource>(
     context: &Context<'_>,
     lease: &mut Lease<'_, P>,
     call: &mut Call,
-    party: PartyIndex,
-    index: usize,
-    leased: Option<Leased>,
+    (party, index): (PartyIndex, usize),
+    seat: Seat,
+    freed: &mut Vec<LocalPorts>,
 ) -> Option<StreamIndex> {
-    let Some(ports) = leased.and_then(|leased| lease.take(leased)) else {
-        return call.open_stream(party, index);
+    let stream = match seat {
+        Seat::At(stream) => stream,
+        Seat::With(carrier) => call.open_stream(party, carrier)?,
+        Seat::New(leased) => {
+            let ports = lease.take(leased)?;
+            let mut stream = Stream::new(ports.local, ports.sockets);
+            stream.learning = context.settings.learning;
+            stream.strict_source = context.settings.strict_source;
+            stream.mark(context.settings.tos);
+            call.add_stream(stream)
+        }
     };
-    let mut stream = Stream::new(ports.local, ports.sockets);
-    stream.learning = context.settings.learning;
-    stream.strict_source = context.settings.strict_source;
-    stream.mark(context.settings.tos);
-    let stream = call.add_stream(stream);
-    call.parties[party.0].section(index).stream = Some(stream);
+    call.sit((party, index), stream, freed);
     Some(stream)
 }
 

@@ -13,6 +13,7 @@ use crate::relay::command::StreamIndex;
 use super::crypto::LocalCrypto;
 use super::dtls::OwnDtls;
 use super::ice::OwnIce;
+use super::keying::Shows;
 use super::media::Said;
 use super::mux::MuxAnswer;
 use super::origin::Origin;
@@ -54,8 +55,10 @@ pub(super) struct Party {
 pub(super) struct Media {
     /// `audio`, `video`, …
     pub(super) kind: Box<[u8]>,
-    /// Its stream, while it has one.
+    /// Its stream, while it has one: that of other sections, too, where they are bundled.
     pub(super) stream: Option<StreamIndex>,
+    /// The stream that its packets go to.
+    pub(super) peer: Option<StreamIndex>,
     /// What the party said of itself last, in an offer or an answer.
     pub(super) said: Option<Said>,
     /// What it was offered last.
@@ -77,6 +80,8 @@ pub(super) struct Offered {
     pub(super) ice: Option<OwnIce>,
     /// With `a=rtcp-mux`.
     pub(super) rtcp_mux: bool,
+    /// In a `a=group:BUNDLE`.
+    pub(super) bundled: bool,
 }
 
 impl Party {
@@ -121,6 +126,13 @@ impl Party {
         }
     }
 
+    /// The first of the sections that share this one's stream, where that is another.
+    pub(super) fn carrier(&self, index: usize) -> Option<usize> {
+        let stream = self.media.get(index)?.stream?;
+        let first = self.media.iter().position(|media| media.stream == Some(stream));
+        first.filter(|first| *first != index)
+    }
+
     /// Its section of this index, made when it is not there yet.
     pub(super) fn section(&mut self, index: usize) -> &mut Media {
         if let Some(missing) = (index + 1).checked_sub(self.media.len()) {
@@ -133,6 +145,25 @@ impl Party {
 }
 
 impl Offered {
+    /// The same for another section that shares its transport.
+    pub(super) fn shared(&self, protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            crypto: self.crypto.iter().map(LocalCrypto::dangerous_duplicate).collect(),
+            dtls: self.dtls.clone(),
+            ice: self.ice.clone(),
+            rtcp_mux: self.rtcp_mux,
+            bundled: false,
+        }
+    }
+
+    /// Whether a section that is to show these keys under this transport may have the same.
+    pub(super) fn takes_in(&self, protocol: &Protocol, shows: Shows) -> bool {
+        let same =
+            (shows.has_sdes(), shows.has_dtls()) == (!self.crypto.is_empty(), self.dtls.is_some());
+        same && self.rtcp_mux && protocol.is_srtp() == self.protocol.is_srtp()
+    }
+
     /// SRTP was offered, be it under a plain profile.
     pub(super) fn asks_for_srtp(&self) -> bool {
         self.protocol.is_srtp() || !self.crypto.is_empty() || self.dtls.is_some()

@@ -48,7 +48,7 @@ pub struct SrtpLeg {
     pub stream: StreamIndex,
     /// Its party's tag, once known.
     pub tag: Option<Bytes>,
-    /// The section's place in the party's SDP, from 1.
+    /// The section's place in the party's SDP, from 1; of a bundle the first section's.
     pub media: usize,
     /// The section.
     pub view: MediaView,
@@ -106,11 +106,13 @@ impl Call {
     fn legs_of<'a>(&'a self, party: &'a Party) -> impl Iterator<Item = SrtpLeg> + 'a {
         party.media.iter().enumerate().filter_map(move |(index, media)| {
             let stream = self.stream(media.stream?);
-            (!stream.ended() && stream.keying().is_some()).then(|| SrtpLeg {
+            // Of a bundle the first section tells of the leg that all of them share.
+            let first = party.carrier(index).is_none();
+            (first && !stream.ended() && stream.keying().is_some()).then(|| SrtpLeg {
                 stream: media.stream.unwrap_or(StreamIndex(0)),
                 tag: party.tag.as_deref().map(Bytes::copy_from_slice),
                 media: index + 1,
-                view: media_view(self, media),
+                view: media_view(self, party, index),
                 since: stream.renewal.since,
                 way: stream.way(),
             })

@@ -1,5 +1,5 @@
-//! A stream: one party's one media section while it has sockets of ours. It remembers what the
-//! worker was last told, so that the next plan says only what changed.
+//! A stream: one party's one media section, or all of a bundle, while it has sockets of ours. It
+//! remembers what the worker was last told, so that the next plan says only what changed.
 //!
 //! Until both legs' protection is settled nothing is relayed: a leg that wants SRTP has no key
 //! before the answer, and sending it anything in clear would be worse than silence.
@@ -10,7 +10,7 @@ use ng::request::EndpointLearning;
 use ng::sdp::IceDescription;
 use srtp::{Profile, Weaknesses};
 
-use crate::relay::command::{AgentTap, PortPair, Remote, StreamIndex, StreamPlan};
+use crate::relay::command::{AgentTap, PortPair, Remote, StreamPlan};
 use crate::relay::key_plan::{ReceivePlan, SendPlan, Transition};
 use crate::webrtc::plan::{LegNewsKind, LegPlan};
 
@@ -23,13 +23,11 @@ use super::ports::LocalPorts;
 use super::protection::{Protection, SdesKeys};
 use super::rekey::Renewal;
 
-/// One party's one media section, with its sockets.
+/// One party's one media section, or several that it bundles, with its sockets.
 #[derive(Debug)]
 pub(super) struct Stream {
     /// Where its sockets are.
     pub(super) ports: LocalPorts,
-    /// The stream its packets go to.
-    pub(super) peer: Option<StreamIndex>,
     /// How the real address is found.
     pub(super) learning: EndpointLearning,
     /// Drop packets from elsewhere once learned.
@@ -67,7 +65,6 @@ impl Stream {
     pub(super) fn new(ports: LocalPorts, sockets: PortPair) -> Self {
         Self {
             ports,
-            peer: None,
             learning: EndpointLearning::Heuristic,
             strict_source: true,
             mux: Settled::TwoPorts,
@@ -93,7 +90,6 @@ impl Stream {
             return None;
         }
         self.ended = true;
-        self.peer = None;
         self.protection = Protection::Unsettled;
         self.news = News::default();
         Some(self.ports)
@@ -291,13 +287,16 @@ impl Stream {
         (!self.ended && (ice || dtls.is_some())).then_some(AgentTap { uplink, ice, dtls, named })
     }
 
-    /// What the worker is to make of it; tells each piece of news once.
+    /// What the worker is to make of it, but for where its packets go ([`Call::plan`]); tells each
+    /// piece of news once.
+    ///
+    /// [`Call::plan`]: super::call::Call::plan
     pub(super) fn plan(&mut self, uplink: u16) -> StreamPlan {
         let news = std::mem::take(&mut self.news);
         let open = !self.ended && self.protection.is_settled();
         StreamPlan {
             sockets: news.sockets,
-            peer: self.peer,
+            peer: None,
             routes: Vec::new(),
             remote: news.remote,
             learning: self.learning,

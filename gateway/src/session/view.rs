@@ -16,7 +16,7 @@ use super::call::Call;
 use super::ice::Trickle;
 use super::leg::Handshake;
 use super::mux::Settled;
-use super::party::{Media, Party};
+use super::party::Party;
 use super::ports::PortSource;
 use super::stream::Stream;
 
@@ -61,6 +61,8 @@ pub struct MediaView {
     pub protocol: Protocol,
     /// Its stream, once it has one.
     pub stream: Option<StreamIndex>,
+    /// The section before it that has the same stream, from 0: it is bundled with that one.
+    pub bundled_with: Option<usize>,
     /// Where the party said it receives.
     pub signalled: Option<Remote>,
     /// SRTP suite of what the party sends, where it is SRTP.
@@ -105,16 +107,18 @@ fn party_view(call: &Call, party: &Party) -> PartyView {
         label: party.label.as_deref().map(Bytes::copy_from_slice),
         created: party.created,
         partner,
-        media: party.media.iter().map(|media| media_view(call, media)).collect(),
+        media: (0..party.media.len()).map(|index| media_view(call, party, index)).collect(),
     }
 }
 
-pub(super) fn media_view(call: &Call, media: &Media) -> MediaView {
+pub(super) fn media_view(call: &Call, party: &Party, index: usize) -> MediaView {
+    let media = &party.media[index];
     let stream = media.stream.map(|stream| call.stream(stream));
     MediaView {
         kind: Bytes::copy_from_slice(&media.kind),
         protocol: media.protocol().cloned().unwrap_or(Protocol::RtpAvp),
         stream: media.stream,
+        bundled_with: party.carrier(index),
         signalled: stream.and_then(|stream| stream.remote),
         suite: stream.and_then(Stream::suite).map(Profile::name),
         shared: stream.and_then(Stream::local_crypto).is_some_and(|local| local.shared),

@@ -1,8 +1,10 @@
-//! What an answer makes of each of its sections: the first half of an answer, which changes nothing.
+//! What an answer makes of one of its sections, towards its party and then towards the offerer.
+//! Nothing changes here.
 //!
-//! Each section is weighed against what its party was offered. Where the protection agreed on is
-//! not to be had (no usable key, another suite than offered, plain RTP where SRTP was offered) the
-//! section is rejected: silence is better than media in clear.
+//! A section is weighed against what its party was offered. Where the protection agreed on is not to
+//! be had (no usable key, another suite than offered, plain RTP where SRTP was offered) the section
+//! is rejected: silence is better than media in clear. Which section of a bundle is weighed for the
+//! transport of all is `agree`'s to say.
 
 use ng::request::{DtlsRole as Wanted, IceMode};
 use ng::sdp::MediaSection;
@@ -11,6 +13,7 @@ use srtp::Profile;
 use crate::relay::command::StreamIndex;
 use crate::webrtc::plan::{DtlsRole, Epoch};
 
+use super::bundle::Groups;
 use super::call::Call;
 use super::crypto::{self, LocalCrypto, PeerCrypto};
 use super::dtls::{Association, Connectivity, Exchange, Offerer, OwnDtls, PeerDtls};
@@ -23,23 +26,17 @@ use super::party::{Offered, PartyIndex};
 use super::protection::SdesKeys;
 use super::{Refused, Warnings, terms};
 
-/// A section on its way through an answer.
-pub(super) enum Draft {
-    Relay(Box<Agreed>),
+/// What a section of an answer is to us.
+pub(super) enum Heard {
+    /// RTP to relay, as its party described it.
+    Relay(Box<Said>),
     /// The answerer does not take it.
     Declined,
     Reject,
     PassThrough,
 }
 
-/// What a section comes to.
-pub(super) struct Agreed {
-    pub(super) offerer: Leg,
-    pub(super) answerer: Leg,
-    pub(super) said: Said,
-}
-
-/// One side of it.
+/// One side of a section that carries its transport.
 pub(super) struct Leg {
     pub(super) stream: StreamIndex,
     pub(super) protection: Agreement,
@@ -58,7 +55,7 @@ pub(super) enum Agreement {
 }
 
 /// Why a section cannot be had.
-enum Unfit {
+pub(super) enum Unfit {
     /// It is rejected, the others stand.
     Section(&'static str),
     /// The request is refused.
@@ -90,65 +87,73 @@ pub(super) struct Weighing<'a> {
 }
 
 impl Weighing<'_> {
-    /// What becomes of it.
-    pub(super) fn section(
+    /// Reads it.
+    pub(super) fn hear(
         &self,
         section: &MediaSection,
+        groups: &Groups,
         warnings: &mut Warnings,
-    ) -> Result<Draft, Refused> {
-        let keys = Keys::of(self.context.settings, section);
-        match Kind::of(section, &keys) {
+    ) -> Result<Heard, Refused> {
+        let transport = groups.transport(self.context.sdp, self.index);
+        let keys = Keys::of(self.context.settings, transport);
+        match Kind::of(section, &keys, groups.place(self.index)) {
             Kind::Foreign => return Ok(self.foreign()),
-            Kind::Disabled => return Ok(Draft::Declined),
+            Kind::Disabled => return Ok(Heard::Declined),
             Kind::NoKey(reason) => {
                 warnings.push(if reason == Refused::NO_KEY { NO_KEY } else { reason.0 });
-                return Ok(Draft::Reject);
+                return Ok(Heard::Reject);
             }
             Kind::Relay => {}
         }
         let before = self.call.parties[self.answerer.0].media.get(self.index);
         let before = before.and_then(|media| media.said.as_ref());
-        let said = Said::of(section, self.context, keys, before)?;
-        match self.relay(said) {
-            Ok(agreed) => Ok(Draft::Relay(Box::new(agreed))),
-            Err(Unfit::Section(reason)) => {
-                warnings.push(reason);
-                Ok(Draft::Reject)
-            }
-            Err(Unfit::Request(refused)) => Err(refused),
-        }
+        let said = Said::of(self.index, groups, self.context, keys, before)?;
+        Ok(Heard::Relay(Box::new(said)))
     }
 
     /// What was offered as RTP cannot be answered as something else.
-    fn foreign(&self) -> Draft {
+    fn foreign(&self) -> Heard {
         let media = self.call.parties[self.offerer.0].media.get(self.index);
         match media.is_some_and(|media| media.said.is_none()) {
-            true => Draft::PassThrough,
-            false => Draft::Reject,
+            true => Heard::PassThrough,
+            false => Heard::Reject,
         }
     }
 
-    /// Weighs a section that both sides may have.
-    fn relay(&self, said: Said) -> Result<Agreed, Unfit> {
+    /// What the offerer said of it, where both parties have a stream for it.
+    pub(super) fn offered(&self) -> Result<(&Said, &Offered), Unfit> {
         let (parties, index) = (&self.call.parties, self.index);
         let from = self.call.open_stream(self.offerer, index);
         let to = self.call.open_stream(self.answerer, index);
-        let (Some(from), Some(to)) = (from, to) else { return Err(Unfit::Section(NOT_OFFERED)) };
-        let (offerer, answerer) =
-            (&parties[self.offerer.0].media[index], &parties[self.answerer.0].media[index]);
-        let (Some(offer), Some(offered)) = (&offerer.said, &answerer.offered) else {
-            return Err(Unfit::Section(NOT_OFFERED));
-        };
-        let theirs = self.answerer_protection(offered, to, &said)?;
-        let ours = self.offerer_protection(offer, from, &theirs)?;
-        let to_mux = mux::answerer_leg(offered, &said);
-        let from_mux = mux::offerer_leg(offerer, offer);
-        let (from_ice, to_ice) =
-            (self.offerer_ice(offer, from)?, self.answerer_ice(offered, to, &said));
-        Ok(Agreed {
-            offerer: Leg { stream: from, protection: ours, mux: from_mux, ice: from_ice },
-            answerer: Leg { stream: to, protection: theirs, mux: to_mux, ice: to_ice },
-            said,
+        let (Some(_), Some(_)) = (from, to) else { return Err(Unfit::Section(NOT_OFFERED)) };
+        let offer = parties[self.offerer.0].media[index].said.as_ref();
+        let offered = parties[self.answerer.0].media[index].offered.as_ref();
+        offer.zip(offered).ok_or(Unfit::Section(NOT_OFFERED))
+    }
+
+    /// The answerer's side of a section that carries its transport.
+    pub(super) fn answerer_leg(&self, said: &Said) -> Result<Leg, Unfit> {
+        let (_, offered) = self.offered()?;
+        let stream = self.call.open_stream(self.answerer, self.index);
+        let stream = stream.ok_or(Unfit::Section(NOT_OFFERED))?;
+        Ok(Leg {
+            stream,
+            protection: self.answerer_protection(offered, stream, said)?,
+            mux: mux::answerer_leg(offered, said),
+            ice: self.answerer_ice(offered, stream, said),
+        })
+    }
+
+    /// The offerer's side of one, given how the answerer's leg is protected.
+    pub(super) fn offerer_leg(&self, theirs: &Agreement) -> Result<Leg, Unfit> {
+        let (offer, _) = self.offered()?;
+        let stream = self.call.open_stream(self.offerer, self.index);
+        let stream = stream.ok_or(Unfit::Section(NOT_OFFERED))?;
+        Ok(Leg {
+            stream,
+            protection: self.offerer_protection(offer, stream, theirs)?,
+            mux: mux::offerer_leg(&self.call.parties[self.offerer.0].media[self.index], offer),
+            ice: self.offerer_ice(offer, stream)?,
         })
     }
 

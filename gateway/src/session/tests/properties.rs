@@ -4,11 +4,12 @@
 //!
 //! [`WorkerStream`]: super::world::WorkerStream
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ng::request::{AddressFamily, IceMode, RtcpMux, Sdes, Signal, Transport};
-use ng::sdp::{HashFunction, Protocol, Sdp};
+use ng::sdp::{HashFunction, MediaSection, Protocol, Sdp};
 use proptest::prelude::*;
 use srtp::{Profile, SessionParameters};
 
@@ -37,6 +38,8 @@ struct Request {
     sections: Vec<Section>,
     transport: Option<usize>,
     options: u16,
+    /// A bit for each section that is bundled; 8: in reverse order.
+    group: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -105,14 +108,14 @@ fn request() -> impl Strategy<Value = Request> {
     let branch = prop::option::weighted(0.3, 0..2usize);
     let sections = prop::collection::vec(section(), 1..4);
     let transport = prop::option::of(0..5usize);
-    (0..3usize, prop::option::of(0..3usize), branch, sections, transport, any::<u16>()).prop_map(
-        |(from, to, branch, sections, transport, options)| Request {
-            from,
-            to,
-            branch,
-            sections,
-            transport,
-            options,
+    let group = (prop_oneof![Just(0), 0..16u8], any::<bool>());
+    let parties = (0..3usize, prop::option::of(0..3usize), branch);
+    (parties, sections, transport, any::<u16>(), group).prop_map(
+        |((from, to, branch), mut sections, transport, options, (group, browser))| {
+            if group != 0 && browser {
+                sections.iter_mut().for_each(Section::become_a_browsers);
+            }
+            Request { from, to, branch, sections, transport, options, group }
         },
     )
 }
@@ -164,7 +167,16 @@ impl Request {
 
     fn sdp(&self) -> String {
         let mut sdp = String::from("v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\n");
-        for section in &self.sections {
+        let mut bundled: Vec<usize> = (0..3).filter(|mid| self.group & 1 << mid != 0).collect();
+        if self.group & 8 != 0 {
+            bundled.reverse();
+        }
+        if !bundled.is_empty() {
+            sdp += "a=group:BUNDLE";
+            bundled.iter().for_each(|mid| sdp += &format!(" {mid}"));
+            sdp += "\r\n";
+        }
+        for (mid, section) in self.sections.iter().enumerate() {
             let (transport, address) = (TRANSPORTS[section.transport], ADDRESSES[section.address]);
             sdp += &format!("m=audio {} {transport} 0\r\nc=IN {address}\r\n", section.port);
             for (tag, kind) in &section.crypto {
@@ -172,6 +184,10 @@ impl Request {
             }
             if section.rtcp_mux {
                 sdp += "a=rtcp-mux\r\n";
+            }
+            if self.group != 0 {
+                sdp += &format!("a=mid:{mid}\r\n");
+                sdp += if section.port == 0 { "a=bundle-only\r\n" } else { "" };
             }
             sdp += &format!("a={}\r\n", DIRECTIONS[section.direction]);
             sdp += &section.web();
@@ -181,6 +197,13 @@ impl Request {
 }
 
 impl Section {
+    /// What most bundles have: chance alone makes few of them.
+    fn become_a_browsers(&mut self) {
+        self.transport = 4;
+        self.rtcp_mux = true;
+        self.web |= 0b101;
+    }
+
     /// Its DTLS and ICE.
     fn web(&self) -> String {
         let bit = |bit: u8| self.web & (1 << bit) != 0;
@@ -298,8 +321,26 @@ impl World {
         }
     }
 
+    /// The sections of a group share a stream, and those of no group have one each.
+    fn check_bundles(&self, written: &Sdp) {
+        for group in &written.session.bundles {
+            let is_in = |section: &&MediaSection| {
+                section.mid.as_ref().is_some_and(|mid| group.mids.contains(mid))
+            };
+            let ports = written.media.iter().filter(is_in).map(|section| section.port);
+            let ports: BTreeSet<u16> = ports.collect();
+            assert!(ports.len() == 1 && !ports.contains(&0), "a group of {ports:?}");
+        }
+        let call = self.calls.call(b"call").unwrap();
+        for stream in &self.worker[&call.key] {
+            let mids: BTreeSet<&[u8]> = stream.routes.iter().map(|route| &*route.mid).collect();
+            assert_eq!(mids.len(), stream.routes.len(), "two sections with one mid");
+        }
+    }
+
     /// A section accepted has on both legs the protection that its transport says.
     fn check_answer(&self, request: &Request, written: &Sdp) {
+        self.check_bundles(written);
         let call = self.calls.call(b"call").unwrap();
         let tags = [request.from, request.to.unwrap()].map(|tag| TAGS[tag].as_bytes());
         for (index, section) in written.media.iter().enumerate().filter(|(_, s)| s.is_relayed()) {
@@ -310,7 +351,7 @@ impl World {
             for tag in tags {
                 let media = &call.parties[call.party(tag).unwrap().0].media[index];
                 let stream = &self.worker[&call.key][usize::from(media.stream.unwrap().0)];
-                assert!(stream.peer.is_some());
+                assert!(stream.ways().next().is_some());
                 let secure = media.protocol().unwrap().is_srtp();
                 let state = call.stream(media.stream.unwrap());
                 match (state.local_crypto(), state.association()) {

@@ -12,7 +12,7 @@ use ng::sdp::{MediaSection, Protocol, Sdp};
 use srtp::{MasterKey, Mki, Profile};
 
 use crate::relay::command::{
-    AgentTap, CallKey, CallPlan, PortPair, Remote, StreamIndex, StreamPlan,
+    AgentTap, CallKey, CallPlan, PortPair, Remote, Route, StreamIndex, StreamPlan,
 };
 use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
@@ -75,6 +75,7 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct WorkerStream {
     pub(super) peer: Option<usize>,
+    pub(super) routes: Vec<Route>,
     pub(super) remote: Option<Remote>,
     pub(super) receive_key: Key,
     /// All of the party's keys, where it is SRTP.
@@ -215,7 +216,8 @@ impl World {
         assert!(plan.streams.len() >= streams.len(), "a plan got shorter");
         let count = plan.streams.len();
         for (index, plan) in plan.streams.into_iter().enumerate() {
-            if let Some(peer) = plan.peer {
+            assert!(plan.peer.is_none() || plan.routes.is_empty(), "one way, or one a section");
+            for peer in plan.peer.into_iter().chain(plan.routes.iter().map(|route| route.peer)) {
                 assert!(usize::from(peer.0) < count && usize::from(peer.0) != index);
             }
             if index == streams.len() {
@@ -226,7 +228,7 @@ impl World {
         }
         let closed: Vec<bool> = streams.iter().map(|stream| stream.closed).collect();
         for stream in streams {
-            assert!(stream.peer.is_none_or(|peer| !closed[peer]), "sends to a closed stream");
+            assert!(stream.ways().all(|peer| !closed[peer]), "sends to a closed stream");
         }
     }
 
@@ -246,6 +248,7 @@ impl WorkerStream {
         assert!(plan.closed || plan.sockets.is_some(), "a new stream has no sockets");
         let mut stream = Self {
             peer: None,
+            routes: Vec::new(),
             remote: None,
             receive_key: Key::None,
             receive_keys: None,
@@ -265,6 +268,11 @@ impl WorkerStream {
         stream
     }
 
+    /// The streams that its packets go to.
+    pub(super) fn ways(&self) -> impl Iterator<Item = usize> + '_ {
+        self.routes.iter().map(|route| usize::from(route.peer.0)).chain(self.peer)
+    }
+
     fn apply(&mut self, plan: StreamPlan) {
         assert!(plan.sockets.is_none(), "sockets for a stream that has some");
         assert!(!self.closed || plan.closed, "a closed stream came back");
@@ -274,6 +282,7 @@ impl WorkerStream {
     fn take(&mut self, plan: StreamPlan) {
         self.plan = format!("{plan:?}");
         self.peer = plan.peer.map(|peer| usize::from(peer.0));
+        self.routes = plan.routes;
         self.remote = plan.remote.or(self.remote);
         self.tos = plan.tos.or(self.tos);
         self.keyed.0 += self.set_receive(plan.receive_key);
