@@ -109,6 +109,11 @@ impl<'a> Call<'a> {
         self.wait_until_connected()
     }
 
+    /// What the relay says of it.
+    pub(crate) fn query(&self) -> Result<Value> {
+        ng::ask(&json!({"command": "query", "call-id": self.id}))
+    }
+
     pub(crate) fn mute(&mut self, muted: bool) -> Result<()> {
         self.party.ask("mute", json!({ "muted": muted })).map(drop)
     }

@@ -17,6 +17,7 @@ mod abroad;
 mod aiortc;
 mod baresip;
 mod browser;
+mod bundled;
 mod call;
 mod calls;
 #[path = "../tls/dialogue.rs"]

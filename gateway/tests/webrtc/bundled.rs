@@ -1,0 +1,98 @@
+//! Audio and video of one party over one transport (BUNDLE, RFC 9143), each section with sockets of
+//! its own at the plain far end.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::abroad::Abroad;
+use crate::aiortc::{self, Aiortc};
+use crate::browser::{Browser, PROGRAMS};
+use crate::call::{Call, Dtls, Offerer};
+use crate::far::Kind;
+use crate::party::Party;
+use crate::relay::Relay;
+use crate::scene::{TARGET, demand};
+
+#[test]
+fn a_browser_bundles_audio_and_video_under_either_policy() {
+    demand("chromium_bundled", PROGRAMS, |scene| {
+        let abroad = Abroad::new()?;
+        let running = Relay::Ours.start(scene)?;
+        let browser = Browser::start(scene, &abroad)?;
+        let mut parties = [
+            ("balanced-calls", Offerer::Party, "balanced"),
+            ("max-bundle-calls", Offerer::Party, "max-bundle"),
+            ("balanced-called", Offerer::Far, "balanced"),
+            ("max-bundle-called", Offerer::Far, "max-bundle"),
+        ]
+        .map(|(name, offerer, policy)| {
+            (name, offerer, Bundling { party: browser.call(name), policy })
+        });
+        let mut calls = Vec::new();
+        for (name, offerer, party) in &mut parties {
+            calls.push(set_up(name, party, *offerer)?);
+        }
+        thread::sleep(A_WHILE);
+        for call in &mut calls {
+            call.mute(true)?;
+            call.mute(false)?;
+            call.restart()?;
+        }
+        thread::sleep(A_WHILE);
+        let mut done = calls.into_iter().map(Call::demand_flawless);
+        done.try_for_each(|done| done.with_context(|| running.dropped()))
+    });
+}
+
+#[test]
+fn aiortc_bundles_audio_and_video_as_caller_and_as_callee() {
+    let name = "aiortc_bundled";
+    let python = match aiortc::python() {
+        Ok(python) => python,
+        Err(reason) => return println!("SKIPPED {TARGET}::{name}: {reason:#}"),
+    };
+    demand(name, &["python3"], |scene| {
+        let abroad = Abroad::new()?;
+        let running = Relay::Ours.start(scene)?;
+        let aiortc = Aiortc::start(scene, &abroad, &python)?;
+        let mut parties = [("calls", Offerer::Party), ("called", Offerer::Far)]
+            .map(|(name, offerer)| (name, offerer, aiortc.call(name)));
+        let mut calls = Vec::new();
+        for (name, offerer, party) in &mut parties {
+            calls.push(set_up(name, party, *offerer)?);
+        }
+        thread::sleep(A_WHILE);
+        let mut done = calls.into_iter().map(Call::demand_flawless);
+        done.try_for_each(|done| done.with_context(|| running.dropped()))
+    });
+}
+
+/// A call of audio and video that the relay says is bundled.
+fn set_up<'a>(name: &str, party: &'a mut dyn Party, offerer: Offerer) -> Result<Call<'a>> {
+    let kinds = &[Kind::Audio, Kind::Video];
+    let call = Call::set_up(name, Relay::Ours, party, offerer, kinds, Dtls::Default)
+        .with_context(|| name.to_owned())?;
+    let said = call.query()?.to_string();
+    ensure!(said.matches("\"bundled\"").count() == 1, "{name}: {said}");
+    Ok(call)
+}
+
+/// A party that is told how to bundle.
+struct Bundling<P> {
+    party: P,
+    policy: &'static str,
+}
+
+impl<P: Party> Party for Bundling<P> {
+    fn ask(&mut self, verb: &str, mut argument: Value) -> Result<Value> {
+        if matches!(verb, "offer" | "answer") {
+            argument["policy"] = self.policy.into();
+        }
+        self.party.ask(verb, argument)
+    }
+}
+
+const A_WHILE: Duration = Duration::from_secs(3);
