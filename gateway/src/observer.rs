@@ -1,5 +1,5 @@
-//! What listeners may see of calls: asks control and the workers. All that it changes are marks on
-//! SRTP legs, which wait for signalling.
+//! What listeners may see of calls: asks control and the workers. All that it changes are keys of SRTP
+//! legs: a step to the next that a party knows, or a mark that waits for signalling.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub(crate) enum Inquiry {
     Call { id: Bytes, reply: oneshot::Sender<Option<CallView>> },
     /// SRTP legs.
     Srtp { whose: Whose, reply: oneshot::Sender<Option<SrtpPage>> },
-    /// Marks on some of them for new keys.
+    /// New keys for some of them: a step to the next by MKI, or a mark.
     Rekey { request: SrtpRekeyRequest, reply: oneshot::Sender<Option<SrtpRekeyReport>> },
 }
 
@@ -167,7 +167,7 @@ impl Observer {
         Ok(Some(SrtpList { legs, next }))
     }
 
-    /// Marks SRTP legs for new keys; `None` if there is no such call.
+    /// Brings SRTP legs new keys, or marks them for some; `None` if there is no such call.
     pub(crate) async fn rekey(
         &self,
         request: SrtpRekeyRequest,

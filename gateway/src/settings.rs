@@ -30,6 +30,8 @@ pub(crate) fn session(config: &Config) -> session::Settings {
         interfaces: interfaces(config),
         suites: config.ng.suites.iter().map(|Suite(profile)| *profile).collect(),
         accepted: config.accepted(),
+        keys_a_line: config.srtp.mki_keys,
+        offer_several_keys: config.srtp.offer_mki,
         compat: config.ng.compat.into(),
         learning: relay.endpoint_learning.into(),
         strict_source: relay.strict_source.unwrap_or(config.ng.compat == Compat::Postern),

@@ -1,7 +1,7 @@
 //! "No allocation per packet" is measured: a counting allocator sees a worker relay thousands of
 //! packets, in both directions, plain to SRTP and back, with RTCP, over every driver; with consent
 //! checks that go up to an agents' thread, a stranger's flood of checks and ClientHellos that does
-//! not, and one way through a bundle's routes.
+//! not, and one way through a bundle's routes; under one key and, after a step to it, under the next.
 //!
 //! A binary of its own with a single test, because the allocator counts the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
@@ -26,7 +26,7 @@ use gateway::webrtc::plan::Epoch;
 use packet_io::Choice;
 use relay_support::sys::Counting;
 use relay_support::*;
-use srtp::Profile;
+use srtp::{Mki, Profile};
 use tokio::sync::oneshot;
 
 #[global_allocator]
@@ -34,6 +34,7 @@ static ALLOCATOR: Counting = Counting::new();
 
 const ROUNDS: u16 = 2000;
 const WARM_UP: u16 = 100;
+const HALF: u16 = 1000;
 
 /// Two parties and packets prepared beforehand, so that sending them allocates nothing.
 struct Load {
@@ -68,7 +69,7 @@ impl Load {
                 sockets: Some(ports_b),
                 remote: muxed(&secure),
                 receive_key: set_receive(profile, 1),
-                send_key: set_send(profile, 2),
+                send_key: set_send_either(profile, [2, 3]),
                 rtcp_mux: true,
                 agent: Some(AgentTap {
                     uplink: 0,
@@ -134,6 +135,13 @@ fn listen(intake: Intake) -> Arc<AtomicBool> {
     stop
 }
 
+/// RTP packets to the secure party under the key in use.
+fn sealed(worker: &WorkerHandle) -> u64 {
+    let (reply, answer) = oneshot::channel();
+    worker.commands.blocking_send(Command::Report { call: CALL, reply }).unwrap();
+    answer.blocking_recv().unwrap().unwrap().streams[1].keyed.sealed
+}
+
 fn snapshot(worker: &WorkerHandle) -> WorkerSnapshot {
     let (reply, answer) = oneshot::channel();
     worker.commands.blocking_send(Command::Snapshot(reply)).unwrap();
@@ -158,10 +166,19 @@ fn relaying_and_handing_up_allocate_nothing_over_any_driver() {
             let load = Load::set_up(&worker, profile);
             load.run(0..WARM_UP);
             let before = ALLOCATOR.requests();
-            load.run(WARM_UP..ROUNDS);
-            let during = ALLOCATOR.requests() - before;
+            load.run(WARM_UP..HALF);
+            let first = ALLOCATOR.requests() - before;
+            let mki = Mki::new(&[3]).unwrap();
+            let next = Command::SwitchKey { call: CALL, stream: StreamIndex(1), mki };
+            worker.commands.blocking_send(next).unwrap();
+            // It frees the command: let it.
+            snapshot(&worker);
+            let before = ALLOCATOR.requests();
+            load.run(HALF..ROUNDS);
+            let during = first + ALLOCATOR.requests() - before;
             let packets = 2 * u32::from(ROUNDS - WARM_UP);
             assert_eq!(during, 0, "{during} allocations for {packets} packets, {}", worker.driver);
+            assert_eq!(sealed(&worker), u64::from(ROUNDS - HALF) / 10 * 9, "under the next key");
             let WorkerSnapshot { agent, drops, .. } = snapshot(&worker);
             let dropped = |reason| drops[reason as usize];
             assert!(agent.stun > 0, "nothing went up: {agent:?}");

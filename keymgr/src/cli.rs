@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// IPsec SAs: pairs of one SA each way, named by people, rotated without losing a packet.
     #[command(subcommand)]
     Sa(Sa),
-    /// SRTP legs of calls: how they are keyed, and new keys by the next offer.
+    /// SRTP legs of calls: how they are keyed, and new keys, by MKI or by the next offer.
     #[command(subcommand)]
     Srtp(Srtp),
     /// TLS listeners: certificates, session tickets, keys of connections, and where those are.

@@ -34,6 +34,10 @@ pub enum EventKind {
     /// to its party brings them.
     #[serde(rename = "srtp.rekey_due")]
     SrtpRekeyDue,
+    /// We send to an SRTP leg under the next of our keys that its party knows by MKI: the operator
+    /// wished it, or the one before neared its limit.
+    #[serde(rename = "srtp.rekeyed")]
+    SrtpRekeyed,
     /// A leg of a call goes without something that SRTP should give.
     #[serde(rename = "srtp.weakened")]
     SrtpWeakened,
@@ -120,6 +124,7 @@ impl EventKind {
         match self {
             Self::PlacementFallback => "placement.fallback",
             Self::SrtpRekeyDue => "srtp.rekey_due",
+            Self::SrtpRekeyed => "srtp.rekeyed",
             Self::SrtpWeakened => "srtp.weakened",
             Self::SaRotated => "sa.rotated",
             Self::SaRotationFailed => "sa.rotation_failed",

@@ -32,8 +32,8 @@ pub use sa::{
     EpochStatus, ForeignList, PairList, PairStatus, PlanRefusal, PlanReport, PlanStep, SaStatus,
 };
 pub use srtp::{
-    SrtpAgentState, SrtpKeying, SrtpLeg, SrtpList, SrtpPackets, SrtpRekeyReport, SrtpRekeyRequest,
-    SrtpRekeyResult, SrtpRekeyed,
+    SrtpAgentState, SrtpKeying, SrtpLeg, SrtpList, SrtpOwnKeys, SrtpPackets, SrtpRekeyReport,
+    SrtpRekeyRequest, SrtpRekeyResult, SrtpRekeyed,
 };
 pub use status::{InterfaceStatus, Lifecycle, Status, WorkerStatus};
 pub use tls::{

@@ -1,7 +1,8 @@
 //! SRTP legs of calls: how they are keyed, for how long, and what can be asked of them.
 //!
-//! Nothing secret is in here. A relay cannot make an offer of its own: asking for new keys marks
-//! legs, and whoever drives the gateway brings them about by its next offer to the party.
+//! Nothing secret is in here. Where a party knows several keys of ours by their MKIs, asking for new
+//! keys switches to the next of them at once. Else a relay cannot help, having no offers of its own: it
+//! marks legs, and whoever drives the gateway brings new keys about by its next offer to the party.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub struct SrtpLeg {
     pub packets: Option<SrtpPackets>,
     /// The next offer to the party brings new keys.
     pub rekey_due: bool,
+    /// Where we are among our keys, where the party knows several.
+    pub own_keys: Option<SrtpOwnKeys>,
     /// ICE, where the leg has it.
     pub ice: Option<SrtpAgentState>,
     /// DTLS, where it keys the leg.
@@ -74,6 +77,15 @@ pub struct SrtpPackets {
     pub opened: u64,
     /// Sealed.
     pub sealed: u64,
+}
+
+/// Keys of ours that a party tells apart by MKI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrtpOwnKeys {
+    /// The MKI of the one in use, as SDP says it: 1 to 255.
+    pub mki: u8,
+    /// How many are left to go on to without an offer.
+    pub left: usize,
 }
 
 /// How far an agent of a leg is.
@@ -132,6 +144,8 @@ pub struct SrtpRekeyed {
     pub media: usize,
     /// How the leg comes by new keys.
     pub result: SrtpRekeyResult,
+    /// Where we are among our keys from then on, where the party knows several.
+    pub own_keys: Option<SrtpOwnKeys>,
     /// What is to be done for it, or why it is not possible.
     pub reason: String,
 }
@@ -140,6 +154,8 @@ pub struct SrtpRekeyed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SrtpRekeyResult {
+    /// At once: we send under the next of our keys that its party knows by MKI.
+    Switched,
     /// It is marked: by the next offer to its party.
     Marked,
     /// It was marked before.
@@ -152,6 +168,7 @@ impl SrtpRekeyResult {
     /// The name, as in JSON.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Switched => "switched",
             Self::Marked => "marked",
             Self::AlreadyMarked => "already_marked",
             Self::NotPossible => "not_possible",
@@ -176,9 +193,12 @@ mod tests {
         for keying in [SrtpKeying::Sdes, SrtpKeying::Dtls, SrtpKeying::Shared] {
             assert_eq!(serde_json::to_value(keying).unwrap(), keying.name());
         }
-        for result in
-            [SrtpRekeyResult::Marked, SrtpRekeyResult::AlreadyMarked, SrtpRekeyResult::NotPossible]
-        {
+        for result in [
+            SrtpRekeyResult::Switched,
+            SrtpRekeyResult::Marked,
+            SrtpRekeyResult::AlreadyMarked,
+            SrtpRekeyResult::NotPossible,
+        ] {
             assert_eq!(serde_json::to_value(result).unwrap(), result.name());
         }
     }

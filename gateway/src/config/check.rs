@@ -55,6 +55,10 @@ pub fn check(config: &Config) -> Result<(), SettingError> {
                       \"rtpengine\"";
         return refuse("ng.suites", suite, reason);
     }
+    if !KEYS_A_LINE.contains(&config.srtp.mki_keys) {
+        let reason = "a line of ours has 1 to 8 keys; 1 for no MKIs";
+        return refuse("srtp.mki_keys", &config.srtp.mki_keys, reason);
+    }
     if config.relay.receive_buffer.0 > MAX_RECEIVE_BUFFER {
         let reason = "more than \"1GiB\" for each media socket";
         return refuse("relay.receive_buffer", &config.relay.receive_buffer, reason);
@@ -237,6 +241,10 @@ const MAX_WORKERS: usize = 1024;
 /// Half the sequence space: beyond it an old packet could not be told from a new one.
 const REPLAY_WINDOWS: std::ops::RangeInclusive<usize> = 64..=32_768;
 
+/// Eight keys of six suites make an offer of 4 KiB, for which SIP already needs TCP (RFC 3261 section
+/// 18.1.1).
+const KEYS_A_LINE: std::ops::RangeInclusive<u8> = 1..=8;
+
 /// A packet of speech is 20 ms: a twentieth of it is the most that batching may cost.
 const LONGEST_LINGER: Duration = Duration::from_millis(1);
 
@@ -287,6 +295,17 @@ mod tests {
         assert!(error.contains("ipsec.sa = c") && error.contains("overlaps a"), "{error}");
         config.ipsec.sa[2] = pair("b", "10.4.0.0/16");
         assert!(check(&config).unwrap_err().to_string().contains("named twice"));
+    }
+
+    #[test]
+    fn a_line_has_one_to_eight_keys() {
+        let mut config = Config::default();
+        for (keys, fits) in [(0, false), (1, true), (8, true), (9, false)] {
+            config.srtp.mki_keys = keys;
+            assert_eq!(check(&config).is_ok(), fits, "{keys}");
+        }
+        let error = check(&config).unwrap_err().to_string();
+        assert!(error.starts_with("srtp.mki_keys = 9: "), "{error}");
     }
 
     #[test]

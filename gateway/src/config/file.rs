@@ -179,9 +179,10 @@ fn expected(key: &str, value: &DeValue<'_>, default: &toml::Value) -> Option<Str
 /// The highest number that a setting's type holds.
 fn most(key: &str) -> i64 {
     match key {
-        "relay.tos" | "ipsec.sa.protocol" | "ipsec.sa.rotation.jitter_percent" => {
-            i64::from(u8::MAX)
-        }
+        "relay.tos"
+        | "srtp.mki_keys"
+        | "ipsec.sa.protocol"
+        | "ipsec.sa.rotation.jitter_percent" => i64::from(u8::MAX),
         "ipsec.sa.local_port"
         | "ipsec.sa.remote_port"
         | "ipsec.sa.encapsulation.local_port"

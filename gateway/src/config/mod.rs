@@ -131,11 +131,16 @@ pub struct Ng {
 }
 
 /// `[srtp]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Srtp {
     /// What an agreement may lack. Where `ng.compat` is `rtpengine`, everything may be lacking.
     pub accept: Vec<Accepted>,
+    /// Keys of ours, told apart by MKI, on a line for a party that names several itself, 1 to 8; 1:
+    /// never several.
+    pub mki_keys: u8,
+    /// So many in offers too.
+    pub offer_mki: bool,
 }
 
 /// `[http]`
@@ -269,6 +274,12 @@ impl Default for Ng {
             compat: Compat::Postern,
             suites: suites(&SUITES),
         }
+    }
+}
+
+impl Default for Srtp {
+    fn default() -> Self {
+        Self { accept: Vec::new(), mki_keys: 2, offer_mki: false }
     }
 }
 

@@ -1,4 +1,5 @@
-//! SRTP legs for the admin API: lists them, and marks those that should have new keys.
+//! SRTP legs for the admin API: lists them, and brings those new keys that should have some, at once
+//! where their parties know others of ours, else by a mark for the next offer.
 //!
 //! Packets under a key are the worker's to count: it is asked for each call of a page, and whoever
 //! asked waits for it elsewhere.
@@ -7,15 +8,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use gateway_control::{
-    EventKind, SrtpAgentState, SrtpKeying, SrtpLeg, SrtpPackets, SrtpRekeyReport, SrtpRekeyRequest,
-    SrtpRekeyResult, SrtpRekeyed,
+    EventKind, SrtpAgentState, SrtpKeying, SrtpLeg, SrtpOwnKeys, SrtpPackets, SrtpRekeyReport,
+    SrtpRekeyRequest, SrtpRekeyResult, SrtpRekeyed,
 };
 use tokio::sync::oneshot;
 
 use super::Control;
 use crate::events::Occurrence;
 use crate::relay::command::{CallKey, CallReport, Command, KeyLimit, KeyOwner, StreamIndex};
-use crate::session::rekey::{self, Act, Way, Wish};
+use crate::session::rekey::{self, Act, OwnKeys, Switch, Way, Wish};
 
 /// Legs of some calls, and the reports that their workers owe.
 #[derive(Debug, Default)]
@@ -66,7 +67,7 @@ impl Control {
         Some(SrtpPage { calls, next })
     }
 
-    /// Marks legs. `None`: there is no such call.
+    /// Switches or marks legs. `None`: there is no such call.
     pub(super) fn rekey(&mut self, request: &SrtpRekeyRequest) -> Option<SrtpRekeyReport> {
         let whose = match &request.call_id {
             Some(id) => Whose::Call(Bytes::copy_from_slice(id.as_bytes())),
@@ -83,8 +84,14 @@ impl Control {
         for call in calls {
             let call_id = self.call_id(call);
             for leg in self.calls.rekey(call, wish, now) {
-                if wish.act == Act::Mark && leg.way == Way::NextOffer {
-                    self.tell_due(&call_id, leg.stream, BY_OPERATOR, "operator");
+                match (wish.act, leg.way) {
+                    (Act::Mark, Way::NextOffer) => {
+                        self.tell_due(&call_id, leg.stream, BY_OPERATOR, "operator");
+                    }
+                    (Act::Mark, Way::AtOnce(switch)) => {
+                        self.switch_key(call, leg.stream, switch, (AT_ONCE, "operator"));
+                    }
+                    (Act::Tell, _) | (_, Way::Due | Way::NotPossible(_)) => {}
                 }
                 legs.push(rekeyed(call_id.clone(), leg));
             }
@@ -92,7 +99,8 @@ impl Control {
         Some(SrtpRekeyReport { legs, next })
     }
 
-    /// A key nears, or has reached, its limit. Our own is replaced by the next offer to its party.
+    /// A key nears, or has reached, its limit. Our own is replaced by the next that its party knows,
+    /// else by the next offer to it.
     pub(super) fn key_limit(
         &mut self,
         call: CallKey,
@@ -105,10 +113,15 @@ impl Control {
             KeyOwner::Party => "signalling",
             KeyOwner::Ours => "gateway",
         };
-        if owner == KeyOwner::Ours {
-            self.calls.rekey_leg(call, stream);
+        let way = match owner {
+            KeyOwner::Ours => self.calls.rekey_leg(call, stream, Instant::now()),
+            KeyOwner::Party => None,
+        };
+        if let Some(Way::AtOnce(switch)) = way {
+            self.switch_key(call, stream, switch, (BEFORE_LIMIT, "gateway"));
         }
         match limit {
+            KeyLimit::Soft if matches!(way, Some(Way::AtOnce(_))) => {}
             KeyLimit::Soft => self.tell_due(&call_id, stream, AT_SOFT_LIMIT, owner_name),
             KeyLimit::Hard => self.events.record(Occurrence {
                 kind: EventKind::LimitReached,
@@ -119,6 +132,28 @@ impl Control {
                 owner: owner_name,
             }),
         }
+    }
+
+    /// Has the leg's worker go on under the next of our keys, and tells it.
+    fn switch_key(
+        &mut self,
+        call: CallKey,
+        stream: StreamIndex,
+        switch: Switch,
+        (reason, owner): (&str, &str),
+    ) {
+        let Some(placement) = self.placements.get(&call) else { return };
+        let (worker, mki) = (placement.worker, switch.to.mki.mki());
+        self.command(worker, Command::SwitchKey { call, stream, mki });
+        self.ledger.key_switches += 1;
+        self.events.record(Occurrence {
+            kind: EventKind::SrtpRekeyed,
+            object: &object(&self.call_id(call), stream),
+            from: &format!("mki {}", switch.from.number()),
+            to: &format!("mki {}", switch.to.mki.number()),
+            reason,
+            owner,
+        });
     }
 
     fn tell_due(&self, call_id: &str, stream: StreamIndex, reason: &str, owner: &str) {
@@ -188,6 +223,7 @@ fn shown(call_id: String, leg: rekey::SrtpLeg, now: Instant) -> SrtpLeg {
         age_seconds: leg.since.map_or(0.0, |since| (now - since).as_secs_f64()),
         packets: None,
         rekey_due: leg.way == Way::Due,
+        own_keys: leg.own_keys.map(own_keys),
         ice: view.ice.map(|ice| state(ice.state.name(), &ice.reason)),
         dtls: view.dtls.map(|dtls| state(dtls.state.name(), &dtls.reason)),
     }
@@ -195,6 +231,7 @@ fn shown(call_id: String, leg: rekey::SrtpLeg, now: Instant) -> SrtpLeg {
 
 fn rekeyed(call_id: String, leg: rekey::SrtpLeg) -> SrtpRekeyed {
     let (result, reason) = match leg.way {
+        Way::AtOnce(_) => (SrtpRekeyResult::Switched, AT_ONCE),
         Way::NextOffer => (SrtpRekeyResult::Marked, BY_OFFER),
         Way::Due => (SrtpRekeyResult::AlreadyMarked, BY_OFFER),
         Way::NotPossible(reason) => (SrtpRekeyResult::NotPossible, reason),
@@ -205,8 +242,16 @@ fn rekeyed(call_id: String, leg: rekey::SrtpLeg) -> SrtpRekeyed {
         tag: leg.tag.as_deref().map(lossy),
         media: leg.media,
         result,
+        own_keys: match leg.way {
+            Way::AtOnce(switch) => Some(own_keys(switch.to)),
+            Way::NextOffer | Way::Due | Way::NotPossible(_) => leg.own_keys.map(own_keys),
+        },
         reason: reason.to_owned(),
     }
+}
+
+fn own_keys(OwnKeys { mki, left }: OwnKeys) -> SrtpOwnKeys {
+    SrtpOwnKeys { mki: mki.number(), left }
 }
 
 fn object(call_id: &str, stream: StreamIndex) -> String {
@@ -220,6 +265,8 @@ fn lossy(bytes: &[u8]) -> String {
 /// So many calls are marked before other requests have their turn.
 const CALLS_MARKED: usize = 256;
 
+const AT_ONCE: &str = "its party knows the next of our keys by its MKI";
+const BEFORE_LIMIT: &str = "the SRTP key's soft limit is reached, and the party knows the next one";
 const BY_OFFER: &str = "the next offer to its party brings new keys";
 const BY_OPERATOR: &str = "the operator wishes it; an offer to its party brings new keys";
 const AT_SOFT_LIMIT: &str = "the SRTP key's soft limit is reached; a re-INVITE brings a new one";

@@ -27,6 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) one_way_calls: u64,
     /// RTP packets that ended calls never received (RFC 3550 A.3).
     pub(crate) packets_lost: u64,
+    /// Steps to the next of our keys by MKI.
+    pub(crate) key_switches: u64,
     /// Legs agreed that lack something, in [`weakness::ALL`] order.
     weakened: [u64; weakness::ALL.len()],
     /// Per client address.

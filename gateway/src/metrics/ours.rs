@@ -12,7 +12,7 @@ use crate::weakness;
 pub(super) fn write(figures: &Figures, page: &mut Page) {
     process(figures, page);
     calls(figures, page);
-    weaknesses(figures, page);
+    srtp(figures, page);
     ports(figures, page);
     packets(figures, page);
     residence(figures, page);
@@ -51,7 +51,10 @@ fn calls(figures: &Figures, page: &mut Page) {
     }
 }
 
-fn weaknesses(figures: &Figures, page: &mut Page) {
+fn srtp(figures: &Figures, page: &mut Page) {
+    let name = "postern_srtp_key_switches_total";
+    let help = "Times that we went on to another of our keys that a party knows by its MKI.";
+    page.single(name, Kind::Counter, help, figures.ledger.key_switches);
     let name = "postern_srtp_weakened_legs_total";
     page.family(name, Kind::Counter, "Legs agreed that go without something, by what it is.");
     for weakness in weakness::ALL {

@@ -236,6 +236,7 @@ impl Table {
         epoch: Epoch,
         (receive, send): (Box<SrtpKeys>, Box<SrtpKey>),
     ) {
+        let send = Box::new(SrtpKeys::from(*send));
         let keys =
             (ReceivePlan::Set(receive, Terms::default()), SendPlan::Set(send, Terms::default()));
         let replay_window = self.replay_window();
@@ -267,7 +268,8 @@ impl Table {
         self.streams_of(call)?.get(usize::from(stream.0)).copied()
     }
 
-    fn stream_mut(&mut self, call: CallKey, stream: StreamIndex) -> Option<&mut Stream> {
+    /// A stream of a call.
+    pub(super) fn stream_mut(&mut self, call: CallKey, stream: StreamIndex) -> Option<&mut Stream> {
         let slot = self.slot_of(call, stream)?;
         self.at_mut(slot)
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use ng::request::EndpointLearning;
+use srtp::Mki;
 use tokio::sync::oneshot;
 
 use super::drop_reason::DropReason;
@@ -58,6 +59,16 @@ pub enum Command {
         receive: Box<SrtpKeys>,
         /// What we protect with.
         send: Box<SrtpKey>,
+    },
+    /// Protect towards a stream's party under another of the keys that it was given, from the next
+    /// packet on and in the same indexes. Ignored where there are none.
+    SwitchKey {
+        /// The call.
+        call: CallKey,
+        /// The stream.
+        stream: StreamIndex,
+        /// Which key.
+        mki: Mki,
     },
     /// ICE found, or lost, where a stream's party is.
     Path {
@@ -109,7 +120,7 @@ pub struct StreamPlan {
     pub strict_source: bool,
     /// The keys the party protects with (what we open with).
     pub receive_key: ReceivePlan,
-    /// The key we protect with towards the party.
+    /// The keys we protect with towards the party.
     pub send_key: SendPlan,
     /// RTCP arrives and leaves on the RTP socket.
     pub rtcp_mux: bool,

@@ -34,8 +34,9 @@ pub enum SendPlan {
     /// SRTP under a key that a DTLS handshake will bring. The one there is goes on until then;
     /// where the leg was plain, nothing does.
     Await,
-    /// SRTP under this key and these terms from now on.
-    Set(Box<SrtpKey>, Terms),
+    /// SRTP under the first of these keys and these terms from now on; the others are there to go on
+    /// to ([`Command::SwitchKey`](super::command::Command::SwitchKey)).
+    Set(Box<SrtpKeys>, Terms),
 }
 
 /// What a leg goes without.
@@ -47,10 +48,11 @@ pub struct Terms {
     pub accepted: Weaknesses,
 }
 
-/// A party's keys: all of one profile and, where there are several, told apart by their MKIs.
+/// The keys of one direction: all of one profile and, where there are several, told apart by their
+/// MKIs.
 #[derive(Debug)]
 pub struct SrtpKeys {
-    /// The one it names first.
+    /// The one named first.
     pub first: SrtpKey,
     /// The others, together at most [`MAX_KEYS`].
     pub further: Vec<SrtpKey>,

@@ -3,7 +3,8 @@
 //! [`Opener`] survives a change of keys: until the party's first packet under a key that stays,
 //! and a little longer for what the network reordered, the old ones are still taken
 //! ([`srtp::Succession`], or by MKI beside those that stay). [`Sealer`] changes at once, and carries the sequence offsets of its sources
-//! ([`super::sequence::Offset`]) over, so that receivers see numbers that only grow.
+//! ([`super::sequence::Offset`]) over, so that receivers see numbers that only grow. From one key to
+//! another that the party was given beside it, rounds and indexes go on too (RFC 3711 section 8.1).
 //!
 //! Keys are derived here, on the worker, between two batches: 2 µs a direction, less than adding
 //! a socket to the driver. So indexes and replay windows exist in one place only, and signalling
@@ -12,11 +13,11 @@
 
 use std::time::{Duration, Instant};
 
-use srtp::{KeyState, Mki, Policy, Receiver, Refusal, Sender, Succession, Unsuitable};
+use srtp::{KeyNotFound, KeyState, Mki, Policy, Receiver, Refusal, Sender, Succession, Unsuitable};
 
 use super::demultiplex::Media;
 use super::drop_reason::DropReason;
-use super::key_plan::{KeyChange, SrtpKey, SrtpKeys, Terms};
+use super::key_plan::{KeyChange, SrtpKeys, Terms};
 use super::sequence::Offset;
 
 /// What the party sends.
@@ -194,9 +195,9 @@ impl Sealer {
     /// one come back, the sender still refuses whatever would repeat.
     const OFFSETS: usize = 16;
 
-    /// A context for `key` that goes on in the numbers of the one it follows.
+    /// A context for `keys`, the first in use, that goes on in the numbers of the one it follows.
     pub(super) fn new(
-        key: &SrtpKey,
+        keys: &SrtpKeys,
         terms: Terms,
         replay_window: usize,
         follows: Outbound,
@@ -205,8 +206,16 @@ impl Sealer {
             Outbound::Srtp(sealer) => sealer.offsets,
             Outbound::Unset | Outbound::Clear => Vec::new(),
         };
-        let sender = Sender::new(key.parameters(), &policy(terms, replay_window))?;
+        let mut sender = Sender::new(keys.first.parameters(), &policy(terms, replay_window))?;
+        for key in &keys.further {
+            sender.install(&key.parameters())?;
+        }
         Ok(Box::new(Self { sender, offsets }))
+    }
+
+    /// Goes on under another of its keys.
+    pub(super) fn switch_to(&mut self, mki: &Mki) -> Result<(), KeyNotFound> {
+        self.sender.switch_to(mki)
     }
 
     /// Whether the key should be replaced soon.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use packet_io::Driver;
-use srtp::Unsuitable;
+use srtp::{Mki, Unsuitable};
 
 use super::bundle::Routes;
 use super::command::{KeyOwner, PortPair, Remote, Route, StreamIndex, StreamPlan};
@@ -96,13 +96,27 @@ impl Stream {
                     self.outbound = Outbound::Unset;
                 }
             }
-            SendPlan::Set(key, terms) => {
+            SendPlan::Set(keys, terms) => {
                 let before = std::mem::replace(&mut self.outbound, Outbound::Unset);
-                match Sealer::new(&key, terms, replay_window, before) {
+                match Sealer::new(&keys, terms, replay_window, before) {
                     Ok(sealer) => self.outbound = Outbound::Srtp(sealer),
                     Err(error) => self.refuse_key(KeyOwner::Ours, error),
                 }
                 self.cold.limits[KeyOwner::Ours as usize] = Notice::Below;
+            }
+        }
+    }
+
+    /// Protects under another of the keys that the party was given. Without any, which its refusal
+    /// has told, there is nothing to switch.
+    pub(super) fn switch_key(&mut self, mki: &Mki) {
+        let Outbound::Srtp(sealer) = &mut self.outbound else { return };
+        match sealer.switch_to(mki) {
+            // What was met of the limits was the other key's.
+            Ok(()) => self.cold.limits[KeyOwner::Ours as usize] = Notice::Below,
+            Err(error) => {
+                let (call, stream) = (self.cold.call.0, self.cold.index.0);
+                tracing::error!(call, stream, %error, "no key of this MKI to switch to");
             }
         }
     }

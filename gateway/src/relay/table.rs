@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use packet_io::{Driver, Turn};
 use slab::Slab;
+use srtp::Mki;
 
 use super::command::{
     CallKey, CallPlan, CallReport, KeyOwner, StreamIndex, WorkerEvent, WorkerSnapshot,
@@ -119,6 +120,13 @@ impl Table {
             {
                 self.streams[slot.key()].towards = Towards::Bundle(peer);
             }
+        }
+    }
+
+    /// Protects towards a stream's party under another of the keys that it was given.
+    pub fn switch_key(&mut self, call: CallKey, stream: StreamIndex, mki: &Mki) {
+        if let Some(stream) = self.stream_mut(call, stream) {
+            stream.switch_key(mki);
         }
     }
 

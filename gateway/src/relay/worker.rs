@@ -329,6 +329,7 @@ impl Worker {
             Command::Secure { call, stream, epoch, receive, send } => {
                 self.table.secure(call, stream, epoch, (receive, send));
             }
+            Command::SwitchKey { call, stream, mki } => self.table.switch_key(call, stream, &mki),
             Command::Path { call, stream, path } => self.table.follow(call, stream, path),
             Command::Lend { call, stream, reply } => {
                 let _ = reply.try_send(self.table.lend(call, stream, &self.driver));

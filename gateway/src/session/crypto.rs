@@ -14,16 +14,19 @@ use zeroize::Zeroizing;
 
 use crate::relay::key_plan::{SrtpKey, SrtpKeys};
 
+use super::own_keys::{Line, SpareKeys};
 use super::settings::{Compat, Settings};
 use super::{Refused, terms};
 
-/// A key of ours with the tag it goes by.
+/// A key of ours with the tag it goes by, and those to go on to.
 #[derive(Debug)]
 pub(super) struct LocalCrypto {
     /// The tag in `a=crypto`.
     pub(super) tag: u32,
-    /// Suite, key and salt.
+    /// Suite, key and salt: what we begin under.
     pub(super) key: MasterKey,
+    /// What we may go on to; `None`: nothing, and packets name no key.
+    pub(super) spare: Option<Box<SpareKeys>>,
     /// What is left out under it.
     pub(super) session: SessionParameters,
     /// It has been in force: once another has taken its place it cannot come back, because its
@@ -50,6 +53,8 @@ pub(super) struct Shown<'a> {
     pub(super) in_force: Option<&'a LocalCrypto>,
     /// Those of the last offer to it.
     pub(super) offered: &'a [LocalCrypto],
+    /// What new ones go on.
+    pub(super) line: Line,
 }
 
 /// A peer's keys.
@@ -106,20 +111,20 @@ impl PeerCrypto {
 impl LocalCrypto {
     /// A second owner: one is printed or in force, the other may be chosen later.
     pub(super) fn dangerous_duplicate(&self) -> Self {
-        let key = self.key.dangerous_duplicate();
-        Self { key, ..*self }
+        let (key, spare) = self.dangerous_keys();
+        Self { key, spare, ..*self }
     }
 
     /// As it is written into SDP.
     pub(super) fn attribute(&self, sdes: &Sdes) -> CryptoAttribute {
         let printed = sdes.lifetime.then_some(PRINTED_LIFETIME);
+        let lifetimes = printed.and_then(|packets| Lifetimes::from_sdes(packets).ok());
+        let inline = |key: SrtpKey| InlineKey { master: key.master, lifetimes, mki: key.mki };
+        let SrtpKeys { first, further } = self.keys(Lifetimes::MAX);
         CryptoAttribute {
             tag: self.tag,
-            key: InlineKey {
-                lifetimes: printed.and_then(|packets| Lifetimes::from_sdes(packets).ok()),
-                ..self.key.dangerous_duplicate().into()
-            },
-            further: Vec::new(),
+            key: inline(first),
+            further: further.into_iter().map(inline).collect(),
             session: self.session,
             parameters: Vec::new(),
         }
@@ -162,15 +167,16 @@ pub(super) fn offer(
         let seen = wanted.into_iter().chain(before.map(|local| local.tag)).find(is_free);
         let tag = seen.unwrap_or(unseen);
         unseen += u32::from(seen.is_none());
-        // We print no MKI, so packets that carry one cannot pass as they are.
+        // A key that passes is printed without MKI, so packets with one cannot pass as they are.
         let theirs = theirs.filter(|p| sharing == Sharing::OfferersKeys && p.session == session);
         let handed_on = theirs.and_then(PeerCrypto::unnamed);
-        let key = match (handed_on, before) {
-            (Some(key), _) => key.dangerous_duplicate(),
-            (None, Some(local)) => local.key.dangerous_duplicate(),
-            (None, None) => generate(profile, random)?,
+        let (key, spare) = match (handed_on, before) {
+            (Some(key), _) => (key.dangerous_duplicate(), None),
+            (None, Some(local)) => local.dangerous_keys(),
+            (None, None) => (generate(profile, random)?, shown.line.spare(profile, random)?),
         };
-        list.push(LocalCrypto { tag, key, session, used: false, shared: handed_on.is_some() });
+        let shared = handed_on.is_some();
+        list.push(LocalCrypto { tag, key, spare, session, used: false, shared });
     }
     Ok(list)
 }

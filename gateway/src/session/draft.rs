@@ -22,6 +22,7 @@ use super::lease::Lease;
 use super::media::{Keys, Kind, Said};
 use super::mux;
 use super::offer::Context;
+use super::own_keys::Line;
 use super::party::{Media, Offered};
 use super::place::{self, Places};
 use super::ports::PortSource;
@@ -224,7 +225,9 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         }
         let Context { settings, random, signal, .. } = self.context;
         let shown = match signal.flags.reset {
-            true => Shown { in_force: None, offered: &[] },
+            true => {
+                Shown { in_force: None, offered: &[], line: Line::of_offer(settings, None, &[]) }
+            }
             false => self.shown(index, stream),
         };
         let asks = said.protocol.is_srtp() || said.is_opportunistic();
@@ -324,10 +327,11 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
     fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
         let media = self.media(self.dialogue.answerer, index);
         let offered = media.and_then(|media| media.offered.as_ref());
-        Shown {
-            in_force: stream.filter(|s| !s.renewal.is_due()).and_then(Stream::own_crypto),
-            offered: offered.map_or(&[], |offered| &offered.crypto),
-        }
+        let offered: &[LocalCrypto] = offered.map_or(&[], |offered| &offered.crypto);
+        let in_force = stream.and_then(Stream::own_crypto);
+        let is_due = stream.is_some_and(|stream| stream.renewal.is_due());
+        let line = Line::of_offer(self.context.settings, in_force, offered);
+        Shown { in_force: in_force.filter(|_| !is_due), offered, line }
     }
 
     /// A section of a party that is in the call.

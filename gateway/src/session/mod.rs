@@ -6,7 +6,7 @@
 //! 1. `calls` finds the call by its call-id, or makes one.
 //! 2. `dialogue` finds the two parties by tags and via-branch.
 //! 3. `offer` or `answer` weighs each media section (`draft`, `agree`, `weigh`; `media`, `keying`,
-//!    `crypto`, `dtls`, `ice`, `terms`, `mux`), finds which share a stream (`bundle`, `seat`), opens
+//!    `crypto`, [`own_keys`], `dtls`, `ice`, `terms`, `mux`), finds which share a stream (`bundle`, `seat`), opens
 //!    ports ([`ports`], `lease`), and only then changes anything: a request that is refused leaves
 //!    the call as it was and its ports free.
 //! 4. `call`, `party` and `stream` hold what came of it; the streams' news becomes the plan, and
@@ -42,6 +42,7 @@ mod mux;
 mod offer;
 mod origin;
 mod outcome;
+pub mod own_keys;
 mod party;
 mod place;
 pub mod ports;

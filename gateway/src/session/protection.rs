@@ -4,9 +4,9 @@
 //! over it. [`Protection::Dtls`] is settled at once: its keys go from the agents to the worker, which
 //! drops what needs them until they come. It is never clear.
 
-use srtp::{Profile, Weaknesses};
+use srtp::{Lifetimes, Profile, Weaknesses};
 
-use crate::relay::key_plan::{SendPlan, SrtpKey, Terms};
+use crate::relay::key_plan::{SendPlan, Terms};
 
 use super::crypto::{LocalCrypto, PeerCrypto};
 use super::dtls::Association;
@@ -113,10 +113,9 @@ impl Protection {
 }
 
 impl SdesKeys {
-    /// Our key for the worker.
+    /// Our keys for the worker.
     pub(super) fn send_plan(&self) -> SendPlan {
-        let key = SrtpKey::unnamed(self.local.key.dangerous_duplicate());
-        SendPlan::Set(Box::new(key), self.terms())
+        SendPlan::Set(Box::new(self.local.keys(Lifetimes::MAX)), self.terms())
     }
 
     /// What was agreed to be left out was held against the operator's policy when it was read.

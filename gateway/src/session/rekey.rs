@@ -1,5 +1,9 @@
-//! New keys for legs: which can have them, and the mark that makes the next offer to a leg's party
-//! bring them.
+//! New keys for legs: those that a party knows already ([`own_keys`](super::own_keys)), at once; for
+//! others the mark that makes the next offer to a leg's party bring them.
+//!
+//! Keys on one line are gone through in its order, each once: after a step the worker seals under the
+//! next one, in the same indexes, and there is no way back. Nothing is signalled, since packets name
+//! their key. Once the last is in use the leg is marked like others.
 //!
 //! A relay has no offers of its own, so a marked leg waits for one. Not for an answer: a key that an
 //! answer brings would be in use before its party has read it, and packets would be lost. The offer
@@ -16,6 +20,7 @@ use crate::relay::command::{CallKey, StreamIndex};
 
 use super::call::Call;
 use super::dtls::Association;
+use super::own_keys::OwnMki;
 use super::party::Party;
 use super::ports::PortSource;
 use super::stream::Stream;
@@ -28,7 +33,7 @@ pub struct Wish<'a> {
     pub tag: Option<&'a [u8]>,
     /// Whose keys are at least so old.
     pub older_than: Duration,
-    /// Whether to mark them.
+    /// Whether to mark or to switch them.
     pub act: Act,
 }
 
@@ -54,13 +59,35 @@ pub struct SrtpLeg {
     pub view: MediaView,
     /// Since when its keys are in force.
     pub since: Option<Instant>,
+    /// Our keys, where its party knows several.
+    pub own_keys: Option<OwnKeys>,
     /// How it comes by new ones.
     pub way: Way,
+}
+
+/// Where we are among keys of ours that a party tells apart by MKI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnKeys {
+    /// The one in use.
+    pub mki: OwnMki,
+    /// How many there are to go on to.
+    pub left: usize,
+}
+
+/// A step from one of our keys to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The key in use before.
+    pub from: OwnMki,
+    /// Where we are from then on.
+    pub to: OwnKeys,
 }
 
 /// How a leg comes by new keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
+    /// At once, under a key that its party knows already; its worker is to be told.
+    AtOnce(Switch),
     /// By the next offer to its party, once it is marked.
     NextOffer,
     /// It is marked.
@@ -69,10 +96,12 @@ pub enum Way {
     NotPossible(&'static str),
 }
 
-/// A leg's keys: since when they are in force, and whether others are due.
+/// A leg's keys: since when they are in force, which of ours is in use, and whether others are due.
 #[derive(Debug, Default)]
 pub(super) struct Renewal {
     since: Option<Instant>,
+    /// Its place among those on our line.
+    place: usize,
     due: bool,
 }
 
@@ -114,6 +143,7 @@ impl Call {
                 media: index + 1,
                 view: media_view(self, party, index),
                 since: stream.renewal.since,
+                own_keys: stream.own_keys(stream.renewal.place),
                 way: stream.way(),
             })
         })
@@ -121,9 +151,30 @@ impl Call {
 }
 
 impl Stream {
-    /// Marks the leg, where an offer could bring it other keys.
-    fn rekey(&mut self) {
-        self.renewal.due |= self.way() == Way::NextOffer;
+    /// Goes on to the next key that the party knows. Where there is none, marks the leg if an offer
+    /// could bring it others.
+    fn rekey(&mut self, now: Instant) -> Way {
+        let way = self.way();
+        match way {
+            Way::AtOnce(_) => {
+                self.renewal.place += 1;
+                self.renewal.since = Some(now);
+            }
+            Way::NextOffer => self.renewal.due = true,
+            Way::Due | Way::NotPossible(_) => {}
+        }
+        way
+    }
+
+    /// Where we are with the key at this place in use.
+    fn own_keys(&self, place: usize) -> Option<OwnKeys> {
+        let local = self.own_crypto()?;
+        Some(OwnKeys { mki: local.mki(place)?, left: local.count() - 1 - place })
+    }
+
+    fn next_key(&self) -> Option<Switch> {
+        let place = self.renewal.place;
+        Some(Switch { from: self.own_keys(place)?.mki, to: self.own_keys(place + 1)? })
     }
 
     /// Whether the next offer to the party restarts ICE, so that DTLS begins anew.
@@ -134,6 +185,9 @@ impl Stream {
     fn way(&self) -> Way {
         if self.local_crypto().is_some_and(|local| local.shared) {
             return Way::NotPossible("the parties share keys of their own, which pass through");
+        }
+        if let Some(switch) = self.next_key() {
+            return Way::AtOnce(switch);
         }
         let ice = self.leg().and_then(|leg| leg.ice.as_ref());
         match self.association().is_some_and(|association| !association.can_renew(ice)) {
@@ -153,7 +207,8 @@ impl<P: PortSource> super::Calls<P> {
         self.of_key(call).map(|call| call.srtp_legs().collect()).unwrap_or_default()
     }
 
-    /// Marks legs of a call for new keys. Returns those that are meant, each as it was before.
+    /// Switches legs of a call to keys that their parties know, and marks others for new ones. Returns
+    /// those that are meant, each as it was before; the worker of a call is to be told each [`Switch`].
     pub fn rekey(&mut self, call: CallKey, wish: Wish<'_>, now: Instant) -> Vec<SrtpLeg> {
         let mut legs = self.srtp_legs(call);
         legs.retain(|leg| {
@@ -162,17 +217,17 @@ impl<P: PortSource> super::Calls<P> {
             wish.tag.is_none_or(|tag| leg.tag.as_deref() == Some(tag)) && age >= wish.older_than
         });
         if wish.act == Act::Mark {
-            legs.iter().for_each(|leg| self.rekey_leg(call, leg.stream));
+            for leg in &legs {
+                self.rekey_leg(call, leg.stream, now);
+            }
         }
         legs
     }
 
-    /// Marks one leg: our key nears its limit.
-    pub fn rekey_leg(&mut self, call: CallKey, stream: StreamIndex) {
-        let stream = self.of_key_mut(call).and_then(|c| c.streams.get_mut(usize::from(stream.0)));
-        if let Some(stream) = stream.filter(|stream| !stream.ended()) {
-            stream.rekey();
-        }
+    /// The same for one leg: our key nears its limit. `None`: there is no such leg.
+    pub fn rekey_leg(&mut self, call: CallKey, stream: StreamIndex, now: Instant) -> Option<Way> {
+        let stream = self.of_key_mut(call)?.streams.get_mut(usize::from(stream.0))?;
+        (!stream.ended()).then(|| stream.rekey(now))
     }
 
     /// Calls that are up, oldest first: at most `limit` of those after `after`.

@@ -23,6 +23,11 @@ pub struct Settings {
     pub suites: Vec<Profile>,
     /// What an agreement may lack (`srtp.accept`); a line that lacks more is as if it was not there.
     pub accepted: Weaknesses,
+    /// Keys on a line of ours for a party that tells several apart by MKI (`srtp.mki_keys`); 1:
+    /// never several. At most 8.
+    pub keys_a_line: u8,
+    /// Offer so many to anybody (`srtp.offer_mki`).
+    pub offer_several_keys: bool,
     /// Whose habits to follow where safety and compatibility differ.
     pub compat: Compat,
     /// How addresses are learned where the request does not say.
@@ -82,6 +87,8 @@ impl Default for Settings {
             interfaces: Vec::new(),
             suites: SUITES.to_vec(),
             accepted: Weaknesses::NONE,
+            keys_a_line: 2,
+            offer_several_keys: false,
             compat: Compat::Secure,
             learning: EndpointLearning::Heuristic,
             strict_source: true,

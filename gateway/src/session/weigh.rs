@@ -22,6 +22,7 @@ use super::keying::{self, Keying};
 use super::media::{Keys, Kind, Said};
 use super::mux::{self, Settled};
 use super::offer::Context;
+use super::own_keys::Line;
 use super::party::{Offered, PartyIndex};
 use super::protection::SdesKeys;
 use super::{Refused, Warnings, terms};
@@ -320,11 +321,16 @@ impl Weighing<'_> {
             // Under other terms its packet indexes would start over.
             local.key.profile() == peer.profile() && local.session == session
         };
-        let key = match in_force.filter(goes_on) {
-            Some(local) => local.key.dangerous_duplicate(),
-            None => crypto::generate(peer.profile(), self.context.random)?,
+        let (key, spare) = match in_force.filter(goes_on) {
+            Some(local) => local.dangerous_keys(),
+            None => {
+                let Context { settings, random, .. } = self.context;
+                let line = Line::of_answer(settings, peer, in_force);
+                let spare = line.spare(peer.profile(), random)?;
+                (crypto::generate(peer.profile(), random)?, spare)
+            }
         };
-        let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: false };
+        let local = LocalCrypto { tag: peer.tag, key, spare, session, used: true, shared: false };
         Ok(Some(SdesKeys { peer: peer.dangerous_duplicate(), local }))
     }
 
@@ -341,13 +347,13 @@ impl Weighing<'_> {
 
 /// The offerer's pair where the answerer chose the offerer's own key: that key, and the
 /// answerer's. None where a later offer took that key back, or where the answerer's packets carry
-/// an MKI, which we do not print.
+/// an MKI, which a key that passes is printed without.
 fn shared_keys(offered: &[PeerCrypto], answerer: &SdesKeys) -> Option<SdesKeys> {
     let own = |peer: &&PeerCrypto| peer.unnamed() == Some(&answerer.local.key);
     let peer = offered.iter().find(own)?;
     let key = answerer.peer.unnamed()?.dangerous_duplicate();
     let session = answerer.peer.session;
-    let local = LocalCrypto { tag: peer.tag, key, session, used: true, shared: true };
+    let local = LocalCrypto { tag: peer.tag, key, spare: None, session, used: true, shared: true };
     Some(SdesKeys { peer: peer.dangerous_duplicate(), local })
 }
 

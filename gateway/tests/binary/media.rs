@@ -191,10 +191,11 @@ fn answered(
     }));
     let accepted = profile.weakness().into_iter().fold(Weaknesses::NONE, Weaknesses::with);
     let policy = Policy { accepted, ..Policy::default() };
-    let protection = Protection {
-        sender: Sender::new(&theirs, &policy).unwrap(),
-        receiver: Receiver::new(&ours.key.master, &policy).unwrap(),
-    };
+    let mut receiver = Receiver::new(ours.key.parameters(), &policy).unwrap();
+    for key in &ours.further {
+        receiver.install(&key.parameters()).unwrap();
+    }
+    let protection = Protection { sender: Sender::new(&theirs, &policy).unwrap(), receiver };
     (told(&answer), protection)
 }
 

@@ -1,11 +1,12 @@
-//! New keys for an SRTP leg while its media flow: marked over the admin API, brought by the SBC's next
-//! offer, and not one packet is lost.
+//! New keys for an SRTP leg while its media flow: marked over the admin API and brought by the SBC's next
+//! offer, or, where the party knows several of ours, in use at once; not one packet is lost.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use gateway_control::{
-    EventKind, EventList, SrtpKeying, SrtpList, SrtpRekeyReport, SrtpRekeyResult,
+    EventKind, EventList, SrtpKeying, SrtpList, SrtpOwnKeys, SrtpRekeyReport, SrtpRekeyResult,
 };
 use serde_json::json;
 use srtp::Profile;
@@ -104,6 +105,83 @@ fn a_marked_leg_gets_new_keys_by_the_next_offer_and_no_packet_is_lost() {
             assert_eq!(gateway.metric(&name), 0.0, "{reason}");
         }
     }
+}
+
+/// A configuration under which each line that we offer has three keys.
+struct ThreeKeys(PathBuf);
+
+impl ThreeKeys {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("postern-mki-{}.toml", std::process::id()));
+        std::fs::write(&path, "[srtp]\nmki_keys = 3\noffer_mki = true\n").unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for ThreeKeys {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn where_the_party_knows_several_keys_new_ones_are_in_use_at_once_and_no_packet_is_lost() {
+    let config = ThreeKeys::new();
+    let gateway = Gateway::start(&["--config", config.0.to_str().unwrap()]);
+    let mut ng = gateway.ng();
+    let mut caller = Party::new(gateway.address, 1);
+    let mut callee = Party::new(gateway.address, 2);
+    let profile = Profile::AeadAes128Gcm;
+    let ([towards_callee, towards_caller], mut keys) =
+        secure_call(&mut ng, "several", &caller, &callee, profile);
+    let mut exchange = |mki: u8| {
+        for _ in 0..10 {
+            let packet = caller.packet();
+            caller.socket.send_to(&packet, towards_callee).unwrap();
+            let sealed = callee.receive();
+            assert_eq!(sealed.last(), Some(&mki), "the MKI is the last byte under GCM");
+            assert_eq!(keys.open(sealed), packet);
+            let packet = callee.packet();
+            callee.socket.send_to(&keys.protect(&packet), towards_caller).unwrap();
+            assert_eq!(caller.receive(), packet);
+        }
+    };
+    let own_keys = |mki, left| Some(SrtpOwnKeys { mki, left });
+    exchange(1);
+    let would = rekey(&gateway, &json!({"all": true, "dry_run": true}));
+    assert_eq!(would.legs[0].own_keys, own_keys(2, 1));
+    assert_eq!(legs(&gateway, "").legs[0].own_keys, own_keys(1, 2), "nothing was changed");
+    for (mki, left) in [(2, 1), (3, 0)] {
+        let told = rekey(&gateway, &json!({"call_id": "several"}));
+        let [leg] = &told.legs[..] else { panic!("one SRTP leg: {told:?}") };
+        assert_eq!((leg.result, leg.own_keys), (SrtpRekeyResult::Switched, own_keys(mki, left)));
+        // The worker has the step before it answers what this asks.
+        let leg = legs(&gateway, "").legs.remove(0);
+        assert_eq!((leg.own_keys, leg.rekey_due), (own_keys(mki, left), false));
+        assert_eq!(leg.packets.unwrap().sealed, 0, "counted by key");
+        exchange(mki);
+        assert_eq!(legs(&gateway, "").legs[0].packets.unwrap().sealed, 10);
+    }
+    let events: EventList = serde_json::from_str(&gateway.admin("/v1/events").1).unwrap();
+    let steps: Vec<_> = events
+        .events
+        .iter()
+        .filter(|event| event.kind == EventKind::SrtpRekeyed)
+        .map(|event| (event.from.as_str(), event.to.as_str(), event.owner.as_str()))
+        .collect();
+    assert_eq!(steps, [("mki 1", "mki 2", "operator"), ("mki 2", "mki 3", "operator")]);
+    assert_eq!(gateway.metric("postern_srtp_key_switches_total"), 2.0);
+
+    // No key is left: as with one key.
+    let marked = rekey(&gateway, &json!({"call_id": "several"}));
+    assert_eq!(marked.legs[0].result, SrtpRekeyResult::Marked);
+    assert!(legs(&gateway, "").legs[0].rekey_due);
+    let mut fresh = rekeyed_call(&mut ng, "several", &caller, &callee, profile);
+    let packet = caller.packet();
+    caller.socket.send_to(&packet, towards_callee).unwrap();
+    assert_eq!(fresh.open(callee.receive()), packet);
+    let leg = legs(&gateway, "").legs.remove(0);
+    assert_eq!((leg.own_keys, leg.rekey_due), (own_keys(4, 2), false));
 }
 
 #[test]

@@ -82,8 +82,8 @@ fn idle_calls_are_told_of_once_per_threshold_and_busy_ones_never() {
 #[test]
 fn a_soft_limit_is_told_until_there_is_room_for_it() {
     let mut call = Call::planned(PROFILE, |plans| {
-        if let SendPlan::Set(key, _) = &mut plans[SECURE].send_key {
-            key.lifetimes = Lifetimes::from_sdes(16).unwrap();
+        if let SendPlan::Set(keys, _) = &mut plans[SECURE].send_key {
+            keys.first.lifetimes = Lifetimes::from_sdes(16).unwrap();
         }
     });
     let scan = |call: &mut Call, told| {

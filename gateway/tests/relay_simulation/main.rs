@@ -12,6 +12,7 @@ mod call;
 mod crossing;
 mod floods;
 mod numbers;
+mod own_keys;
 mod paths;
 mod rotation;
 mod signalling;

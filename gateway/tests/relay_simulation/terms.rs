@@ -22,7 +22,7 @@ fn call_under(profile: Profile, terms: Terms) -> Call {
     let key = |byte| SrtpKey::unnamed(master_key(profile, byte));
     let mut call = Call::planned(profile, |plans| {
         plans[SECURE].receive_key = ReceivePlan::Set(Box::new(key(1).into()), terms);
-        plans[SECURE].send_key = SendPlan::Set(Box::new(key(2)), terms);
+        plans[SECURE].send_key = SendPlan::Set(Box::new(key(2).into()), terms);
     });
     let policy = policy_under(terms);
     call.crypto.sender = Sender::new(&master_key(profile, 1), &policy).unwrap();
@@ -65,7 +65,7 @@ fn terms_that_nobody_accepted_leave_the_leg_without_a_key() {
     let mut call = Call::planned(PROFILE, |plans| {
         let terms = Terms { session, ..Terms::default() };
         plans[SECURE].receive_key = ReceivePlan::Set(Box::new(key(1).into()), terms);
-        plans[SECURE].send_key = SendPlan::Set(Box::new(key(2)), terms);
+        plans[SECURE].send_key = SendPlan::Set(Box::new(key(2).into()), terms);
     });
     assert_eq!(call.sends(PLAIN, &rtp(SSRC, 1)), None);
     let packet = call.crypto.protect(&rtp(SSRC, 1));

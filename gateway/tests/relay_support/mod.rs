@@ -9,10 +9,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use gateway::relay::command::{CallKey, CallPlan, PortPair, Remote, StreamIndex, StreamPlan};
-use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, Terms};
+use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use ng::request::EndpointLearning;
 use packet_io::{Driver, Received, Token, Turn, Verdict};
-use srtp::{MasterKey, Policy, Profile, Weaknesses};
+use srtp::{MasterKey, Mki, Policy, Profile, Weaknesses};
 
 /// The call of every test that has one.
 pub(crate) const CALL: CallKey = CallKey(1);
@@ -199,7 +199,19 @@ pub(crate) fn set_receive(profile: Profile, byte: u8) -> ReceivePlan {
 /// That key for a plan, as ours.
 pub(crate) fn set_send(profile: Profile, byte: u8) -> SendPlan {
     let key = SrtpKey::unnamed(master_key(profile, byte));
-    SendPlan::Set(Box::new(key), terms(profile))
+    SendPlan::Set(Box::new(key.into()), terms(profile))
+}
+
+/// The key of this number, which is also its MKI.
+pub(crate) fn named_key(profile: Profile, number: u8) -> SrtpKey {
+    let mki = Mki::new(&[number]).unwrap();
+    SrtpKey { mki, ..SrtpKey::unnamed(master_key(profile, number)) }
+}
+
+/// Two such keys for a plan, as ours.
+pub(crate) fn set_send_either(profile: Profile, numbers: [u8; 2]) -> SendPlan {
+    let [first, second] = numbers.map(|number| named_key(profile, number));
+    SendPlan::Set(Box::new(SrtpKeys { first, further: vec![second] }), terms(profile))
 }
 
 /// Whatever the suite lacks is accepted.

@@ -5,13 +5,14 @@ use clap::{Args, Subcommand};
 /// `keymgr srtp`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Srtp {
-    /// SRTP legs: keyed by SDES or DTLS, profile, age, packets under the key, ICE and DTLS, and why
-    /// those failed.
+    /// SRTP legs: keyed by SDES or DTLS, profile, which of our keys is in use where the party knows
+    /// several, age, packets under the key, ICE and DTLS, and why those failed.
     List(Legs),
-    /// New keys for legs, by the next offer to their parties.
+    /// New keys for legs: at once where their parties know others of ours by MKI, else by the next offer
+    /// to them.
     ///
-    /// A relay cannot make offers: legs are marked, each with the event srtp.rekey_due, which names
-    /// the call to whoever drives the gateway. The old keys go on until the new ones are in use, so
+    /// A relay cannot make offers: other legs are marked, each with the event srtp.rekey_due, which
+    /// names the call to whoever drives the gateway. The old keys go on until the new ones are in use, so
     /// that no packet is lost. Exit code 5 where that is not possible for some leg.
     Rekey(Rekey),
 }
@@ -35,7 +36,7 @@ pub(crate) struct Rekey {
     #[arg(long, group = "whose", value_name = "CALL-ID")]
     pub(crate) call: Option<String>,
     /// Only the leg of the party of this tag.
-    #[arg(long, requires = "call", value_name = "TAG")]
+    #[arg(long, requires = "call", conflicts_with = "all", value_name = "TAG")]
     pub(crate) tag: Option<String>,
     /// Every leg of every call.
     #[arg(long, group = "whose")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_control::{SrtpAgentState, SrtpLeg, SrtpList, path};
+use gateway_control::{SrtpAgentState, SrtpLeg, SrtpList, SrtpOwnKeys, path};
 
 use crate::{
     Failure, cli,
@@ -40,8 +40,8 @@ async fn all(gateway: &Gateway, asked: &cli::Legs) -> Result<SrtpList, Failure> 
 
 fn show(legs: &[SrtpLeg]) -> Result<(), Failure> {
     let mut lines = table([
-        "CALL", "STREAM", "TAG", "MEDIA", "KEYS", "PROFILE", "AGE", "OPENED", "SEALED", "REKEY",
-        "ICE", "DTLS",
+        "CALL", "STREAM", "TAG", "MEDIA", "KEYS", "PROFILE", "MKI", "AGE", "OPENED", "SEALED",
+        "REKEY", "ICE", "DTLS",
     ]);
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for leg in legs {
@@ -55,6 +55,7 @@ fn show(legs: &[SrtpLeg]) -> Result<(), Failure> {
             format!("{} {}", leg.media, leg.kind),
             leg.keying.name().to_owned(),
             or_none(&leg.profile),
+            own_keys(leg.own_keys),
             time(Duration::from_secs_f64(leg.age_seconds.max(0.0))),
             packets(|packets| packets.opened),
             packets(|packets| packets.sealed),
@@ -64,6 +65,11 @@ fn show(legs: &[SrtpLeg]) -> Result<(), Failure> {
         ]);
     }
     print(&lines)
+}
+
+/// The MKI that we send under, and how many are left.
+pub(super) fn own_keys(keys: Option<SrtpOwnKeys>) -> String {
+    keys.map_or_else(|| "-".to_owned(), |keys| format!("{}, {} left", keys.mki, keys.left))
 }
 
 /// Its state, and why it failed.
@@ -94,6 +100,12 @@ mod tests {
     fn call_ids_pass_whole_in_a_query() {
         assert_eq!(encoded("a-1@ua.example"), "a-1%40ua.example");
         assert_eq!(encoded("a&limit=9 ä"), "a%26limit%3D9%20%C3%A4");
+    }
+
+    #[test]
+    fn keys_are_told_by_the_one_in_use_and_how_many_are_left() {
+        assert_eq!(own_keys(Some(SrtpOwnKeys { mki: 2, left: 1 })), "2, 1 left");
+        assert_eq!(own_keys(None), "-");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `keymgr srtp rekey`: marks legs for new keys.
+//! `keymgr srtp rekey`: switches legs to keys that their parties know, and marks others for new ones.
 
 use gateway_control::{SrtpRekeyReport, SrtpRekeyRequest, SrtpRekeyResult, SrtpRekeyed, path};
 
@@ -8,6 +8,8 @@ use crate::{
     output,
     table::{print, table},
 };
+
+use super::list::own_keys;
 
 pub(super) async fn rekey(gateway: &Gateway, asked: &cli::Rekey) -> Result<(), Failure> {
     let report = all(gateway, asked).await?;
@@ -21,7 +23,7 @@ pub(super) async fn rekey(gateway: &Gateway, asked: &cli::Rekey) -> Result<(), F
     }
 }
 
-/// Page by page: marking a call's legs is quick, marking all at once would keep signalling waiting.
+/// Page by page: a call's legs are done quickly, all of them at once would keep signalling waiting.
 async fn all(gateway: &Gateway, asked: &cli::Rekey) -> Result<SrtpRekeyReport, Failure> {
     let mut request = SrtpRekeyRequest {
         call_id: asked.call.clone(),
@@ -43,7 +45,7 @@ async fn all(gateway: &Gateway, asked: &cli::Rekey) -> Result<SrtpRekeyReport, F
 }
 
 fn show(legs: &[SrtpRekeyed], asked: &cli::Rekey) -> Result<(), Failure> {
-    let mut lines = table(["CALL", "STREAM", "TAG", "MEDIA", "RESULT", "HOW"]);
+    let mut lines = table(["CALL", "STREAM", "TAG", "MEDIA", "RESULT", "MKI", "HOW"]);
     for leg in legs {
         lines.add_row([
             leg.call_id.clone(),
@@ -51,6 +53,7 @@ fn show(legs: &[SrtpRekeyed], asked: &cli::Rekey) -> Result<(), Failure> {
             leg.tag.clone().unwrap_or_else(|| "-".to_owned()),
             leg.media.to_string(),
             leg.result.name().to_owned(),
+            own_keys(leg.own_keys),
             leg.reason.clone(),
         ]);
     }
@@ -61,12 +64,18 @@ fn show(legs: &[SrtpRekeyed], asked: &cli::Rekey) -> Result<(), Failure> {
 }
 
 fn said(legs: &[SrtpRekeyed], dry_run: bool) -> String {
-    let [marked, before, not_possible] =
-        [SrtpRekeyResult::Marked, SrtpRekeyResult::AlreadyMarked, SrtpRekeyResult::NotPossible]
-            .map(|result| count(legs, result));
-    let verb = if dry_run { "would be marked" } else { "marked" };
-    let end = if dry_run { "; nothing was changed" } else { "" };
-    format!("{marked} legs {verb}, {before} were before, {not_possible} cannot be{end}")
+    let [switched, marked, before, not_possible] = [
+        SrtpRekeyResult::Switched,
+        SrtpRekeyResult::Marked,
+        SrtpRekeyResult::AlreadyMarked,
+        SrtpRekeyResult::NotPossible,
+    ]
+    .map(|result| count(legs, result));
+    let (would, end) = if dry_run { ("would be ", "; nothing was changed") } else { ("", "") };
+    format!(
+        "{switched} legs {would}switched to their next key, {marked} {would}marked, {before} marked \
+         before, {not_possible} not possible{end}"
+    )
 }
 
 fn count(legs: &[SrtpRekeyed], result: SrtpRekeyResult) -> usize {
@@ -85,13 +94,19 @@ mod tests {
             tag: None,
             media: 1,
             result,
+            own_keys: None,
             reason: String::new(),
         };
         let legs = [SrtpRekeyResult::Marked, SrtpRekeyResult::NotPossible].map(leg);
-        assert_eq!(said(&legs, false), "1 legs marked, 0 were before, 1 cannot be");
-        assert!(
-            said(&legs, true)
-                .ends_with("would be marked, 0 were before, 1 cannot be; nothing was changed")
+        assert_eq!(
+            said(&legs, false),
+            "0 legs switched to their next key, 1 marked, 0 marked before, 1 not possible"
+        );
+        let switched = [SrtpRekeyResult::Switched; 2].map(leg);
+        assert_eq!(
+            said(&switched, true),
+            "2 legs would be switched to their next key, 0 would be marked, 0 marked before, 0 not \
+             possible; nothing was changed"
         );
     }
 }

@@ -9,6 +9,7 @@ mod hold_and_mux;
 mod ice;
 mod leg_view;
 mod lifetimes;
+mod own_keys;
 mod passthrough;
 mod properties;
 mod rekey;

@@ -16,6 +16,7 @@ use srtp::{Profile, SessionParameters};
 use super::browser::{print, with_agents};
 use super::world::{Key, World, crypto, delete, read, rotating, settings, signal};
 use crate::relay::command::StreamIndex;
+use crate::session::rekey::{Act, Wish};
 use crate::session::settings::INCUMBENTS_SUITES;
 use crate::session::{Compat, Refused, Settings};
 use crate::weakness;
@@ -28,6 +29,7 @@ enum Step {
     Delete { from: Option<usize>, branch: Option<usize>, later: bool },
     Wait(u64),
     Ports(usize),
+    Rekey,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +67,9 @@ const SETUPS: [&str; 4] = ["actpass", "active", "passive", "holdconn"];
 const MODES: [IceMode; 4] =
     [IceMode::Default, IceMode::Remove, IceMode::Force, IceMode::ForceRelay];
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
+
+/// New keys for every leg, now.
+const ALL: Wish<'_> = Wish { tag: None, older_than: Duration::ZERO, act: Act::Mark };
 
 /// Lines as peers write them: one key, a short tag, several keys in sets that overlap, and less
 /// protection than there could be.
@@ -132,6 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(from, branch, later)| Step::Delete { from, branch, later }),
         1 => (1..4000u64).prop_map(Step::Wait),
         1 => (0..12usize).prop_map(Step::Ports),
+        1 => Just(Step::Rekey),
     ]
 }
 
@@ -235,13 +241,20 @@ enum Ways {
     Agents,
     /// The incumbent's, with agents.
     IncumbentsAgents,
+    /// The incumbent's, offering several keys.
+    IncumbentsSeveral,
 }
 
 impl Ways {
     fn settings(self) -> Settings {
         match self {
             Self::Ours => settings(),
-            Self::Lenient => Settings { accepted: weakness::every(), ..settings() },
+            Self::Lenient => Settings {
+                accepted: weakness::every(),
+                keys_a_line: 3,
+                offer_several_keys: true,
+                ..settings()
+            },
             Self::Incumbents => Settings {
                 compat: Compat::Rtpengine,
                 suites: INCUMBENTS_SUITES.to_vec(),
@@ -249,6 +262,9 @@ impl Ways {
                 ..settings()
             },
             Self::Agents => with_agents(),
+            Self::IncumbentsSeveral => {
+                Settings { offer_several_keys: true, ..Self::Incumbents.settings() }
+            }
             Self::IncumbentsAgents => {
                 Settings { webrtc: with_agents().webrtc, ..Self::Incumbents.settings() }
             }
@@ -281,6 +297,10 @@ impl World {
             }
             Step::Ports(capacity) => {
                 self.calls.ports_mut().capacity = *capacity;
+                None
+            }
+            Step::Rekey => {
+                self.rekey(ALL);
                 None
             }
         };
@@ -362,6 +382,7 @@ impl World {
                         assert!(
                             !media.is_plain() && keys.into_iter().all(|key| *key == Key::Clear)
                         );
+                        assert_eq!(local.count(), 1, "a key that passes is alone");
                     }
                     (Some(_), _) => assert!(!media.is_plain() && stream.send_key.is_srtp()),
                     (None, Some(_)) => {
@@ -391,6 +412,7 @@ proptest! {
             Ways::Incumbents,
             Ways::Agents,
             Ways::IncumbentsAgents,
+            Ways::IncumbentsSeveral,
         ]),
         steps in prop::collection::vec(step(), 1..40)
     ) {

@@ -16,12 +16,6 @@ fn call(world: &World) -> CallKey {
     *world.worker.keys().next().unwrap()
 }
 
-/// Marks, and tells how each leg was before.
-fn rekey(world: &mut World, wish: Wish<'_>) -> Vec<(StreamIndex, Way)> {
-    let legs = world.calls.rekey(call(world), wish, world.now);
-    legs.into_iter().map(|leg| (leg.stream, leg.way)).collect()
-}
-
 fn offer_to_srtp(world: &mut World, to: Option<&str>) -> ng::sdp::MediaSection {
     let body = audio(A, 4000, "RTP/AVP", &[]);
     section(&world.offer(&towards(signal("a", to, &body), Protocol::RtpSavp)).unwrap())
@@ -61,8 +55,8 @@ fn without_a_mark_a_re_invite_keeps_the_key_in_force() {
 #[test]
 fn a_marked_leg_is_offered_another_key_and_has_it_once_that_is_answered() {
     let mut world = called();
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::NextOffer)], "the plain leg has no keys");
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::Due)]);
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::NextOffer)], "the plain leg has no keys");
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)]);
     let keyed = world.streams()[1].keyed;
     let offered = offer_to_srtp(&mut world, Some("b"));
     let is_in_force = |world: &World, section: &ng::sdp::MediaSection| {
@@ -78,13 +72,13 @@ fn a_marked_leg_is_offered_another_key_and_has_it_once_that_is_answered() {
     answer_srtp(&mut world, &offered);
     assert!(is_in_force(&world, &offered));
     assert_eq!(world.streams()[1].keyed, (keyed.0, keyed.1 + 1), "the party kept its own");
-    assert_eq!(rekey(&mut world, Wish { act: Act::Tell, ..ALL }), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(Wish { act: Act::Tell, ..ALL }), [(CALLEE, Way::NextOffer)]);
 }
 
 #[test]
 fn a_mark_is_kept_over_an_answer_to_the_party_and_over_a_refused_offer() {
     let mut world = called();
-    rekey(&mut world, ALL);
+    world.rekey(ALL);
     // The callee offers: what the answer shows it stays, as it would be in use before it is read.
     let keyed = world.streams()[1].keyed;
     let body = audio(B, 5000, "RTP/SAVP", &[&crypto(3, 'B')]);
@@ -92,30 +86,31 @@ fn a_mark_is_kept_over_an_answer_to_the_party_and_over_a_refused_offer() {
     world.answer(&signal("b", Some("a"), &audio(A, 4000, "RTP/AVP", &[]))).unwrap();
     assert_eq!(world.streams()[1].keyed, keyed);
     offer_to_srtp(&mut world, Some("b"));
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::Due)], "until another key is in force");
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)], "until another key is in force");
 }
 
 #[test]
 fn telling_marks_nothing_and_age_and_tag_choose() {
     let mut world = called();
     let tell = Wish { act: Act::Tell, ..ALL };
-    assert_eq!(rekey(&mut world, tell), [(CALLEE, Way::NextOffer)]);
-    assert_eq!(rekey(&mut world, tell), [(CALLEE, Way::NextOffer)]);
-    assert_eq!(rekey(&mut world, Wish { tag: Some(b"a"), ..tell }), []);
-    assert_eq!(rekey(&mut world, Wish { tag: Some(b"b"), ..tell }), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(tell), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(tell), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(Wish { tag: Some(b"a"), ..tell }), []);
+    assert_eq!(world.rekey(Wish { tag: Some(b"b"), ..tell }), [(CALLEE, Way::NextOffer)]);
     let old = Wish { older_than: Duration::from_secs(60), ..tell };
-    assert_eq!(rekey(&mut world, old), []);
+    assert_eq!(world.rekey(old), []);
     world.now += Duration::from_secs(60);
-    assert_eq!(rekey(&mut world, old), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(old), [(CALLEE, Way::NextOffer)]);
 }
 
 #[test]
 fn a_key_near_its_limit_is_replaced_by_the_next_offer() {
     let mut world = called();
     let key = call(&world);
-    world.calls.rekey_leg(key, CALLEE);
-    world.calls.rekey_leg(key, StreamIndex(9));
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::Due)]);
+    let now = world.now;
+    assert_eq!(world.calls.rekey_leg(key, CALLEE, now), Some(Way::NextOffer));
+    assert_eq!(world.calls.rekey_leg(key, StreamIndex(9), now), None);
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)]);
 }
 
 /// A plain trunk that called a browser, answered.
@@ -134,20 +129,20 @@ fn a_marked_dtls_leg_is_offered_another_tls_id_and_begins_anew() {
         section(&world.offer(&to_browser(signal("a", Some("b"), &plain(A)))).unwrap())
     };
     let before = again(&mut world);
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::NextOffer)]);
     let offered = again(&mut world);
     assert_ne!(offered.dtls.tls_id, before.dtls.tls_id);
     assert_eq!(offered.ice.credentials(), before.ice.credentials(), "a tls-id is enough");
     assert_eq!(again(&mut world).dtls.tls_id, offered.dtls.tls_id, "asked twice");
     world.answer(&to_trunk(peer("another-0123456789ab").signal("a", Some("b")))).unwrap();
     assert_eq!(world.leg(1).unwrap().dtls.as_ref().unwrap().epoch, Epoch(2));
-    assert_eq!(rekey(&mut world, ALL), [(CALLEE, Way::NextOffer)]);
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::NextOffer)]);
 }
 
 #[test]
 fn to_a_party_without_tls_id_ice_restarts_too() {
     let mut world = to_a_browser(&Browser::answering());
-    rekey(&mut world, ALL);
+    world.rekey(ALL);
     let before = world.leg(1).unwrap().ice.clone().unwrap().local;
     let offered = world.offer(&to_browser(signal("a", Some("b"), &plain(A)))).unwrap();
     let shown = read(&offered).media.remove(0).ice.credentials().unwrap();
@@ -166,9 +161,7 @@ fn a_party_with_neither_tls_id_nor_ice_cannot_be_rekeyed_and_why_is_told() {
     offer.ice.mode = ng::request::IceMode::Remove;
     world.offer(&offer).unwrap();
     world.answer(&to_trunk(Browser::answering().signal("a", Some("b")))).unwrap();
-    let [(CALLEE, Way::NotPossible(reason))] = rekey(&mut world, ALL)[..] else {
-        panic!("one leg")
-    };
+    let [(CALLEE, Way::NotPossible(reason))] = world.rekey(ALL)[..] else { panic!("one leg") };
     assert!(reason.contains("tls-id"), "{reason}");
-    assert!(matches!(rekey(&mut world, ALL)[..], [(_, Way::NotPossible(_))]));
+    assert!(matches!(world.rekey(ALL)[..], [(_, Way::NotPossible(_))]));
 }

@@ -16,6 +16,7 @@ use crate::relay::command::{
 };
 use crate::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use crate::session::ports::{InterfaceIndex, LocalPorts, OpenPorts, PortError, PortSource};
+use crate::session::rekey::{Act, Switch, Way, Wish};
 use crate::session::{
     BranchEnd, Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused,
     Settings,
@@ -81,17 +82,20 @@ pub(super) struct WorkerStream {
     /// All of the party's keys, where it is SRTP.
     pub(super) receive_keys: Option<SrtpKeys>,
     pub(super) send_key: Key,
+    /// The MKI of the key in use.
     pub(super) send_mki: Mki,
+    /// All of our keys, where it is SRTP.
+    pub(super) send_keys: Option<SrtpKeys>,
     /// What was agreed to be left out.
     pub(super) terms: Terms,
-    /// Every key that we ever protected with towards the party.
+    /// Every key that we were ever to protect with towards the party.
     sealed_under: Vec<MasterKey>,
     pub(super) sends: bool,
     pub(super) rtcp_mux: bool,
     pub(super) tos: Option<u8>,
     pub(super) closed: bool,
     pub(super) tap: Option<AgentTap>,
-    /// How often each direction's key was set.
+    /// How often each direction's keys were set.
     pub(super) keyed: (usize, usize),
     pub(super) plan: String,
 }
@@ -165,6 +169,19 @@ impl World {
     pub(super) fn hear(&mut self, stream: u16, kind: LegNewsKind) {
         let call = *self.worker.keys().next().unwrap();
         self.calls.leg_news(LegNews { call, stream: StreamIndex(stream), kind });
+    }
+
+    /// New keys as an operator wishes them; plays the worker's part, and tells how each leg was before.
+    pub(super) fn rekey(&mut self, wish: Wish<'_>) -> Vec<(StreamIndex, Way)> {
+        let Some(call) = self.worker.keys().next().copied() else { return Vec::new() };
+        let legs = self.calls.rekey(call, wish, self.now);
+        for leg in legs.iter().filter(|_| wish.act == Act::Mark) {
+            if let Way::AtOnce(switch) = leg.way {
+                let streams = self.worker.get_mut(&call).expect("a call that is up");
+                streams[usize::from(leg.stream.0)].switch(switch);
+            }
+        }
+        legs.into_iter().map(|leg| (leg.stream, leg.way)).collect()
     }
 
     /// Deletes, and plays the worker's part where it comes to that.
@@ -254,6 +271,7 @@ impl WorkerStream {
             receive_keys: None,
             send_key: Key::None,
             send_mki: Mki::none(),
+            send_keys: None,
             terms: Terms::default(),
             sealed_under: Vec::new(),
             sends: false,
@@ -338,15 +356,31 @@ impl WorkerStream {
             SendPlan::Clear => Key::Clear,
             SendPlan::Await if self.send_key == Key::Clear => Key::None,
             SendPlan::Await => return 0,
-            SendPlan::Set(key, terms) => {
+            SendPlan::Set(keys, terms) => {
                 assert_eq!(self.terms, terms, "both directions are agreed alike");
-                assert!(!self.sealed_under.contains(&key.master), "indexes would start over");
-                self.sealed_under.push(key.master.dangerous_duplicate());
-                self.send_mki = key.mki;
-                Key::Srtp(key.master)
+                for key in keys.iter() {
+                    assert!(!self.sealed_under.contains(&key.master), "indexes would start over");
+                    assert!(key.mki.is_empty() || !keys.further.is_empty(), "named for nothing");
+                    self.sealed_under.push(key.master.dangerous_duplicate());
+                }
+                self.send_mki = keys.first.mki.clone();
+                let key = Key::Srtp(keys.first.master.dangerous_duplicate());
+                self.send_keys = Some(*keys);
+                key
             }
         };
         1
+    }
+
+    /// Goes on to the next key of those that it was given.
+    fn switch(&mut self, switch: Switch) {
+        let keys: Vec<&SrtpKey> = self.send_keys.iter().flat_map(SrtpKeys::iter).collect();
+        let at = |mki: &Mki| keys.iter().position(|key| key.mki == *mki).expect("a key it has");
+        assert_eq!(switch.from.mki(), self.send_mki);
+        let (from, to) = (at(&self.send_mki), at(&switch.to.mki.mki()));
+        assert_eq!((to, switch.to.left), (from + 1, keys.len() - 1 - to), "each once, in order");
+        self.send_mki = keys[to].mki.clone();
+        self.send_key = Key::Srtp(keys[to].master.dangerous_duplicate());
     }
 }
 
