@@ -5,6 +5,8 @@
 //! 30 s run at one time, with a hold, a resume and a restart of the plain source's sequence, and
 //! every packet sent has to come out at the other side as it went in. The calls are the same for
 //! our gateway over each I/O driver and for rtpengine-daemon, which shows that the test is fair.
+//! In other calls libsrtp knows several keys of ours by their MKIs, and keymgr has the gateway change
+//! from one to the next.
 //!
 //! `make test` runs these; by hand `cargo test -p gateway --test real_peers -- --show-output`, with
 //! POSTERN_GATEWAY naming a release build. They are no part of a plain `cargo test`: they need
@@ -23,6 +25,7 @@ mod packet;
 mod party;
 mod plan;
 mod relay;
+mod several_keys;
 mod signalling;
 
 use std::env;
@@ -87,8 +90,8 @@ fn lacking(relay: Relay) -> Result<Option<String>> {
 
 /// One relay, one proxy, all suites at one time. Returns what went wrong with the calls.
 fn run(relay: Relay) -> Result<Vec<String>> {
-    let folder = fresh_folder(relay)?;
-    let mut running = relay.start(&folder)?;
+    let folder = fresh_folder(&relay.to_string())?;
+    let mut running = relay.start(&folder, &[])?;
     let driver = running.driver()?;
     let mut proxy = signalling::start_proxy(&folder)?;
 
@@ -170,9 +173,8 @@ fn print_reports(relay: Relay, driver: &str, reports: &[SuiteReport]) {
 }
 
 /// An empty folder for everything this run writes.
-fn fresh_folder(relay: Relay) -> Result<PathBuf> {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real-peers").join(relay.to_string());
+fn fresh_folder(run: &str) -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real-peers").join(run);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }

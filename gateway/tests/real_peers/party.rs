@@ -199,17 +199,21 @@ impl Kind {
 }
 
 fn session(suite: Profile, direction: Direction, key: &InlineKey) -> Result<Session> {
-    let their_suite = match suite {
+    let key = Key { key: key.bytes().to_vec(), mki: Vec::new() };
+    Session::new(direction, suite_of(suite)?, &[key])
+        .map_err(|status| anyhow!("libsrtp takes no {suite} session: {status:?}"))
+}
+
+/// What libsrtp calls it.
+pub(crate) fn suite_of(suite: Profile) -> Result<Suite> {
+    Ok(match suite {
         Profile::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
         Profile::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
         Profile::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         Profile::AeadAes128Gcm => Suite::AesGcm128,
         Profile::AeadAes256Gcm => Suite::AesGcm256,
         _ => return Err(anyhow!("the agents have no {suite}")),
-    };
-    let key = Key { key: key.bytes().to_vec(), mki: Vec::new() };
-    Session::new(direction, their_suite, &[key])
-        .map_err(|status| anyhow!("libsrtp takes no {suite} session: {status:?}"))
+    })
 }
 
 fn bind(port: u16) -> Result<UdpSocket> {

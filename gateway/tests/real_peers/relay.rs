@@ -2,7 +2,7 @@
 //! same address for ng and the same port range, so the SIP proxy cannot tell which one it drives.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -73,11 +73,12 @@ impl Relay {
         }
     }
 
-    /// Starts it in this thread's namespace and waits until it answers ng.
-    pub(crate) fn start(self, folder: &Path) -> Result<RunningRelay> {
+    /// Starts it with `flags` in this thread's namespace and waits until it answers ng.
+    pub(crate) fn start(self, folder: &Path, flags: &[&OsStr]) -> Result<RunningRelay> {
         // Not in `folder`: a Unix socket's path has to be short.
-        let admin = env::temp_dir().join(format!("real-peers-{}-{self}.sock", process::id()));
-        let mut peer = Peer::start("relay", &mut self.command(&admin), folder)?;
+        let run = folder.file_name().unwrap_or_default().display();
+        let admin = env::temp_dir().join(format!("real-peers-{}-{run}.sock", process::id()));
+        let mut peer = Peer::start("relay", self.command(&admin).args(flags), folder)?;
         peer.wait_until(|| Ok(ask("d7:command4:pinge").is_ok_and(|reply| reply.contains("pong"))))?;
         Ok(RunningRelay { relay: self, peer, admin })
     }
@@ -139,6 +140,17 @@ impl RunningRelay {
             }
             thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// What keymgr, built beside the gateway, prints when it asks the gateway for this in JSON.
+    pub(crate) fn keymgr(&self, arguments: &[&str]) -> Result<Value> {
+        let keymgr = Path::new(&gateway_program()).with_file_name("keymgr");
+        ensure!(keymgr.exists(), "build keymgr first: cargo build -p keymgr");
+        let mut command = Command::new(keymgr);
+        let output =
+            command.arg("--json").arg("--admin").arg(&self.admin).args(arguments).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// The process behind it.
@@ -236,7 +248,7 @@ fn refusal(probe: &str, driver: &str) -> Option<Option<String>> {
 }
 
 /// Asks the relay over ng and returns the reply without its cookie.
-fn ask(request: &str) -> Result<String> {
+pub(crate) fn ask(request: &str) -> Result<String> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     socket.connect(NG)?;
