@@ -6,92 +6,13 @@
     reason = "what fails here is the test; clippy.toml only knows functions marked as tests"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+mod stand_in;
+
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
-use gateway_control::{API_VERSION, TlsStatus, VERSION_HEADER};
+use gateway_control::TlsStatus;
 use serde_json::{Value, json};
-
-/// Answers one kind of request, and says what it was asked.
-struct StandIn {
-    socket: PathBuf,
-    asked: mpsc::Receiver<(String, String)>,
-}
-
-impl StandIn {
-    /// With this status and body for whatever comes.
-    fn new(status: u16, answer: &Value) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("postern-keymgr-{}-{turn}.sock", std::process::id());
-        let socket = std::env::temp_dir().join(name);
-        let listener = UnixListener::bind(&socket).unwrap();
-        let (tell, asked) = mpsc::channel();
-        let answer = answer.to_string();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // Before it is answered: keymgr has ended, and the test asks, soon after that.
-                let _ = tell.send(request(&stream));
-                reply(&stream, status, &answer);
-            }
-        });
-        Self { socket, asked }
-    }
-
-    /// Exit code, standard output, standard error.
-    fn keymgr(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keymgr"));
-        let output = command.arg("--admin").arg(&self.socket).arg("tls").args(arguments).output();
-        let output = output.expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    /// What was asked last: method and path, and the body.
-    fn asked(&self) -> (String, Value) {
-        let (line, body) = self.asked.try_iter().last().expect("something was asked");
-        (line, serde_json::from_str(&body).unwrap_or_default())
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.socket);
-    }
-}
-
-fn request(stream: &UnixStream) -> (String, String) {
-    let mut reader = BufReader::new(stream);
-    let (mut first, mut length) = (String::new(), 0);
-    reader.read_line(&mut first).unwrap();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let request = first.rsplit_once(' ').unwrap().0.to_owned();
-    (request, String::from_utf8(body).unwrap())
-}
-
-fn reply(mut stream: &UnixStream, status: u16, answer: &str) {
-    let head = format!(
-        "HTTP/1.1 {status} X\r\n{VERSION_HEADER}: {API_VERSION}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
-        answer.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-}
+use stand_in::StandIn;
 
 fn status(state: &str, problem: Option<&str>, not_after: u64) -> Value {
     json!({
@@ -132,7 +53,7 @@ fn typed(mut status: Value) -> Value {
 #[test]
 fn a_list_shows_listeners_certificates_upstreams_and_places() {
     let stand_in = StandIn::new(200, &typed(status("serving", None, FAR)));
-    let (code, out, err) = stand_in.keymgr(&["list"]);
+    let (code, out, err) = stand_in.keymgr(&["tls", "list"]);
     assert_eq!((code, err.as_str()), (0, ""));
     for word in [
         "192.0.2.1:5061",
@@ -155,7 +76,8 @@ fn a_list_shows_listeners_certificates_upstreams_and_places() {
 fn json_is_the_admin_apis_own_document() {
     let expected = typed(status("serving", None, FAR));
     let stand_in = StandIn::new(200, &expected);
-    let (code, out, _) = stand_in.keymgr(&["--json", "list", "--connections", "--listener", "sip"]);
+    let (code, out, _) =
+        stand_in.keymgr(&["tls", "--json", "list", "--connections", "--listener", "sip"]);
     assert_eq!(code, 0);
     let printed: TlsStatus = serde_json::from_str(&out).unwrap();
     assert_eq!(printed, serde_json::from_value(expected).unwrap());
@@ -166,13 +88,13 @@ fn json_is_the_admin_apis_own_document() {
 #[test]
 fn a_check_fails_where_something_needs_somebody_and_says_what() {
     let fine = StandIn::new(200, &typed(status("serving", None, FAR)));
-    assert_eq!(fine.keymgr(&["list", "--check"]).0, 0);
+    assert_eq!(fine.keymgr(&["tls", "list", "--check"]).0, 0);
     for (answer, expected) in [
         (status("failed", Some("no such file"), FAR), "sip does not serve: no such file"),
         (status("serving", Some("sip.pem: cut off"), FAR), "sip: sip.pem: cut off"),
         (status("serving", None, 1), "sip: the certificate of sip.example.com: expired"),
     ] {
-        let (code, _, err) = StandIn::new(200, &typed(answer)).keymgr(&["list", "--check"]);
+        let (code, _, err) = StandIn::new(200, &typed(answer)).keymgr(&["tls", "list", "--check"]);
         assert_eq!(code, 5, "{err}");
         assert!(err.contains(expected), "{err}");
     }
@@ -185,7 +107,7 @@ fn a_reload_that_is_refused_is_a_failure_and_a_dry_run_says_that_nothing_was_cha
         {"listener": "carrier", "result": "refused", "reason": "carrier-ca.pem: empty"},
     ]});
     let stand_in = StandIn::new(200, &answer);
-    let (code, out, err) = stand_in.keymgr(&["reload", "--dry-run"]);
+    let (code, out, err) = stand_in.keymgr(&["tls", "reload", "--dry-run"]);
     assert_eq!(code, 5);
     assert!(out.contains("carrier-ca.pem: empty") && out.contains("nothing was changed"), "{out}");
     assert!(err.contains("1 of 2 listeners"), "{err}");
@@ -198,18 +120,18 @@ fn a_reload_that_is_refused_is_a_failure_and_a_dry_run_says_that_nothing_was_cha
 fn tickets_and_keys_are_asked_for_as_said() {
     let answer = json!({"listeners": ["sip"], "old_opens_for": 21_600});
     let stand_in = StandIn::new(200, &answer);
-    let (code, out, _) = stand_in.keymgr(&["rotate-tickets"]);
+    let (code, out, _) = stand_in.keymgr(&["tls", "rotate-tickets"]);
     assert_eq!((code, out.as_str()), (0, "new ticket key: sip; the last one opens for 6h\n"));
     assert_eq!(stand_in.asked().1, json!({"dry_run": false}));
 
     let stand_in = StandIn::new(200, &json!({"updated": 2, "not_possible": 1}));
-    let (code, out, _) = stand_in.keymgr(&["keyupdate", "--listener", "sip"]);
+    let (code, out, _) = stand_in.keymgr(&["tls", "keyupdate", "--listener", "sip"]);
     assert_eq!(code, 0);
     assert!(out.starts_with("new keys for 2 connections; 1 of TLS 1.2"), "{out}");
     let expected = json!({"listener": "sip", "connection": null, "dry_run": false});
     assert_eq!(stand_in.asked(), ("POST /v1/tls/keyupdate".to_owned(), expected));
-    assert_eq!(stand_in.keymgr(&["keyupdate"]).0, 2, "whose keys?");
-    assert_eq!(stand_in.keymgr(&["keyupdate", "--all", "--connection", "1"]).0, 2);
+    assert_eq!(stand_in.keymgr(&["tls", "keyupdate"]).0, 2, "whose keys?");
+    assert_eq!(stand_in.keymgr(&["tls", "keyupdate", "--all", "--connection", "1"]).0, 2);
 }
 
 #[test]
@@ -219,10 +141,10 @@ fn a_refusal_is_told_with_its_hint_and_its_own_exit_code() {
         "hint": "GET /v1/tls lists those that there are",
     });
     let stand_in = StandIn::new(404, &answer);
-    let (code, out, err) = stand_in.keymgr(&["reload", "--listener", "spi"]);
+    let (code, out, err) = stand_in.keymgr(&["tls", "reload", "--listener", "spi"]);
     assert_eq!((code, out.as_str()), (3, ""));
     assert!(err.contains("spi") && err.contains("no TLS listener"), "{err}");
-    assert_eq!(stand_in.keymgr(&["list", "--listener", "a/b"]).0, 2);
+    assert_eq!(stand_in.keymgr(&["tls", "list", "--listener", "a/b"]).0, 2);
 }
 
 #[test]
