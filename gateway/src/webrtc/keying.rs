@@ -12,6 +12,8 @@
 //!    for a server whose handshake may have failed by a datagram that was not the party's: it
 //!    takes another ClientHello, some times an epoch.
 
+mod record;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use srtp::Profile;
 use webrtc::dtls::{Association, DtlsSettings, Output, Role};
 use webrtc::identity::Identity;
 
+use self::record::{is_answer, is_client_hello, is_in_clear};
 use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult, Place};
 use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind, Renewal};
 use crate::relay::uplink::Component;
@@ -397,24 +400,6 @@ fn send(bytes: &[u8], to: Option<SocketAddr>, out: &mut Vec<Effect>) {
     if let Some(to) = to {
         out.push(Effect::Send { component: Component::Rtp, to, bytes: bytes.to_vec() });
     }
-}
-
-/// A handshake record (22) of epoch 0 that begins with the message ClientHello (1); RFC 6347
-/// sections 4.1 and 4.2.2.
-fn is_client_hello(datagram: &[u8]) -> bool {
-    is_in_clear(datagram) && datagram.first() == Some(&22) && datagram.get(13) == Some(&1)
-}
-
-/// What answers our first flight: handshake records of which a ClientHello, repeated to a server,
-/// is none.
-fn is_answer(datagram: &[u8], role: DtlsRole) -> bool {
-    let is_handshake = is_in_clear(datagram) && datagram.first() == Some(&22);
-    is_handshake && (role == DtlsRole::Client || !is_client_hello(datagram))
-}
-
-/// A record of epoch 0.
-fn is_in_clear(datagram: &[u8]) -> bool {
-    datagram.get(3..5) == Some(&[0, 0])
 }
 
 /// Shown under `query` and in the log.

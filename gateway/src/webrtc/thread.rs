@@ -14,23 +14,25 @@
 //! full buffer loses them, as a network would), keys and paths go to the worker in order, and are
 //! kept while its inbox is full.
 
+mod handshakes;
+mod loans;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use webrtc::dtls::{DtlsSettings, SignRequest};
-use webrtc::ice::Seed;
 
+use self::loans::LOAN_LOOK;
 use super::budget::Budget;
 use super::certificates::{Shelf, Shown};
 use super::effect::{Effect, Place};
 use super::figures::{AgentDrop, Figures, Tally};
-use super::keying::Cost;
-use super::leg::{Datagram, Leg, LegKey};
+use super::leg::{Leg, LegKey};
 use super::plan::{Epoch, LegNews, LegNewsKind, LegUpdate};
-use super::seat::{Answer, Seat};
+use super::seat::Seat;
 use super::signing::{Signed, Signing};
 use super::sys;
 use super::timers::Timers;
@@ -100,12 +102,6 @@ pub(super) struct AgentThread {
     signing: Signing,
     /// Reused.
     effects: Vec<Effect>,
-}
-
-/// What is to be done for a handshake.
-enum Job {
-    Datagram(Box<AgentPacket>),
-    Client(LegKey),
 }
 
 impl AgentThread {
@@ -220,40 +216,6 @@ impl AgentThread {
         }
     }
 
-    fn ask_for_sockets(&mut self, key: LegKey, attempt: u32) {
-        let Some(seat) = self.seats.get_mut(&key) else { return };
-        let (reply, answer) = sync_channel(1);
-        let (call, stream) = (key.call(), key.stream());
-        seat.asked(answer, attempt);
-        if let Some(worker) = self.setup.workers.get_mut(seat.worker) {
-            worker.send(Command::Lend { call, stream, reply });
-        }
-        if !self.loans.contains(&key) {
-            self.loans.push(key);
-        }
-    }
-
-    fn take_loans(&mut self) {
-        for key in std::mem::take(&mut self.loans) {
-            let now = Instant::now();
-            let Some(seat) = self.seats.get_mut(&key) else { continue };
-            match seat.look(now) {
-                Answer::Waiting => self.loans.push(key),
-                Answer::Ask(attempt) => self.ask_for_sockets(key, attempt),
-                Answer::Lent(locals) => match seed() {
-                    Ok(seed) => {
-                        self.with_leg(key, |leg, out| leg.sockets(locals, seed, now, out));
-                    }
-                    Err(error) => tracing::error!(%error, "no random numbers for ICE"),
-                },
-                Answer::Refused(error) => {
-                    let (call, stream) = (key.call().0, key.stream().0);
-                    tracing::warn!(call, stream, %error, "DTLS and ICE have nothing to send from");
-                }
-            }
-        }
-    }
-
     fn take_signatures(&mut self) {
         while let Some(Signed { leg, epoch, signature }) = self.signing.take() {
             let now = Instant::now();
@@ -269,112 +231,6 @@ impl AgentThread {
                 seat.armed = None;
             }
             self.with_leg(key, |leg, out| leg.handle_timeout(now, out));
-        }
-    }
-
-    /// Sorts what came by what it costs.
-    fn take_dtls(&mut self) {
-        for _ in 0..A_ROUND {
-            let Some(packet) = self.setup.intake.dtls() else { return };
-            let key = LegKey::new(packet.call, packet.stream);
-            let Some(seat) = self.seats.get(&key) else {
-                self.tally.drop(AgentDrop::NoLeg);
-                continue;
-            };
-            match seat.leg.cost(Datagram::from(&packet)) {
-                Cost::Little => {
-                    let now = Instant::now();
-                    self.with_leg(key, |leg, out| leg.dtls((&packet).into(), now, out));
-                }
-                cost @ (Cost::Step | Cost::Answer | Cost::Handshake) => self.wait(packet, cost),
-                Cost::Useless => self.tally.drop(AgentDrop::Unexpected),
-            }
-        }
-    }
-
-    fn wait(&mut self, packet: AgentPacket, cost: Cost) {
-        let (queue, room) = match cost {
-            Cost::Handshake => (&mut self.fresh, FRESH_ROOM),
-            Cost::Answer => (&mut self.answers, FRESH_ROOM),
-            _ => (&mut self.ongoing, ONGOING_ROOM),
-        };
-        match queue.len() < room {
-            true => queue.push_back(Box::new(packet)),
-            false => self.tally.drop(AgentDrop::Busy),
-        }
-    }
-
-    /// Steps of handshakes, as far as the budget goes.
-    fn shake_hands(&mut self) {
-        let mut now = Instant::now();
-        while self.budget.has_time(now) {
-            let Some(job) = self.next_job() else { break };
-            match job {
-                Job::Datagram(packet) => self.step(&packet, now),
-                Job::Client(key) => self.begin_client(key, now),
-            }
-            let after = Instant::now();
-            let took = after.saturating_duration_since(now);
-            self.budget.spend(took);
-            self.tally.step(took.as_secs_f64());
-            self.take_stun();
-            now = Instant::now();
-        }
-        self.tally.waiting(self.jobs(), now);
-    }
-
-    fn jobs(&self) -> usize {
-        self.ongoing.len() + self.answers.len() + self.fresh.len() + self.clients.len()
-    }
-
-    /// What is under way first, then what becomes it where there is a place; then clients, whom
-    /// signalling wants; then ClientHellos.
-    fn next_job(&mut self) -> Option<Job> {
-        let mut packet = self.ongoing.pop_front();
-        if packet.is_none() && self.budget.has_place() {
-            packet = self.answers.pop_front();
-        }
-        if let Some(packet) = packet {
-            return Some(Job::Datagram(packet));
-        }
-        let client = self.clients.pop_front().map(Job::Client);
-        client.or_else(|| self.fresh.pop_front().map(Job::Datagram))
-    }
-
-    fn step(&mut self, packet: &AgentPacket, now: Instant) {
-        let key = LegKey::new(packet.call, packet.stream);
-        let Some(seat) = self.seats.get(&key) else { return self.tally.drop(AgentDrop::NoLeg) };
-        // It may have waited while the leg went on.
-        match seat.leg.cost(packet.into()) {
-            Cost::Useless => return self.tally.drop(AgentDrop::Unexpected),
-            Cost::Handshake => self.begin(key, now),
-            Cost::Answer if self.budget.begin() => self.with_leg(key, |leg, _| leg.take_place()),
-            Cost::Answer => return self.tally.drop(AgentDrop::Busy),
-            Cost::Little | Cost::Step => {}
-        }
-        self.with_leg(key, |leg, out| leg.dtls(packet.into(), now, out));
-    }
-
-    /// A client's turn. Its leg may have gone since it was put there, and be another one now.
-    fn begin_client(&mut self, key: LegKey, now: Instant) {
-        let Some(seat) = self.seats.get_mut(&key) else { return };
-        seat.queued = false;
-        if seat.leg.is_client_to_begin() {
-            self.begin(key, now);
-        }
-    }
-
-    /// The first flight.
-    fn begin(&mut self, key: LegKey, now: Instant) {
-        let Some(seat) = self.seats.get(&key) else { return };
-        let serial = seat.leg.certificate();
-        let shown = serial.and_then(|serial| self.shelf.shown(serial)).cloned();
-        let settings = self.setup.limits.dtls.clone();
-        match shown {
-            Some(shown) => {
-                self.with_leg(key, |leg, out| leg.begin(&shown.identity, &settings, now, out))
-            }
-            None => self.with_leg(key, |leg, out| leg.refuse_handshake(NO_CERTIFICATE, out)),
         }
     }
 
@@ -469,27 +325,8 @@ impl AgentThread {
     }
 }
 
-fn seed() -> std::io::Result<Seed> {
-    let mut bytes = zeroize::Zeroizing::new([0; 32]);
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes[..])
-        .map_err(|_| std::io::Error::other("the system's random source failed"))?;
-    Ok(Seed::new(&bytes))
-}
-
-/// Shown under `query` and in the log.
-const NO_CERTIFICATE: &str = "the certificate that the party was told of is gone";
-
 /// Of each kind before the others have their turn.
 const A_ROUND: usize = 1024;
-
-/// Datagrams that wait for time: what arrives in less than a party waits before it sends again.
-const ONGOING_ROOM: usize = 512;
-
-/// ClientHellos that wait for time, and first answers that wait for a place: so many each.
-const FRESH_ROOM: usize = 256;
-
-/// A worker answers between two batches, and does not call.
-const LOAN_LOOK: Duration = Duration::from_millis(1);
 
 /// How soon a worker that was full is tried again.
 const OUTBOX_RETRY: Duration = Duration::from_millis(5);
