@@ -22,7 +22,7 @@ use gateway::relay::drop_reason::DropReason;
 use gateway::relay::key_plan::{ReceivePlan, SendPlan};
 use gateway::relay::uplink::{Intake, uplink};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
-use gateway::webrtc::plan::Epoch;
+use gateway::webrtc::plan::{Epoch, IceGeneration};
 use packet_io::Choice;
 use relay_support::sys::Counting;
 use relay_support::*;
@@ -73,7 +73,7 @@ impl Load {
                 rtcp_mux: true,
                 agent: Some(AgentTap {
                     uplink: 0,
-                    ice: true,
+                    ice: Some(IceGeneration(1)),
                     dtls: Some(Epoch(1)),
                     named: NamedSources::default(),
                 }),
@@ -85,7 +85,8 @@ impl Load {
         let at = secure.local_addr().unwrap();
         let component = ComponentPath { sources: vec![at], destination: Some(at) };
         let path = IcePath { components: [component, ComponentPath::default()] };
-        let found = Command::Path { call: CALL, stream: StreamIndex(1), path };
+        let (stream, generation) = (StreamIndex(1), IceGeneration(1));
+        let found = Command::Path { call: CALL, stream, generation, path };
         worker.commands.blocking_send(found).unwrap();
         let mut crypto = Crypto::new(profile, 1, 2);
         // Every tenth packet is RTCP.

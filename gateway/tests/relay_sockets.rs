@@ -8,13 +8,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use gateway::relay::command::{
-    AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, IcePath, NamedSources,
-    StreamIndex, StreamPlan, WorkerEvent, WorkerSnapshot,
+    AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, Footing, IcePath,
+    NamedSources, StreamIndex, StreamPlan, WorkerEvent, WorkerSnapshot,
 };
 use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::uplink::{AgentPacket, Intake, uplink};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
-use gateway::webrtc::plan::Epoch;
+use gateway::webrtc::plan::{Epoch, IceGeneration};
 use packet_io::Choice;
 use relay_support::*;
 use srtp::Profile;
@@ -190,8 +190,11 @@ fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
             Err(error) => panic!("{error}"),
         };
         let mut call = Call::set_up(&worker, CALL);
-        let named = NamedSources::default();
-        let tap = AgentTap { uplink: 0, ice: true, dtls: Some(Epoch(1)), named };
+        let (stream, generation) = (StreamIndex(1), IceGeneration(1));
+        let (ice, dtls) = (Some(generation), Some(Epoch(1)));
+        let footing = Footing { socket: call.local[1], ice, dtls };
+        assert!(matches!(lend(&worker, footing), [None, None]), "the plan has not come");
+        let tap = AgentTap { uplink: 0, ice, dtls, named: NamedSources::default() };
         let streams = vec![unchanged(1), StreamPlan { agent: Some(tap), ..unchanged(0) }];
         worker.commands.blocking_send(Command::Apply(CallPlan { call: CALL, streams })).unwrap();
 
@@ -202,16 +205,23 @@ fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
         assert_eq!((heard.source, heard.local), (party, call.local[1]));
         assert_eq!(heard.bytes(), CHECK);
 
-        let (reply, lent) = std::sync::mpsc::sync_channel(1);
-        let stream = StreamIndex(1);
-        worker.commands.blocking_send(Command::Lend { call: CALL, stream, reply }).unwrap();
-        let [Some(socket), Some(_)] = lent.recv().unwrap().unwrap() else { panic!("no sockets") };
+        for other in [
+            Footing { socket: call.local[0], ..footing },
+            Footing { ice: Some(IceGeneration(2)), ..footing },
+            Footing { dtls: Some(Epoch(2)), ..footing },
+        ] {
+            assert!(matches!(lend(&worker, other), [None, None]), "{other:?}");
+        }
+        let [Some(socket), Some(_)] = lend(&worker, footing) else { panic!("no sockets") };
         socket.send_to(b"answer", heard.source).unwrap();
         assert_eq!(call.secure.receive(), b"answer");
 
         let component = ComponentPath { sources: vec![party], destination: Some(party) };
         let path = IcePath { components: [component, ComponentPath::default()] };
-        worker.commands.blocking_send(Command::Path { call: CALL, stream, path }).unwrap();
+        worker
+            .commands
+            .blocking_send(Command::Path { call: CALL, stream, generation, path })
+            .unwrap();
         let key = |byte| SrtpKey::unnamed(master_key(PROFILE, byte));
         let (receive, send) = (Box::new(key(3).into()), Box::new(key(4)));
         let epoch = Epoch(1);
@@ -229,6 +239,14 @@ fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
 
 /// A binding request (RFC 8489 section 5).
 const CHECK: &[u8] = &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+/// What the worker lends of stream 1.
+fn lend(worker: &WorkerHandle, footing: Footing) -> [Option<UdpSocket>; 2] {
+    let (reply, lent) = std::sync::mpsc::sync_channel(1);
+    let stream = StreamIndex(1);
+    worker.commands.blocking_send(Command::Lend { call: CALL, stream, footing, reply }).unwrap();
+    lent.recv().unwrap().unwrap()
+}
 
 /// The next check, for which the thread sleeps.
 fn woken(intake: &Intake) -> AgentPacket {

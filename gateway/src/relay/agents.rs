@@ -23,7 +23,7 @@ use packet_io::Driver;
 
 use super::bucket::{Bucket, Rate};
 use super::command::{
-    AgentCounts, AgentTap, CallKey, ComponentPath, IcePath, StreamIndex, VALID_SOURCES,
+    AgentCounts, AgentTap, CallKey, ComponentPath, Footing, IcePath, StreamIndex, VALID_SOURCES,
 };
 use super::demultiplex::{Component, Protocol, is_worth_handing_up};
 use super::drop_reason::DropReason;
@@ -32,13 +32,16 @@ use super::learning::Endpoint;
 use super::stream::{Slot, Stream};
 use super::table::Table;
 use super::uplink::{Addressee, Standing};
-use crate::webrtc::plan::Epoch;
+use crate::webrtc::plan::{Epoch, IceGeneration};
 
 /// What a stream keeps for its agents.
 #[derive(Debug)]
 pub(super) struct Tap {
     plan: AgentTap,
     path: IcePath,
+    /// The first association of those that plans spoke of without a pause. Keys that a plan has
+    /// overtaken are in force until the next ones, as they would be had they come before it.
+    awaited: Option<Epoch>,
     /// Whose keys the stream has. Each association gives keys once: under the same keys a second
     /// time, indexes would begin again.
     secured: Option<Epoch>,
@@ -65,6 +68,7 @@ impl Tap {
         Self {
             plan,
             path: IcePath::default(),
+            awaited: plan.dtls,
             secured: None,
             consent: Bucket::default(),
             named: Bucket::default(),
@@ -72,6 +76,13 @@ impl Tap {
             handshake: Bucket::default(),
             handed_up: AgentCounts::default(),
         }
+    }
+
+    fn update(&mut self, plan: AgentTap) {
+        if self.plan.dtls.is_none() || plan.dtls.is_none() {
+            self.awaited = plan.dtls;
+        }
+        self.plan = plan;
     }
 
     /// Which uplink.
@@ -103,7 +114,11 @@ impl AgentCounts {
 impl Stream {
     /// ICE says where the party is, and who may speak for it.
     pub(super) fn ice_rules(&self) -> bool {
-        self.cold.tap.as_ref().is_some_and(|tap| tap.plan.ice)
+        self.ice().is_some()
+    }
+
+    fn ice(&self) -> Option<IceGeneration> {
+        self.cold.tap.as_ref()?.plan.ice
     }
 
     /// Whether ICE, which rules, vouches for `source`.
@@ -121,14 +136,13 @@ impl Stream {
     ) -> Result<Standing, DropReason> {
         let ours = self.is_partys(component, source);
         let Some(tap) = &mut self.cold.tap else { return Err(DropReason::UnexpectedProtocol) };
+        let ice = tap.plan.ice.is_some();
         let (speaks, bucket, rate, standing) = match protocol {
-            Protocol::Stun if ours => {
-                (tap.plan.ice, &mut tap.consent, Tap::CONSENT, Standing::Known)
-            }
+            Protocol::Stun if ours => (ice, &mut tap.consent, Tap::CONSENT, Standing::Known),
             Protocol::Stun if tap.plan.named.contains(source) => {
-                (tap.plan.ice, &mut tap.named, Tap::CHECKS, Standing::Known)
+                (ice, &mut tap.named, Tap::CHECKS, Standing::Known)
             }
-            Protocol::Stun => (tap.plan.ice, &mut tap.strangers, Tap::CHECKS, Standing::Stranger),
+            Protocol::Stun => (ice, &mut tap.strangers, Tap::CHECKS, Standing::Stranger),
             Protocol::Dtls => {
                 (tap.plan.dtls.is_some(), &mut tap.handshake, Tap::HANDSHAKE, Standing::Known)
             }
@@ -160,16 +174,20 @@ impl Stream {
 
     /// Takes what a plan says of agents, before what it says of addresses and keys.
     pub(super) fn set_tap(&mut self, plan: Option<AgentTap>) {
-        let ruled = self.ice_rules();
+        let before = self.ice();
         match (plan, &mut self.cold.tap) {
-            (Some(plan), Some(tap)) => tap.plan = plan,
+            (Some(plan), Some(tap)) => tap.update(plan),
             (Some(plan), none) => *none = Some(Box::new(Tap::new(plan))),
             (None, tap) => *tap = None,
         }
-        match (ruled, self.ice_rules()) {
-            (false, true) => self.hand_addresses_to_ice(),
-            (true, false) => self.hand_addresses_to_learning(),
-            _ => {}
+        if before == self.ice() {
+            return;
+        }
+        if before.is_some() {
+            self.hand_addresses_to_learning();
+        }
+        if self.ice_rules() {
+            self.hand_addresses_to_ice();
         }
     }
 
@@ -203,15 +221,17 @@ impl Stream {
 
     fn secure(&mut self, epoch: Epoch, keys: (ReceivePlan, SendPlan), replay_window: usize) {
         let Some(tap) = &mut self.cold.tap else { return };
-        if tap.plan.dtls != Some(epoch) || tap.secured == Some(epoch) {
+        let epochs = tap.awaited..=tap.plan.dtls;
+        if !epochs.contains(&Some(epoch)) || tap.secured >= Some(epoch) {
             return;
         }
         tap.secured = Some(epoch);
         self.set_keys(keys.0, keys.1, replay_window);
     }
 
-    fn follow(&mut self, mut path: IcePath) {
-        let Some(tap) = self.cold.tap.as_mut().filter(|tap| tap.plan.ice) else { return };
+    fn follow(&mut self, generation: IceGeneration, mut path: IcePath) {
+        let is_its = |tap: &&mut Box<Tap>| tap.plan.ice == Some(generation);
+        let Some(tap) = self.cold.tap.as_mut().filter(is_its) else { return };
         let before = &tap.path.components;
         let components = path.components.iter_mut().zip(before).zip(&mut self.endpoints);
         for ((component, before), endpoint) in components {
@@ -224,6 +244,16 @@ impl Stream {
             }
         }
         tap.path = path;
+    }
+
+    /// Whether its plan is the one, or one with as much of a footing for agents.
+    fn gives(&self, footing: &Footing) -> bool {
+        let tap = self.cold.tap.as_ref().map(|tap| tap.plan);
+        let (ice, dtls) = tap.map_or((None, None), |tap| (tap.ice, tap.dtls));
+        let place = |at: SocketAddr| (at.ip(), at.port());
+        self.cold.local[Component::Rtp as usize].map(place) == Some(place(footing.socket))
+            && (footing.ice.is_none() || footing.ice == ice)
+            && (footing.dtls.is_none() || footing.dtls == dtls)
     }
 }
 
@@ -246,20 +276,28 @@ impl Table {
     }
 
     /// Where a stream's party is, by ICE.
-    pub fn follow(&mut self, call: CallKey, stream: StreamIndex, path: IcePath) {
+    pub fn follow(
+        &mut self,
+        call: CallKey,
+        stream: StreamIndex,
+        generation: IceGeneration,
+        path: IcePath,
+    ) {
         if let Some(stream) = self.stream_mut(call, stream) {
-            stream.follow(path);
+            stream.follow(generation, path);
         }
     }
 
-    /// Duplicates of a stream's sockets.
+    /// Duplicates of a stream's sockets, once its plan gives that footing.
     pub(super) fn lend(
         &self,
         call: CallKey,
         stream: StreamIndex,
+        footing: &Footing,
         driver: &impl Driver,
     ) -> io::Result<[Option<UdpSocket>; 2]> {
-        let Some(slot) = self.slot_of(call, stream) else { return Ok([None, None]) };
+        let gives = |slot: &Slot| self.at(*slot).is_some_and(|stream| stream.gives(footing));
+        let Some(slot) = self.slot_of(call, stream).filter(gives) else { return Ok([None, None]) };
         let duplicate = |component| driver.socket(slot.token(component)).map(UdpSocket::try_clone);
         Ok([duplicate(Component::Rtp).transpose()?, duplicate(Component::Rtcp).transpose()?])
     }

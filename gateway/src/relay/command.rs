@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::drop_reason::DropReason;
 use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys};
-use crate::webrtc::plan::Epoch;
+use crate::webrtc::plan::{Epoch, IceGeneration};
 
 /// A call's name between control and worker; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +46,9 @@ pub enum Command {
     },
     /// Report what the worker has done so far.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
-    /// Keys of a finished DTLS handshake. Ignored unless `epoch` is that of the stream's plan; old
-    /// receive keys stay beside the new ones for a while.
+    /// Keys of a finished DTLS handshake. Ignored unless `epoch` is that of the stream's plan, or of
+    /// one before it that newer keys have not followed; old receive keys stay beside the new ones
+    /// for a while.
     Secure {
         /// The call.
         call: CallKey,
@@ -70,22 +71,28 @@ pub enum Command {
         /// Which key.
         mki: Mki,
     },
-    /// ICE found, or lost, where a stream's party is.
+    /// ICE found, or lost, where a stream's party is. Ignored unless `generation` is that of the
+    /// stream's plan.
     Path {
         /// The call.
         call: CallKey,
         /// The stream.
         stream: StreamIndex,
+        /// Of which ICE.
+        generation: IceGeneration,
         /// The whole of it.
         path: IcePath,
     },
     /// Duplicates of a stream's sockets (RTP, RTCP), for agents to send from; `None` where the
-    /// stream has none.
+    /// stream has none, and both while it has not had the plan that gives this footing. Agents
+    /// act on a plan only then: what they say of it later cannot come before it.
     Lend {
         /// The call.
         call: CallKey,
         /// The stream.
         stream: StreamIndex,
+        /// What the agents' plan builds on.
+        footing: Footing,
         /// Where they go.
         reply: std::sync::mpsc::SyncSender<io::Result<[Option<UdpSocket>; 2]>>,
     },
@@ -162,13 +169,24 @@ pub struct AgentTap {
     /// Which uplink: an agent thread of [`crate::webrtc`].
     pub uplink: u16,
     /// Hand up STUN, from anywhere: ICE authenticates each message. Media, and DTLS, are then taken
-    /// from the addresses of the last [`IcePath`] alone.
-    pub ice: bool,
-    /// Hand up DTLS, and take keys of this association alone; without ICE only from the signalled
-    /// or learned address.
+    /// from the addresses of this ICE's last [`IcePath`] alone.
+    pub ice: Option<IceGeneration>,
+    /// Hand up DTLS, and take keys of this association; without ICE only from the signalled or
+    /// learned address.
     pub dtls: Option<Epoch>,
     /// With ICE: whose STUN is not a stranger's, whatever the path.
     pub named: NamedSources,
+}
+
+/// What a leg's agents build on at its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footing {
+    /// Where the stream's RTP socket is bound.
+    pub socket: SocketAddr,
+    /// The plan speaks of this ICE; `None`: of none.
+    pub ice: Option<IceGeneration>,
+    /// And of this association; `None`: of none.
+    pub dtls: Option<Epoch>,
 }
 
 /// Addresses of the candidates that the party named: its checks and answers come from there before

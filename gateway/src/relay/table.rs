@@ -234,6 +234,11 @@ impl Table {
     }
 
     /// The stream at `slot`.
+    pub(super) fn at(&self, slot: Slot) -> Option<&Stream> {
+        self.streams.get(slot.key())
+    }
+
+    /// The same, to change it.
     pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut Stream> {
         self.streams.get_mut(slot.key())
     }

@@ -330,9 +330,11 @@ impl Worker {
                 self.table.secure(call, stream, epoch, (receive, send));
             }
             Command::SwitchKey { call, stream, mki } => self.table.switch_key(call, stream, &mki),
-            Command::Path { call, stream, path } => self.table.follow(call, stream, path),
-            Command::Lend { call, stream, reply } => {
-                let _ = reply.try_send(self.table.lend(call, stream, &self.driver));
+            Command::Path { call, stream, generation, path } => {
+                self.table.follow(call, stream, generation, path);
+            }
+            Command::Lend { call, stream, footing, reply } => {
+                let _ = reply.try_send(self.table.lend(call, stream, &footing, &self.driver));
             }
             Command::Stop => return ControlFlow::Break(()),
         }

@@ -17,7 +17,7 @@ use ng::sdp::{
 };
 use ring::rand::SystemRandom;
 
-use crate::webrtc::plan::{IceAgent, IcePlan, IceRole};
+use crate::webrtc::plan::{IceAgent, IceGeneration, IcePlan, IceRole};
 
 use super::dtls::{Connectivity, Offerer};
 use super::mux::Settled;
@@ -201,9 +201,10 @@ impl IceLeg {
     }
 
     /// What the agents are to make of it.
-    pub(super) fn plan(&self) -> IcePlan {
+    pub(super) fn plan(&self, generation: IceGeneration) -> IcePlan {
         let peer = self.peer.as_ref();
         IcePlan {
+            generation,
             local: self.own.credentials.clone(),
             remote: peer.map(|peer| peer.credentials.clone()),
             agent: self.own.agent,

@@ -6,7 +6,7 @@
 
 use srtp::Profile;
 
-use crate::webrtc::plan::{DtlsRole, Epoch, IceAgent, LegNewsKind, LegPlan};
+use crate::webrtc::plan::{DtlsRole, Epoch, IceAgent, IceGeneration, LegNewsKind, LegPlan};
 
 use super::ice::{IceLeg, Selected};
 
@@ -15,6 +15,9 @@ use super::ice::{IceLeg, Selected};
 pub(super) struct Leg {
     /// ICE, where the leg has it or offered it.
     pub(super) ice: Option<IceLeg>,
+    /// Of that ICE, or of the next where there is none: a path of an ICE that was given up must not
+    /// pass for one of the next.
+    pub(super) generation: IceGeneration,
     /// The party was offered ICE and answered without: it is not asked again (until `reset`).
     pub(super) declined_ice: bool,
     /// What `ICE-lite` made us, where it said.
@@ -49,6 +52,10 @@ impl Leg {
             return None;
         }
         self.forget_before(plan.as_ref());
+        let has_ice = |plan: Option<&LegPlan>| plan.is_some_and(|plan| plan.ice.is_some());
+        if has_ice(self.told.as_deref()) && !has_ice(plan.as_ref()) {
+            self.generation.0 += 1;
+        }
         self.told = plan.clone().map(Box::new);
         Some(plan)
     }

@@ -266,25 +266,33 @@ impl Stream {
         if self.ended {
             return None;
         }
-        let ice = self.leg()?.ice.as_ref().map(|ice| ice.plan());
+        let leg = self.leg()?;
+        let ice = leg.ice.as_ref().map(|ice| ice.plan(leg.generation));
         let dtls = self.association().and_then(|association| association.plan());
         (ice.is_some() || dtls.is_some()).then(|| LegPlan {
             ice,
             dtls,
             rtcp_mux: self.mux == Settled::OnePort,
             signalled: self.remote.map_or([None; 2], |remote| [remote.rtp, remote.rtcp]),
+            socket: self.ports.bound,
         })
     }
 
     /// What goes up to the agents, on this uplink.
     fn tap(&self, uplink: u16) -> Option<AgentTap> {
-        let ice = self.leg()?.ice.as_ref();
+        let leg = self.leg()?;
+        let ice = leg.ice.as_ref();
         let family = |address: &SocketAddr| address.is_ipv4() == self.ports.bound.is_ipv4();
         let named = ice.map(|ice| ice.named().filter(family).collect()).unwrap_or_default();
-        let ice = ice.is_some();
+        let ice = ice.is_some().then_some(leg.generation);
         let dtls = self.association().filter(|association| association.role().is_some());
         let dtls = dtls.map(|association| association.epoch);
-        (!self.ended && (ice || dtls.is_some())).then_some(AgentTap { uplink, ice, dtls, named })
+        (!self.ended && (ice.is_some() || dtls.is_some())).then_some(AgentTap {
+            uplink,
+            ice,
+            dtls,
+            named,
+        })
     }
 
     /// What the worker is to make of it, but for where its packets go ([`Call::plan`]); tells each

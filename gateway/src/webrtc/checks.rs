@@ -197,7 +197,8 @@ impl Checks {
     fn tell_path(&mut self, out: &mut Vec<Effect>) {
         if self.told != self.path {
             self.told.clone_from(&self.path);
-            out.push(Effect::Path(self.path.clone()));
+            let generation = self.plan.generation;
+            out.push(Effect::Path { generation, path: self.path.clone() });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use srtp::Profile;
 use webrtc::dtls::{Failure, SignRequest, SrtpKeys};
 
-use super::plan::{DtlsRole, Epoch, LegNewsKind};
+use super::plan::{DtlsRole, Epoch, IceGeneration, LegNewsKind};
 use crate::relay::command::IcePath;
 use crate::relay::uplink::Component;
 
@@ -16,7 +16,7 @@ pub(super) enum Effect {
     /// Send this from the component's socket.
     Send { component: Component, to: SocketAddr, bytes: Vec<u8> },
     /// The worker is to take media from there, and send it there.
-    Path(IcePath),
+    Path { generation: IceGeneration, path: IcePath },
     /// The worker is to use these keys.
     Secure { epoch: Epoch, keys: Box<SrtpKeys> },
     /// A key elsewhere is to sign.

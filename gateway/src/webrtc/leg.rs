@@ -87,41 +87,33 @@ impl Leg {
         Self { plan, locals: [None; 2], checks: None, keying, heard: None }
     }
 
-    /// The stream's sockets are bound there. ICE begins, where it has not; where they are others
-    /// than before, anew.
-    pub(super) fn sockets(
+    /// The worker has the leg's plan, `next` where that is another one than the last, and lent the
+    /// stream's sockets, which are bound there. What the plan wants begins; ICE anew where the
+    /// sockets are others than before.
+    pub(super) fn lent(
         &mut self,
+        next: Option<LegPlan>,
         locals: Locals,
         seed: Seed,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let moved = self.locals[0] != locals[0];
+        if let Some(plan) = next {
+            self.adopt(plan, now, out);
+        }
+        if self.locals[0] != locals[0] {
+            self.checks = None;
+        }
         self.locals = locals;
-        if moved || self.checks.is_none() {
+        if self.checks.is_none() {
             self.start_checks(seed, now, out);
         }
         self.drain(now, out);
     }
 
-    /// The leg as it should be from now on.
-    pub(super) fn update(&mut self, mut plan: LegPlan, now: Instant, out: &mut Vec<Effect>) {
-        self.update_keying(plan.dtls.take(), now, out);
-        if plan.signalled != self.plan.signalled || plan.ice.is_some() != self.plan.ice.is_some() {
-            self.heard = None;
-        }
-        let (ice, muxed) = (plan.ice.clone(), plan.rtcp_mux);
-        self.plan = plan;
-        match (ice, &mut self.checks) {
-            (Some(ice), Some(checks)) => {
-                if let Err(error) = checks.update(ice, muxed, now) {
-                    refuse_ice(error, out);
-                }
-            }
-            // Begins with its sockets.
-            (Some(_), None) => {}
-            (None, checks) => *checks = None,
-        }
+    /// The leg as it should be from now on, on the same footing.
+    pub(super) fn update(&mut self, plan: LegPlan, now: Instant, out: &mut Vec<Effect>) {
+        self.adopt(plan, now, out);
         self.drain(now, out);
     }
 
@@ -155,6 +147,12 @@ impl Leg {
     /// A client that could begin now.
     pub(super) fn is_client_to_begin(&self) -> bool {
         self.keying.as_ref().is_some_and(Keying::is_client_to_begin) && self.way().is_some()
+    }
+
+    /// Which association it is to have.
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.dtls_plan().map(|plan| plan.epoch)
     }
 
     /// The certificate that its next handshake shows.
@@ -265,6 +263,25 @@ impl Leg {
         }
     }
 
+    fn adopt(&mut self, mut plan: LegPlan, now: Instant, out: &mut Vec<Effect>) {
+        self.update_keying(plan.dtls.take(), now, out);
+        if plan.signalled != self.plan.signalled || plan.ice.is_some() != self.plan.ice.is_some() {
+            self.heard = None;
+        }
+        let generation = |plan: &LegPlan| plan.ice.as_ref().map(|ice| ice.generation);
+        if generation(&plan) != generation(&self.plan) {
+            self.checks = None;
+        }
+        let (ice, muxed) = (plan.ice.clone(), plan.rtcp_mux);
+        self.plan = plan;
+        // Where there is none yet, it begins with the sockets.
+        if let Some((ice, checks)) = ice.zip(self.checks.as_mut())
+            && let Err(error) = checks.update(ice, muxed, now)
+        {
+            refuse_ice(error, out);
+        }
+    }
+
     fn start_checks(&mut self, seed: Seed, now: Instant, out: &mut Vec<Effect>) {
         let Some(ice) = self.plan.ice.clone() else { return };
         match Checks::new(ice, self.locals, self.plan.rtcp_mux, seed, now) {
@@ -273,8 +290,9 @@ impl Leg {
         }
     }
 
-    /// Where the party can be spoken to: ICE says so, or signalling.
+    /// Where the party can be spoken to: ICE says so, or signalling. Not without sockets.
     fn way(&self) -> Option<SocketAddr> {
+        self.locals[0]?;
         match (&self.plan.ice, &self.checks) {
             (None, _) => self.heard.or(self.plan.signalled[0]),
             (Some(_), checks) => checks.as_ref()?.destination(),

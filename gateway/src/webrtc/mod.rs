@@ -178,7 +178,7 @@ impl Agents {
     /// Tells the call's thread of its legs. Their plan has gone to `worker`.
     pub(crate) fn plan(&self, worker: usize, legs: Vec<LegUpdate>) {
         for update in legs {
-            self.tell(update.call, Order::Leg { worker, update });
+            self.tell(update.call, Order::Leg { worker, update: Box::new(update) });
         }
     }
 

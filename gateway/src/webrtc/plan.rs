@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use ng::sdp::{Candidate, Fingerprint, IceCredentials};
 use srtp::Profile;
 
-use crate::relay::command::{CallKey, StreamIndex};
+use crate::relay::command::{CallKey, Footing, StreamIndex};
 
 /// One leg that changed with an offer or an answer.
 #[derive(Debug)]
@@ -33,11 +33,26 @@ pub struct LegPlan {
     pub rtcp_mux: bool,
     /// Where the party signalled it receives, for a leg without ICE: RTP, RTCP.
     pub signalled: [Option<SocketAddr>; 2],
+    /// Where the stream's RTP socket is bound.
+    pub socket: SocketAddr,
+}
+
+impl LegPlan {
+    /// What the worker must have before the plan is acted on.
+    pub fn footing(&self) -> Footing {
+        Footing {
+            socket: self.socket,
+            ice: self.ice.as_ref().map(|ice| ice.generation),
+            dtls: self.dtls.as_ref().map(|dtls| dtls.epoch),
+        }
+    }
 }
 
 /// ICE of a leg. New local credentials are a restart (RFC 8445 section 9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IcePlan {
+    /// Which ICE of the leg. The worker takes paths of that of its plan alone.
+    pub generation: IceGeneration,
     /// Ours.
     pub local: IceCredentials,
     /// The party's, once it said them.
@@ -96,6 +111,10 @@ pub struct CertificateSerial(pub u32);
 /// A leg's association; rises with each new handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u32);
+
+/// A leg's ICE from when it is taken up until it is given up, restarts included; rises with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IceGeneration(pub u32);
 
 /// Whether a party begins an association anew when signalling has it so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@ use ng::request::EndpointLearning;
 use ng::sdp::{Fingerprint, HashFunction, IceCredentials};
 use packet_io::{SocketOptions, open_media_socket};
 
-use super::plan::{DtlsPlan, DtlsRole, Epoch, IcePlan, IceRole, LegNewsKind, LegPlan, Renewal};
+use super::plan::{
+    DtlsPlan, DtlsRole, Epoch, IceGeneration, IcePlan, IceRole, LegNewsKind, LegPlan, Renewal,
+};
 use super::*;
 use crate::config;
 use crate::relay::command::{
@@ -24,6 +26,7 @@ const CALL: CallKey = CallKey(7);
 const BROWSER: StreamIndex = StreamIndex(0);
 const PLAIN: StreamIndex = StreamIndex(1);
 const PROFILE: Profile = Profile::AeadAes256Gcm;
+const ICE: IceGeneration = IceGeneration(0);
 
 /// A gateway without signalling: tests say what it would.
 struct Gateway {
@@ -68,8 +71,12 @@ impl Gateway {
         let [ours, far] = sockets.map(|rtp| PortPair { rtp, rtcp: None });
         let terms = self.agents.terms().unwrap();
         let uplink = (CALL.0 % u64::from(terms.threads)) as u16;
-        let tap =
-            AgentTap { uplink, ice: true, dtls: Some(Epoch(1)), named: NamedSources::default() };
+        let tap = AgentTap {
+            uplink,
+            ice: Some(ICE),
+            dtls: Some(Epoch(1)),
+            named: NamedSources::default(),
+        };
         let at = Some(plain.local_addr().unwrap());
         let browsers = StreamPlan {
             receive_key: ReceivePlan::Await,
@@ -91,8 +98,13 @@ impl Gateway {
             profiles: terms.profiles.to_vec(),
         };
         let ice = browser.ice_plan(credentials.clone());
-        let plan =
-            LegPlan { ice: Some(ice), dtls: Some(dtls), rtcp_mux: true, signalled: [None; 2] };
+        let plan = LegPlan {
+            ice: Some(ice),
+            dtls: Some(dtls),
+            rtcp_mux: true,
+            signalled: [None; 2],
+            socket: self.addresses[0],
+        };
         let update = LegUpdate { call: CALL, stream: BROWSER, plan: Some(plan) };
         self.agents.plan(0, vec![update]);
         let fingerprint = terms.certificate.fingerprint(HashFunction::Sha256).unwrap().clone();
@@ -190,6 +202,7 @@ impl Browser {
     /// As the gateway would learn of it.
     fn ice_plan(&self, local: IceCredentials) -> IcePlan {
         IcePlan {
+            generation: ICE,
             local,
             remote: Some(credentials("browser")),
             agent: IceAgent::Full,

@@ -32,7 +32,7 @@ use super::effect::{Effect, Place};
 use super::figures::{AgentDrop, Figures, Tally};
 use super::leg::{Leg, LegKey};
 use super::plan::{Epoch, LegNews, LegNewsKind, LegUpdate};
-use super::seat::Seat;
+use super::seat::{Planned, Seat};
 use super::signing::{Signed, Signing};
 use super::sys;
 use super::timers::Timers;
@@ -44,7 +44,7 @@ use crate::workers::Outbox;
 /// Control to an agents' thread.
 pub(super) enum Order {
     /// Make the leg be this; its call is this worker's, who has the plan.
-    Leg { worker: usize, update: LegUpdate },
+    Leg { worker: usize, update: Box<LegUpdate> },
     /// A call has ended.
     End(CallKey),
     /// A certificate that plans may name from now on.
@@ -160,7 +160,7 @@ impl AgentThread {
     fn obey(&mut self) -> ControlFlow<()> {
         for _ in 0..A_ROUND {
             match self.setup.orders.try_recv() {
-                Ok(Order::Leg { worker, update }) => self.plan(worker, update),
+                Ok(Order::Leg { worker, update }) => self.plan(worker, *update),
                 Ok(Order::End(call)) => self.end_call(call),
                 Ok(Order::Certificate(shown)) => self.shelf.put(shown),
                 Ok(Order::Limits(limits)) => {
@@ -186,16 +186,16 @@ impl AgentThread {
         let key = LegKey::new(update.call, update.stream);
         let Some(plan) = update.plan else { return self.end(key) };
         let now = Instant::now();
-        match self.seats.get_mut(&key) {
-            Some(seat) => {
-                seat.worker = worker;
-                self.with_leg(key, |leg, out| leg.update(plan, now, out));
-            }
-            None => {
-                self.seats.insert(key, Seat::new(Leg::new(plan), worker));
-            }
+        let Some(seat) = self.seats.get_mut(&key) else {
+            self.seats.insert(key, Seat::new(plan, worker));
+            return self.ask_for_sockets(key, 0);
+        };
+        seat.worker = worker;
+        match seat.plan(plan) {
+            Planned::Same(plan) => self.with_leg(key, |leg, out| leg.update(*plan, now, out)),
+            Planned::Ask => self.ask_for_sockets(key, 0),
+            Planned::Asked => {}
         }
-        self.ask_for_sockets(key, 0);
     }
 
     fn end_call(&mut self, call: CallKey) {
@@ -267,8 +267,8 @@ impl AgentThread {
                 Ok(()) => self.tally.sent(),
                 Err(reason) => self.tally.drop(reason),
             },
-            Effect::Path(path) => {
-                self.command(seat.worker, Command::Path { call, stream, path });
+            Effect::Path { generation, path } => {
+                self.command(seat.worker, Command::Path { call, stream, generation, path });
             }
             Effect::Secure { epoch, keys } => {
                 let receive = Box::new(SrtpKeys::from(SrtpKey::unnamed(keys.receive)));
@@ -319,7 +319,8 @@ impl AgentThread {
             0 => None,
             _ => self.budget.next().map(until),
         };
-        let loan = (!self.loans.is_empty()).then_some(LOAN_LOOK);
+        let loans = self.loans.iter().filter_map(|key| self.seats.get(key));
+        let loan = loans.map(|seat| seat.next_look().map_or(LOAN_LOOK, until)).min();
         let behind = self.setup.workers.iter().any(Outbox::is_behind).then_some(OUTBOX_RETRY);
         [timer, budget, loan, behind].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
     }

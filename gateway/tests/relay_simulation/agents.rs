@@ -11,7 +11,7 @@ use gateway::relay::drop_reason::DropReason;
 use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::table::Table;
 use gateway::relay::uplink::{AgentPacket, Component, Intake, uplink};
-use gateway::webrtc::plan::Epoch;
+use gateway::webrtc::plan::{Epoch, IceGeneration};
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -50,7 +50,7 @@ impl Leg {
     }
 
     pub(crate) fn follow(&mut self, path: IcePath) {
-        self.call.table.follow(CALL, StreamIndex(SECURE as u16), path);
+        self.call.table.follow(CALL, StreamIndex(SECURE as u16), ICE, path);
     }
 
     /// Keys of the association `epoch`: the party's and ours.
@@ -90,9 +90,12 @@ impl Leg {
 
 pub(crate) const FIRST: Epoch = Epoch(1);
 
+/// The ICE of [`webrtc`].
+pub(crate) const ICE: IceGeneration = IceGeneration(1);
+
 /// ICE and DTLS.
 pub(crate) fn webrtc() -> AgentTap {
-    AgentTap { uplink: 0, ice: true, dtls: Some(FIRST), named: NamedSources::default() }
+    AgentTap { uplink: 0, ice: Some(ICE), dtls: Some(FIRST), named: NamedSources::default() }
 }
 
 /// A path that is the same addresses both ways.
@@ -138,8 +141,8 @@ fn checks_are_heard_from_anywhere_and_say_where_they_came() {
 fn nothing_goes_up_that_the_plan_does_not_speak_of() {
     let cases = [
         (None, 2),
-        (Some(AgentTap { ice: false, dtls: None, ..webrtc() }), 2),
-        (Some(AgentTap { ice: false, ..webrtc() }), 1),
+        (Some(AgentTap { ice: None, dtls: None, ..webrtc() }), 2),
+        (Some(AgentTap { ice: None, ..webrtc() }), 1),
         (Some(AgentTap { dtls: None, ..webrtc() }), 1),
         (Some(AgentTap { uplink: 1, ..webrtc() }), 2),
     ];
@@ -186,7 +189,7 @@ fn a_handshake_is_heard_from_the_path_alone() {
 
 #[test]
 fn without_ice_a_handshake_is_heard_from_the_signalled_or_learned_address() {
-    let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
+    let mut leg = Leg::new(AgentTap { ice: None, ..webrtc() });
     let (signalled, natted) = (leg.call.party[SECURE][0], "192.0.2.77:31000".parse().unwrap());
     leg.hears(natted, &client_hello());
     leg.hears(signalled, &client_hello());
@@ -226,6 +229,26 @@ fn keys_of_another_association_are_ignored() {
     leg.plan(Some(AgentTap { dtls: Some(Epoch(2)), ..webrtc() }));
     leg.secure(FIRST, 9, 9);
     leg.exchanges(3);
+}
+
+/// Control's plans and agents' keys come by two ways, and the party may never begin anew.
+#[test]
+fn keys_that_a_plan_overtook_are_in_force_until_the_next() {
+    let mut leg = Leg::new(webrtc());
+    leg.follow(path(leg.call.party[SECURE]));
+    leg.plan(Some(AgentTap { dtls: Some(Epoch(2)), ..webrtc() }));
+    leg.secure(FIRST, 1, 2);
+    leg.exchanges(1);
+    leg.secure(Epoch(2), 3, 4);
+    leg.call.crypto = Crypto::new(PROFILE, 3, 4);
+    leg.exchanges(2);
+    leg.secure(FIRST, 1, 2);
+    leg.exchanges(3);
+    // Between SDES and DTLS there is a pause, and what came before it is over.
+    leg.plan(Some(AgentTap { dtls: None, ..webrtc() }));
+    leg.plan(Some(AgentTap { dtls: Some(Epoch(4)), ..webrtc() }));
+    leg.secure(Epoch(3), 1, 2);
+    leg.exchanges(4);
 }
 
 /// A second time under one key, indexes would begin again.
@@ -279,7 +302,7 @@ fn a_plain_leg_that_becomes_dtls_says_nothing_until_it_has_keys() {
         plans[SECURE].send_key = SendPlan::Clear;
     });
     assert!(call.sends(PLAIN, &rtp(SSRC, 1)).is_some());
-    let tap = AgentTap { ice: false, ..webrtc() };
+    let tap = AgentTap { ice: None, ..webrtc() };
     let (receive_key, send_key) = (ReceivePlan::Await, SendPlan::Await);
     let plan = StreamPlan { agent: Some(tap), receive_key, send_key, ..unchanged(0) };
     call.apply([unchanged(1), plan]);

@@ -158,13 +158,13 @@ fn a_flood_over_many_streams_leaves_the_queue_to_the_known() {
     let waiting = leg.stun();
     assert_eq!(waiting.len(), 512 + 1, "half the queue, and the one that is known");
     assert_eq!(waiting.last().unwrap().source, party);
-    leg.call.table.follow(CallKey(2), StreamIndex(0), IcePath::default());
+    leg.call.table.follow(CallKey(2), StreamIndex(0), ICE, IcePath::default());
     assert_eq!(leg.call.drops(SECURE, DropReason::AgentQueue), 0);
 }
 
 #[test]
 fn without_ice_a_flood_of_checks_is_refused_before_it_is_looked_at() {
-    let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
+    let mut leg = Leg::new(AgentTap { ice: None, ..webrtc() });
     leg.secure(FIRST, 1, 2);
     leg.flooded(binding_request, |_| {});
     assert!(leg.stun().is_empty());

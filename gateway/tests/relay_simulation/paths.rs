@@ -7,6 +7,7 @@ use gateway::relay::command::{
     AgentTap, ComponentPath, IcePath, PortPair, StreamPlan, VALID_SOURCES,
 };
 use gateway::relay::drop_reason::DropReason;
+use gateway::webrtc::plan::IceGeneration;
 
 use crate::agents::*;
 use crate::call::*;
@@ -93,7 +94,7 @@ fn when_ice_goes_the_signalled_address_rules_and_is_learned_from() {
     let mut leg = Leg::connected();
     let signalled = leg.call.party[SECURE];
     leg.follow(path([address("203.0.113.9:50000"); 2]));
-    leg.plan(Some(AgentTap { ice: false, ..webrtc() }));
+    leg.plan(Some(AgentTap { ice: None, ..webrtc() }));
     assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 1)).unwrap().to, signalled[0]);
     let natted = address("192.0.2.77:31000");
     let packet = leg.call.crypto.protect(&rtp(SSRC + 1, 1));
@@ -103,10 +104,27 @@ fn when_ice_goes_the_signalled_address_rules_and_is_learned_from() {
     assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 3)).unwrap().to, natted, "no ICE, no path");
 }
 
+/// A path that was on its way while ICE was given up and taken up again.
+#[test]
+fn a_path_of_an_ice_that_is_gone_is_none_of_the_next() {
+    let mut leg = Leg::connected();
+    leg.plan(Some(AgentTap { ice: None, ..webrtc() }));
+    leg.plan(Some(AgentTap { ice: Some(IceGeneration(ICE.0 + 1)), ..webrtc() }));
+    leg.follow(path([hijacker(); 2]));
+    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 1)), None);
+    let packet = leg.call.crypto.protect(&rtp(SSRC + 1, 1));
+    assert_eq!(leg.call.sends_from(hijacker(), SECURE, &packet), None);
+
+    // And where the worker had no plan in between, what the one found is forgotten with it.
+    let mut leg = Leg::connected();
+    leg.plan(Some(AgentTap { ice: Some(IceGeneration(ICE.0 + 1)), ..webrtc() }));
+    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 1)), None);
+}
+
 /// An agent that takes a second must not cost a running call a second.
 #[test]
 fn where_a_party_was_confirmed_it_is_reached_until_ice_selects() {
-    let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
+    let mut leg = Leg::new(AgentTap { ice: None, ..webrtc() });
     leg.secure(FIRST, 1, 2);
     leg.exchanges(1);
     leg.plan(Some(webrtc()));
@@ -123,7 +141,7 @@ fn where_a_party_was_confirmed_it_is_reached_until_ice_selects() {
 
 #[test]
 fn a_path_of_nothing_ends_what_was_confirmed_before_ice() {
-    let mut leg = Leg::new(AgentTap { ice: false, ..webrtc() });
+    let mut leg = Leg::new(AgentTap { ice: None, ..webrtc() });
     leg.secure(FIRST, 1, 2);
     leg.exchanges(1);
     leg.plan(Some(webrtc()));

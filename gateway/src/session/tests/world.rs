@@ -21,7 +21,7 @@ use crate::session::{
     BranchEnd, Calls, DeleteEffect, Deleted, Expired, Interface, LocalAddress, Outcome, Refused,
     Settings,
 };
-use crate::webrtc::plan::{LegNews, LegNewsKind, LegPlan, LegUpdate};
+use crate::webrtc::plan::{IceGeneration, LegNews, LegNewsKind, LegPlan, LegUpdate};
 
 /// Ports that are only counted: its sockets lead nowhere.
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) worker: HashMap<CallKey, Vec<WorkerStream>>,
     /// What the agents have.
     pub(super) legs: HashMap<(CallKey, StreamIndex), LegPlan>,
+    /// The last ICE of those that were given up.
+    given_up: HashMap<(CallKey, StreamIndex), IceGeneration>,
 }
 
 /// A stream as the worker would have it.
@@ -122,7 +124,13 @@ impl World {
     pub(super) fn with(settings: Settings) -> Self {
         let ports = CountedPorts { open: BTreeSet::new(), capacity: 10_000, next: 30_000 };
         let calls = Calls::new(settings, ports);
-        Self { calls, now: Instant::now(), worker: HashMap::new(), legs: HashMap::new() }
+        Self {
+            calls,
+            now: Instant::now(),
+            worker: HashMap::new(),
+            legs: HashMap::new(),
+            given_up: HashMap::new(),
+        }
     }
 
     pub(super) fn offer(&mut self, signal: &Signal) -> Result<Outcome, Refused> {
@@ -155,6 +163,15 @@ impl World {
             let dtls = |plan: Option<&LegPlan>| plan?.dtls.clone();
             if let (Some(old), Some(new)) = (dtls(before.as_ref()), dtls(plan.as_ref())) {
                 assert!(old == new || old.epoch < new.epoch, "{old:?} became {new:?}");
+            }
+            let ice = |plan: Option<&LegPlan>| plan?.footing().ice;
+            match (ice(before.as_ref()), ice(plan.as_ref())) {
+                (Some(old), Some(new)) => assert_eq!(old, new, "restarts are the same ICE"),
+                (None, Some(new)) => assert!(self.given_up.get(&leg).is_none_or(|old| *old < new)),
+                (Some(old), None) => {
+                    self.given_up.insert(leg, old);
+                }
+                (None, None) => {}
             }
         }
     }

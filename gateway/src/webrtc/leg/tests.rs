@@ -23,6 +23,10 @@ fn theirs() -> SocketAddr {
     "198.51.100.7:40000".parse().unwrap()
 }
 
+fn seed() -> Seed {
+    Seed::new(&[1; 32])
+}
+
 fn identity() -> Identity {
     Identity::generate(SystemTime::now(), Duration::from_secs(3600)).unwrap()
 }
@@ -58,8 +62,7 @@ impl World {
             now: Instant::now(),
             effects: Vec::new(),
         };
-        world
-            .with(|leg, now, out| leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, out));
+        world.with(|leg, now, out| leg.lent(None, [Some(ours()), None], seed(), now, out));
         world
     }
 
@@ -208,7 +211,8 @@ fn plan(role: DtlsRole, epoch: u32, peer: &Identity) -> LegPlan {
         fingerprints: fingerprint(peer),
         profiles: vec![PROFILE],
     };
-    LegPlan { ice: None, dtls: Some(dtls), rtcp_mux: true, signalled: [Some(theirs()), None] }
+    let signalled = [Some(theirs()), None];
+    LegPlan { ice: None, dtls: Some(dtls), rtcp_mux: true, signalled, socket: ours() }
 }
 
 fn arrival(bytes: &[u8]) -> Datagram<'_> {

@@ -1,5 +1,6 @@
-//! A thread's dealings with workers about sockets: asked for with each plan, lent when the worker has
-//! the stream.
+//! A thread's dealings with workers about sockets. They are lent when the worker has the plan, and
+//! that is when the leg's agents act on it: control and agents reach a worker by two ways, and
+//! keys or a path that came before the plan would be lost.
 
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ impl AgentThread {
         let Some(seat) = self.seats.get_mut(&key) else { return };
         let (reply, answer) = sync_channel(1);
         let (call, stream) = (key.call(), key.stream());
-        seat.asked(answer, attempt);
+        let footing = seat.asked(answer, attempt);
         if let Some(worker) = self.setup.workers.get_mut(seat.worker) {
-            worker.send(Command::Lend { call, stream, reply });
+            worker.send(Command::Lend { call, stream, footing, reply });
         }
         if !self.loans.contains(&key) {
             self.loans.push(key);
@@ -32,9 +33,16 @@ impl AgentThread {
             match seat.look(now) {
                 Answer::Waiting => self.loans.push(key),
                 Answer::Ask(attempt) => self.ask_for_sockets(key, attempt),
-                Answer::Lent(locals) => match seed() {
+                Answer::Overdue => {
+                    self.loans.push(key);
+                    let (call, stream) = (key.call().0, key.stream().0);
+                    tracing::warn!(call, stream, "DTLS and ICE wait for the worker's plan");
+                }
+                Answer::Lent { next, locals } => match seed() {
                     Ok(seed) => {
-                        self.with_leg(key, |leg, out| leg.sockets(locals, seed, now, out));
+                        self.with_leg(key, |leg, out| {
+                            leg.lent(next.map(|plan| *plan), locals, seed, now, out)
+                        });
                     }
                     Err(error) => tracing::error!(%error, "no random numbers for ICE"),
                 },

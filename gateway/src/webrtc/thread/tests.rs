@@ -1,7 +1,7 @@
-//! A thread's queues and places, without a worker and without sockets: what it would send is counted
-//! as dropped for want of one.
+//! A thread's queues, places and loans, with a worker that does what tests say. What is sent goes
+//! nowhere.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::SystemTime;
 
 use ng::sdp::HashFunction;
@@ -13,11 +13,14 @@ use crate::config::WebRtc as Config;
 use crate::relay::command::StreamIndex;
 use crate::relay::uplink;
 use crate::webrtc::plan::{CertificateSerial, DtlsPlan, DtlsRole, LegPlan, Renewal};
+use crate::workers;
 
 /// A thread that is not run: tests take its steps.
 struct World {
     thread: AgentThread,
     peer: Identity,
+    /// Of its worker.
+    inbox: mpsc::Receiver<Command>,
     _runtime: tokio::runtime::Runtime,
     _news: mpsc::UnboundedReceiver<LegNews>,
 }
@@ -27,6 +30,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (uplink, intake) = uplink::uplink();
         let (_, orders) = std::sync::mpsc::channel();
+        let (workers, _, mut inboxes) = workers::idle(1);
         let (news, heard) = mpsc::unbounded_channel();
         let limits = Limits { dtls: DtlsSettings::default(), max_handshakes, share: 1.0 };
         let runtime_handle = runtime.handle().clone();
@@ -34,20 +38,26 @@ impl World {
             intake,
             uplink,
             orders,
-            workers: Vec::new(),
+            workers: workers.outboxes(),
             news,
             runtime: runtime_handle,
             limits,
         });
         thread.shelf.put(Shown::load(&Config::default(), CertificateSerial(0)).unwrap());
         let peer = Identity::generate(SystemTime::now(), Duration::from_secs(3600)).unwrap();
-        Self { thread, peer, _runtime: runtime, _news: heard }
+        Self { thread, peer, inbox: inboxes.remove(0), _runtime: runtime, _news: heard }
     }
 
-    /// A leg whose sockets would be there.
+    /// A leg whose worker has its plan.
     fn plan(&mut self, stream: u16, role: DtlsRole) {
+        let plan = self.leg(role, Epoch(1));
+        self.update(stream, Some(plan));
+        assert_eq!(self.lend(), 1);
+    }
+
+    fn leg(&self, role: DtlsRole, epoch: Epoch) -> LegPlan {
         let dtls = DtlsPlan {
-            epoch: Epoch(1),
+            epoch,
             certificate: CertificateSerial(0),
             renewal: Renewal::Certain,
             role,
@@ -55,9 +65,24 @@ impl World {
             profiles: vec![Profile::AeadAes128Gcm],
         };
         let signalled = [Some(theirs()), None];
-        let plan = LegPlan { ice: None, dtls: Some(dtls), rtcp_mux: true, signalled };
-        self.update(stream, Some(plan));
-        self.thread.with_leg(key(stream), |_, _| ());
+        LegPlan { ice: None, dtls: Some(dtls), rtcp_mux: true, signalled, socket: ours() }
+    }
+
+    /// The worker lends what it was asked for. So many asked.
+    fn lend(&mut self) -> usize {
+        let mut lent = 0;
+        loop {
+            self.thread.setup.workers[0].flush();
+            let Ok(command) = self.inbox.try_recv() else { break };
+            if let Command::Lend { reply, .. } = command {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                // Whoever asked may have gone.
+                let _ = reply.send(Ok([Some(socket), None]));
+                lent += 1;
+            }
+        }
+        self.thread.take_loans();
+        lent
     }
 
     fn update(&mut self, stream: u16, plan: Option<LegPlan>) {
@@ -67,7 +92,8 @@ impl World {
 
     /// Datagrams that wanted to leave.
     fn sent(&self) -> u64 {
-        self.figures().drops[AgentDrop::NoSocket as usize]
+        let Figures { sent, drops, .. } = self.figures();
+        sent + drops[AgentDrop::NoSocket as usize] + drops[AgentDrop::SendFailed as usize]
     }
 
     fn figures(&self) -> Figures {
@@ -78,6 +104,10 @@ impl World {
 
 fn key(stream: u16) -> LegKey {
     LegKey::new(CALL, StreamIndex(stream))
+}
+
+fn ours() -> SocketAddr {
+    "127.0.0.1:30000".parse().unwrap()
 }
 
 fn theirs() -> SocketAddr {
@@ -117,4 +147,47 @@ fn parties_that_are_not_there_take_no_place_from_others() {
     assert_eq!(world.sent(), 3, "each ClientHello left");
     assert_eq!(world.figures().dtls["handshaking"], 3);
     assert!(world.thread.budget.has_place());
+}
+
+/// Control and agents reach a worker by two ways: keys that come before their plan would be lost.
+#[test]
+fn a_new_association_begins_only_when_the_worker_has_its_plan() {
+    let mut world = World::new(2);
+    world.plan(0, DtlsRole::Client);
+    world.thread.shake_hands();
+    assert_eq!(world.sent(), 1);
+    let next = world.leg(DtlsRole::Client, Epoch(2));
+    world.update(0, Some(next));
+    world.thread.take_loans();
+    world.thread.shake_hands();
+    assert_eq!(world.sent(), 1, "the worker would not know its keys");
+    assert_eq!(world.lend(), 1);
+    world.thread.shake_hands();
+    assert_eq!(world.sent(), 2);
+}
+
+#[test]
+fn the_last_plan_counts_however_many_come_before_the_worker_has_one() {
+    let mut world = World::new(2);
+    for epoch in 1..=3 {
+        let next = world.leg(DtlsRole::Client, Epoch(epoch));
+        world.update(0, Some(next));
+    }
+    world.lend();
+    world.thread.shake_hands();
+    assert_eq!(world.sent(), 1);
+    let seat = &world.thread.seats[&key(0)];
+    assert_eq!(seat.leg.epoch(), Some(Epoch(3)));
+}
+
+#[test]
+fn sockets_are_lent_again_only_where_the_streams_are_others() {
+    let mut world = World::new(2);
+    world.plan(0, DtlsRole::Server);
+    let plan = world.leg(DtlsRole::Server, Epoch(1));
+    let elsewhere = LegPlan { signalled: [None; 2], rtcp_mux: false, ..plan.clone() };
+    world.update(0, Some(elsewhere));
+    assert_eq!(world.lend(), 0);
+    world.update(0, Some(LegPlan { socket: "127.0.0.1:30002".parse().unwrap(), ..plan }));
+    assert_eq!(world.lend(), 1);
 }

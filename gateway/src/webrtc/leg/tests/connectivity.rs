@@ -4,7 +4,7 @@ use ng::sdp::{Candidate, IceCredentials};
 use webrtc::ice;
 
 use super::*;
-use crate::webrtc::plan::{IceAgent, IcePlan, IceRole};
+use crate::webrtc::plan::{IceAgent, IceGeneration, IcePlan, IceRole};
 
 /// A peer's ICE agent, full and controlling, that trusts the world to deliver.
 struct IcePeer(ice::Agent);
@@ -44,6 +44,7 @@ impl IcePeer {
 
 fn ice_plan() -> IcePlan {
     IcePlan {
+        generation: IceGeneration(0),
         local: credentials("ours"),
         remote: Some(credentials("peer")),
         agent: IceAgent::Full,
@@ -61,7 +62,7 @@ fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path(
     let mut leg =
         Leg::new(LegPlan { ice: Some(ice_plan()), ..plan(DtlsRole::Client, 1, &peer_identity) });
     let mut out = Vec::new();
-    leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, &mut out);
+    leg.lent(None, [Some(ours()), None], seed(), now, &mut out);
     assert!(!leg.is_client_to_begin(), "signalled, but ICE decides");
     let mut peer = IcePeer::new(now);
     let mut paths = Vec::new();
@@ -81,7 +82,7 @@ fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path(
                 Effect::Send { to, bytes, .. } => {
                     let _ = peer.0.receive(ice::Component::Rtp, to, ours(), &bytes, now);
                 }
-                Effect::Path(path) => paths.push(path),
+                Effect::Path { path, .. } => paths.push(path),
                 Effect::News(kind) => {
                     assert_eq!(kind, LegNewsKind::Connected { local: ours(), remote: theirs() });
                 }
@@ -106,7 +107,7 @@ fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path(
     });
     assert_eq!(reasons.collect::<Vec<_>>(), ["ICE: the party's consent was lost"]);
     let last = out.iter().rev().find_map(|effect| match effect {
-        Effect::Path(path) => Some(path.components[0].destination),
+        Effect::Path { path, .. } => Some(path.components[0].destination),
         _ => None,
     });
     assert_eq!(last, Some(None), "media to it ends (RFC 7675 section 5.1)");
@@ -149,14 +150,14 @@ fn ice_leg_plan(generation: &str, agent: IceAgent, rtcp_mux: bool) -> LegPlan {
         candidates: vec![candidate(ice::Component::Rtp, 0), candidate(ice::Component::Rtcp, 1)],
         ..ice_plan()
     };
-    LegPlan { ice: Some(ice), dtls: None, rtcp_mux, signalled: [None; 2] }
+    LegPlan { ice: Some(ice), dtls: None, rtcp_mux, signalled: [None; 2], socket: ours() }
 }
 
 #[test]
 fn a_restart_as_lite_checks_no_more_and_one_as_full_checks_again() {
     let (mut now, mut out) = (Instant::now(), Vec::new());
     let mut leg = Leg::new(ice_leg_plan("0", IceAgent::Full, true));
-    leg.sockets([Some(ours()), None], Seed::new(&[1; 32]), now, &mut out);
+    leg.lent(None, [Some(ours()), None], seed(), now, &mut out);
     assert!(checks_sent(&mut leg, &mut now, &mut out)[0] > 0);
     leg.update(ice_leg_plan("1", IceAgent::Lite, true), now, &mut out);
     assert_eq!(checks_sent(&mut leg, &mut now, &mut out), [0, 0]);
@@ -170,7 +171,7 @@ fn rtcp_is_checked_again_once_rtcp_mux_is_taken_back_with_or_without_a_restart()
     for generation in ["0", "1"] {
         let (mut now, mut out) = (Instant::now(), Vec::new());
         let mut leg = Leg::new(ice_leg_plan("0", IceAgent::Full, true));
-        leg.sockets([Some(ours()), Some(rtcp)], Seed::new(&[1; 32]), now, &mut out);
+        leg.lent(None, [Some(ours()), Some(rtcp)], seed(), now, &mut out);
         assert_eq!(checks_sent(&mut leg, &mut now, &mut out)[1], 0);
         leg.update(ice_leg_plan(generation, IceAgent::Full, false), now, &mut out);
         assert!(checks_sent(&mut leg, &mut now, &mut out)[1] > 0, "{generation}");
