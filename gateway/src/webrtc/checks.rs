@@ -160,6 +160,7 @@ impl Checks {
     /// answered sends media at once, and the worker must know the path before it does.
     pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
         let mut answers = Vec::new();
+        let mut failed = false;
         loop {
             match self.agent.poll() {
                 Output::Transmit(transmit) => answers.push(Effect::Send {
@@ -176,7 +177,8 @@ impl Checks {
                     self.tell_path(out);
                     self.tell_connected(out);
                 }
-                Output::Failed => self.tell_disconnected(NO_PAIR, out),
+                // What is still valid, of the session before a restart, is said after it.
+                Output::Failed => failed = true,
                 Output::ConsentLost => {
                     for component in &mut self.path.components {
                         component.destination = None;
@@ -190,8 +192,28 @@ impl Checks {
                 }
             }
         }
+        if failed {
+            self.fall_back(out);
+        }
         self.tell_path(out);
         out.append(&mut answers);
+    }
+
+    /// No pair works under the latest credentials. A party that restarted in vain is where it was
+    /// before, as long as it consents there; control has forgotten that pair with the restart.
+    fn fall_back(&mut self, out: &mut Vec<Effect>) {
+        for component in &mut self.path.components {
+            let is_valid = |at: &SocketAddr| component.sources.contains(at);
+            let valid = component.destination.filter(is_valid);
+            component.destination = valid.or_else(|| component.sources.first().copied());
+        }
+        match self.ends() {
+            Some((local, remote)) => {
+                self.connected = Some(true);
+                out.push(Effect::News(LegNewsKind::Connected { local, remote }));
+            }
+            None => self.tell_disconnected(NO_PAIR, out),
+        }
     }
 
     fn tell_path(&mut self, out: &mut Vec<Effect>) {
@@ -203,13 +225,17 @@ impl Checks {
     }
 
     fn tell_connected(&mut self, out: &mut Vec<Effect>) {
-        let rtp = Component::Rtp as usize;
         let whole = ice::State::Connected == self.agent.state();
-        let ends = self.selected_local[rtp].zip(self.path.components[rtp].destination);
-        if let Some((local, remote)) = ends.filter(|_| whole) {
+        if let Some((local, remote)) = self.ends().filter(|_| whole) {
             self.connected = Some(true);
             out.push(Effect::News(LegNewsKind::Connected { local, remote }));
         }
+    }
+
+    /// The pair in use: ours and the party's.
+    fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let rtp = Component::Rtp as usize;
+        self.selected_local[rtp].zip(self.path.components[rtp].destination)
     }
 
     fn tell_disconnected(&mut self, reason: &'static str, out: &mut Vec<Effect>) {

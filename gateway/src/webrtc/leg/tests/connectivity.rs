@@ -114,6 +114,33 @@ fn with_ice_a_handshake_waits_for_a_valid_pair_and_the_worker_hears_of_the_path(
     assert!(!leg.is_client_to_begin());
 }
 
+/// Both talk for `time`. What the leg tells control of it.
+fn talk(leg: &mut Leg, peer: &mut IcePeer, now: &mut Instant, time: Duration) -> Vec<LegNewsKind> {
+    let (end, mut out, mut news) = (*now + time, Vec::new(), Vec::new());
+    while *now < end {
+        leg.handle_timeout(*now, &mut out);
+        peer.0.handle_timeout(*now);
+        loop {
+            match peer.0.poll() {
+                ice::Output::Transmit(sent) => leg.stun(arrival(&sent.bytes), *now, &mut out),
+                ice::Output::Timeout(_) => break,
+                _ => {}
+            }
+        }
+        for effect in out.drain(..) {
+            match effect {
+                Effect::Send { to, bytes, .. } => {
+                    let _ = peer.0.receive(ice::Component::Rtp, to, ours(), &bytes, *now);
+                }
+                Effect::News(kind) => news.push(kind),
+                _ => {}
+            }
+        }
+        *now += Duration::from_millis(50);
+    }
+    news
+}
+
 /// Requests that a leg with ICE alone sends in two seconds, by component.
 fn checks_sent(leg: &mut Leg, now: &mut Instant, out: &mut Vec<Effect>) -> [usize; 2] {
     let end = *now + Duration::from_secs(2);
@@ -176,4 +203,36 @@ fn rtcp_is_checked_again_once_rtcp_mux_is_taken_back_with_or_without_a_restart()
         leg.update(ice_leg_plan(generation, IceAgent::Full, false), now, &mut out);
         assert!(checks_sent(&mut leg, &mut now, &mut out)[1] > 0, "{generation}");
     }
+}
+
+#[test]
+fn a_restart_in_vain_leaves_the_leg_where_it_was_until_that_is_lost_too() {
+    let mut now = Instant::now();
+    let with_ice = |ice| LegPlan { ice: Some(ice), ..ice_leg_plan("0", IceAgent::Full, true) };
+    let mut leg = Leg::new(with_ice(ice_plan()));
+    leg.lent(None, [Some(ours()), None], seed(), now, &mut Vec::new());
+    let mut peer = IcePeer::new(now);
+    let connected = LegNewsKind::Connected { local: ours(), remote: theirs() };
+    let news = talk(&mut leg, &mut peer, &mut now, Duration::from_secs(2));
+    assert_eq!(news.last(), Some(&connected));
+
+    // The party's side of the restart never comes about: it goes on under its old credentials.
+    let (local, remote) = (credentials("ours1"), Some(credentials("peer1")));
+    let in_vain = with_ice(IcePlan { local, remote, ..ice_plan() });
+    let mut out = Vec::new();
+    leg.update(in_vain, now, &mut out);
+    let news = talk(&mut leg, &mut peer, &mut now, Duration::from_secs(60));
+    assert_eq!(leg.ice_state(), Some(IceState::Failed));
+    assert_eq!(news, [connected], "query tells of the pair that is in use");
+
+    let end = now + Duration::from_secs(40);
+    while let Some(deadline) = leg.deadline().filter(|deadline| *deadline < end) {
+        leg.handle_timeout(deadline, &mut out);
+    }
+    let told = out.iter().filter_map(|effect| match effect {
+        Effect::News(kind) => Some(kind),
+        _ => None,
+    });
+    let reason = "ICE: the party's consent was lost";
+    assert_eq!(told.collect::<Vec<_>>(), [&LegNewsKind::Disconnected { reason }]);
 }
