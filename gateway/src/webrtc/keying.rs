@@ -8,9 +8,13 @@
 //!    goes on taking what the party sends under it until the new one is secured. Where it is
 //!    [`Renewal::Doubtful`] that the party begins anew, the one before lasts: the leg counts as
 //!    secured, and where a few ClientHellos remain unanswered, that is no failure.
-//! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further; but
-//!    for a server whose handshake may have failed by a datagram that was not the party's: it
-//!    takes another ClientHello, some times an epoch.
+//! 4. *Over*: nothing more until the next epoch. So a leg that fails costs nothing further.
+//!
+//! Nothing protects what is said before the keys are there, and an address can be forged. So, as
+//! often as [`CHANCES`] says in an epoch: a server begins anew with a ClientHello that is not the
+//! one it answered, also after a failure that may not be the party's doing; a client begins anew
+//! where what came was malformed. An alert in the clear counts only if the party does not go on
+//! ([`ALERT_PATIENCE`]).
 
 mod record;
 
@@ -18,10 +22,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use srtp::Profile;
-use webrtc::dtls::{Association, DtlsSettings, Output, Role};
+use webrtc::dtls::{Association, DtlsSettings, Failure, Output, Role};
 use webrtc::identity::Identity;
 
-use self::record::{is_answer, is_client_hello, is_in_clear};
+use self::record::{Random, hello_random, is_answer, is_client_hello, is_in_clear, split_at_alert};
 use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult, Place};
 use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind, Renewal};
 use crate::relay::uplink::Component;
@@ -32,7 +36,7 @@ pub(super) struct Keying {
     stage: Stage,
     /// Secured under an earlier epoch.
     before: Option<Before>,
-    /// ClientHellos that a server may still begin by.
+    /// Handshakes that may still begin.
     chances: u8,
     deadline: Option<Instant>,
 }
@@ -65,6 +69,10 @@ enum Standing {
 struct Running {
     since: Instant,
     place: Place,
+    /// Of the ClientHello that a server answers, once its beginning was there.
+    hello: Option<Random>,
+    /// In the clear from the party's address, and until when the party may go on all the same.
+    alert: Option<(u8, Instant)>,
 }
 
 /// Where the association of the plan stands.
@@ -150,6 +158,15 @@ impl Keying {
     /// What `datagram` would cost.
     pub(super) fn cost(&self, datagram: &[u8]) -> Cost {
         match (&self.stage, self.plan.role) {
+            (Stage::Running(_, running), DtlsRole::Server)
+                if running.has_another_hello(datagram) =>
+            {
+                if self.chances > 0 {
+                    Cost::Handshake
+                } else {
+                    Cost::Useless
+                }
+            }
             (Stage::Running(_, Running { place: Place::None, .. }), role)
                 if is_answer(datagram, role) =>
             {
@@ -167,7 +184,7 @@ impl Keying {
         }
     }
 
-    /// Begins the handshake.
+    /// Begins the handshake; anew, in the same place, if one is under way.
     pub(super) fn begin(
         &mut self,
         identity: &Identity,
@@ -175,7 +192,12 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let running = Running { since: now, place: Place::None };
+        let mut running = Running { since: now, place: Place::None, hello: None, alert: None };
+        if let Stage::Running(_, before) = &mut self.stage {
+            running.place = std::mem::replace(&mut before.place, Place::None);
+            let before = *before;
+            self.ended(HandshakeResult::Abandoned, before, now, out);
+        }
         self.chances = self.chances.saturating_sub(1);
         let DtlsPlan { fingerprints, profiles, role, .. } = &self.plan;
         match Association::new(identity, settings, (*role).into(), fingerprints, profiles, now) {
@@ -197,7 +219,10 @@ impl Keying {
     }
 
     /// The certificate that the party was told of is not here any more.
-    pub(super) fn refuse(&mut self, reason: &str, out: &mut Vec<Effect>) {
+    pub(super) fn refuse(&mut self, reason: &str, now: Instant, out: &mut Vec<Effect>) {
+        if let Stage::Running(_, running) = self.stage {
+            self.ended(HandshakeResult::Abandoned, running, now, out);
+        }
         self.chances = 0;
         self.over(reason.to_owned(), out);
     }
@@ -216,15 +241,29 @@ impl Keying {
             {
                 before.association.receive(datagram, now);
             }
-            (Stage::Running(association, _) | Stage::Secured(association, _), _) => {
-                association.receive(datagram, now);
+            (Stage::Running(association, running), _) => {
+                let (rest, alert) = split_at_alert(datagram);
+                if !rest.is_empty() {
+                    running.alert = None;
+                    running.hello = running.hello.or_else(|| hello_random(rest));
+                    association.receive(rest, now);
+                }
+                let alert = alert.map(|alert| (alert, now + ALERT_PATIENCE));
+                running.alert = running.alert.or(alert);
             }
+            (Stage::Secured(association, _), _) => association.receive(datagram, now),
             (Stage::Idle | Stage::Over, Some(before)) => before.association.receive(datagram, now),
             (Stage::Idle | Stage::Over, None) => {}
         }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if let Stage::Running(_, Running { alert: Some((alert, end)), .. }) = self.stage
+            && end <= now
+        {
+            let failure = (FailureClass::Alert, Failure::Alert(alert).to_string());
+            return self.fail(failure, now, out);
+        }
         if self.patience().is_some_and(|end| end <= now) {
             let failure = (FailureClass::TimedOut, String::new());
             return self.fail(failure, now, out);
@@ -280,7 +319,8 @@ impl Keying {
                     continue;
                 }
                 Output::Timeout(deadline) => {
-                    self.deadline = deadline.into_iter().chain(self.patience()).min();
+                    let ends = [deadline, self.patience(), self.alert_ends()];
+                    self.deadline = ends.into_iter().flatten().min();
                     return;
                 }
                 Output::Secured { profile, keys } => {
@@ -341,6 +381,11 @@ impl Keying {
                 return self.go_on_as_before();
             }
             self.ended(HandshakeResult::Failed(class), running, now, out);
+            let is_client = self.plan.role == DtlsRole::Client;
+            if is_client && class == FailureClass::Protocol && self.chances > 0 {
+                (self.stage, self.deadline) = (Stage::Idle, None);
+                return;
+            }
         }
         if !goes_on {
             self.chances = 0;
@@ -368,9 +413,17 @@ impl Keying {
     /// Until when the party may answer, where it is doubtful that it will.
     fn patience(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Running(_, Running { since, place: Place::None }) if self.is_lasting() => {
+            Stage::Running(_, Running { since, place: Place::None, .. }) if self.is_lasting() => {
                 Some(since + RENEWAL_PATIENCE)
             }
+            _ => None,
+        }
+    }
+
+    /// Until when the party may go on after an alert in the clear.
+    fn alert_ends(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Running(_, Running { alert, .. }) => alert.map(|(_, end)| end),
             _ => None,
         }
     }
@@ -387,12 +440,20 @@ impl Keying {
     fn ended(
         &self,
         result: HandshakeResult,
-        Running { since, place }: Running,
+        Running { since, place, .. }: Running,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
         let took = now.saturating_duration_since(since);
         out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took, place }));
+    }
+}
+
+impl Running {
+    /// Whether `datagram` begins with another ClientHello than the one that a server answers.
+    fn has_another_hello(&self, datagram: &[u8]) -> bool {
+        let other = |ours: Random| hello_random(datagram).is_some_and(|random| random != ours);
+        self.hello.is_some_and(other)
     }
 }
 
@@ -405,8 +466,11 @@ fn send(bytes: &[u8], to: Option<SocketAddr>, out: &mut Vec<Effect>) {
 /// Shown under `query` and in the log.
 const CLOSED: &str = "the party closed the DTLS association";
 
-/// So many handshakes of a server in an epoch: the party's own, and some that were not its.
+/// So many handshakes in an epoch: the party's own, and some that were not its.
 const CHANCES: u8 = 4;
+
+/// A party that goes on repeats itself after a second at most, as its timer is new.
+const ALERT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Five ClientHellos, at the intervals of [`DtlsSettings`].
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(8);

@@ -186,9 +186,9 @@ impl Leg {
     }
 
     /// The handshake cannot begin.
-    pub(super) fn refuse_handshake(&mut self, reason: &str, out: &mut Vec<Effect>) {
+    pub(super) fn refuse_handshake(&mut self, reason: &str, now: Instant, out: &mut Vec<Effect>) {
         if let Some(keying) = &mut self.keying {
-            keying.refuse(reason, out);
+            keying.refuse(reason, now, out);
         }
     }
 

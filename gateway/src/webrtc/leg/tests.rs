@@ -1,6 +1,7 @@
 //! Legs against a peer made of the same agents, in virtual time.
 
 mod connectivity;
+mod forgeries;
 mod renewal;
 
 use std::time::{Duration, SystemTime};
@@ -255,40 +256,6 @@ fn a_server_waits_for_a_client_hello_and_takes_nothing_else_for_one() {
     assert_eq!(world.cost(&[21, 254, 253, 0, 1]), Cost::Little);
 }
 
-/// A stray ClientHello, and an alert that ends what it began.
-fn disturb(world: &mut World) {
-    world.peer(Role::Client);
-    let hello = world.peer_says().unwrap();
-    if world.cost(&hello) == Cost::Handshake {
-        world.begin();
-        world.with(|leg, now, out| leg.dtls(arrival(&hello), now, out));
-    }
-    // Fatal handshake_failure in the clear, the second record of its sender.
-    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];
-    world.with(|leg, now, out| leg.dtls(arrival(&alert), now, out));
-}
-
-#[test]
-fn a_forged_alert_ends_a_handshake_and_not_the_partys_next_one() {
-    let mut world = World::new(DtlsRole::Server);
-    disturb(&mut world);
-    assert_eq!(world.ended(), [HandshakeResult::Failed(FailureClass::Alert)]);
-    assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed), "and said so");
-    world.peer(Role::Client);
-    world.settle();
-    assert!(world.secured().is_some());
-    assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
-
-    let mut world = World::new(DtlsRole::Server);
-    for _ in 0..10 {
-        disturb(&mut world);
-    }
-    assert_eq!(world.ended().len(), 4, "there is an end to it");
-    world.peer(Role::Client);
-    let hello = world.peer_says().unwrap();
-    assert_eq!(world.cost(&hello), Cost::Useless);
-}
-
 #[test]
 fn a_new_epoch_is_a_new_handshake_beside_the_old_association() {
     let mut world = World::new(DtlsRole::Server);
@@ -434,7 +401,7 @@ fn a_leg_that_ends_says_so_and_gives_its_place_back() {
 #[test]
 fn a_certificate_that_is_gone_fails_the_leg_with_the_reason() {
     let mut world = World::new(DtlsRole::Client);
-    world.with(|leg, _, out| leg.refuse_handshake("gone", out));
+    world.with(|leg, now, out| leg.refuse_handshake("gone", now, out));
     assert_eq!(world.leg.keying_state(), Some(KeyingState::Failed));
     let reason = "gone".to_owned();
     assert_eq!(world.news(), [&LegNewsKind::Unsecured { epoch: Epoch(1), reason }]);

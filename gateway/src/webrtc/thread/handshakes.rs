@@ -112,7 +112,7 @@ impl AgentThread {
             Some(shown) => {
                 self.with_leg(key, |leg, out| leg.begin(&shown.identity, &settings, now, out))
             }
-            None => self.with_leg(key, |leg, out| leg.refuse_handshake(NO_CERTIFICATE, out)),
+            None => self.with_leg(key, |leg, out| leg.refuse_handshake(NO_CERTIFICATE, now, out)),
         }
     }
 }
