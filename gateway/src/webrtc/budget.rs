@@ -1,19 +1,24 @@
 //! What handshakes may take: so many at a time, and a share of their thread's time. A party that
 //! has not answered our first flight has no place yet: it costs retransmissions, and who is not
-//! there must not keep those out who are.
+//! there must not keep those out who are. Of one call so many handshakes have a place at a time.
 //!
 //! A handshake costs a core a millisecond, and whoever may speak to a leg can ask for one. Beyond
 //! the share everything else of the thread (ICE, legs that are up) goes on, and handshakes wait
 //! their turn. The time is the wall's: where workers leave the thread less of its core, handshakes
 //! get less of that still.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use crate::relay::command::CallKey;
 
 /// Of one thread; see the module's documentation.
 #[derive(Debug)]
 pub(super) struct Budget {
     most: usize,
     running: usize,
+    /// Of each call that has any.
+    of_call: HashMap<CallKey, usize>,
     share: f64,
     /// Seconds that may be spent; below zero after a step that took more.
     credit: f64,
@@ -23,7 +28,8 @@ pub(super) struct Budget {
 impl Budget {
     /// `most` at a time, for `share` of the time from `now` on.
     pub(super) fn new(most: usize, share: f64, now: Instant) -> Self {
-        Self { most: most.max(1), running: 0, share, credit: BURST, since: now }
+        let of_call = HashMap::new();
+        Self { most: most.max(1), running: 0, of_call, share, credit: BURST, since: now }
     }
 
     /// New limits. What runs goes on.
@@ -54,11 +60,13 @@ impl Budget {
         })
     }
 
-    /// Takes a place for a handshake, if there is one.
-    pub(super) fn begin(&mut self) -> bool {
-        let free = self.has_place();
+    /// Takes a place for a handshake of `call`, if there is one for it.
+    pub(super) fn begin(&mut self, call: CallKey) -> bool {
+        let of_call = self.of_call.get(&call).copied().unwrap_or(0);
+        let free = self.has_place() && of_call < OF_A_CALL;
         if free {
             self.running += 1;
+            self.of_call.insert(call, of_call + 1);
         }
         free
     }
@@ -68,9 +76,14 @@ impl Budget {
         self.running < self.most
     }
 
-    /// A handshake is over, however it ended.
-    pub(super) fn end(&mut self) {
+    /// A place of a handshake of `call` is free.
+    pub(super) fn end(&mut self, call: CallKey) {
         self.running = self.running.saturating_sub(1);
+        let Some(of_call) = self.of_call.get_mut(&call) else { return };
+        *of_call -= 1;
+        if *of_call == 0 {
+            self.of_call.remove(&call);
+        }
     }
 
     /// Handshakes under way that have a place.
@@ -81,6 +94,9 @@ impl Budget {
 
 /// Seconds of work that an idle thread may do at once: a call centre's browsers come back together.
 const BURST: f64 = 0.05;
+
+/// More than the sections that browsers offer without BUNDLE; who has more of them waits a moment.
+const OF_A_CALL: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -134,12 +150,26 @@ mod tests {
     #[test]
     fn places_are_limited_and_come_back() {
         let mut budget = Budget::new(2, 1.0, Instant::now());
-        assert!(budget.begin() && budget.begin() && !budget.begin());
-        budget.end();
-        assert!(budget.has_place() && budget.begin());
+        let (one, other) = (CallKey(1), CallKey(2));
+        assert!(budget.begin(one) && budget.begin(other) && !budget.begin(one));
+        budget.end(one);
+        assert!(budget.has_place() && budget.begin(one));
         budget.change(1, 1.0);
-        budget.end();
-        assert!(!budget.begin(), "one runs, and one is the most now");
+        budget.end(other);
+        assert!(!budget.begin(one), "one runs, and one is the most now");
         assert_eq!(budget.running(), 1);
+    }
+
+    #[test]
+    fn a_call_leaves_places_to_others() {
+        let mut budget = Budget::new(256, 1.0, Instant::now());
+        let (one, other) = (CallKey(1), CallKey(2));
+        assert_eq!((0..20).filter(|_| budget.begin(one)).count(), OF_A_CALL);
+        assert!(budget.begin(other));
+        budget.end(one);
+        assert!(budget.begin(one) && !budget.begin(one));
+        (0..OF_A_CALL).for_each(|_| budget.end(one));
+        budget.end(other);
+        assert_eq!((budget.running(), budget.of_call.len()), (0, 0));
     }
 }

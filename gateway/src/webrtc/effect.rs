@@ -23,6 +23,8 @@ pub(super) enum Effect {
     Sign { epoch: Epoch, request: SignRequest },
     /// A handshake has ended, and its place is free.
     Handshake(HandshakeEnd),
+    /// A handshake's place is free, though it goes on.
+    PlaceFree,
     /// Control is to know.
     News(LegNewsKind),
 }

@@ -3,7 +3,8 @@
 //! 1. *Idle*: a client waits for a path, a server for a ClientHello.
 //! 2. *Running*: datagrams, retransmissions, signatures. The first flight costs little, and who
 //!    never answers it takes no place among the handshakes from those who do: the place is for
-//!    the first datagram that answers.
+//!    the first datagram that answers. It is for [`PLACE_TIME`]; who takes longer keeps its
+//!    association, and waits for a place again with what it says next.
 //! 3. *Secured*: the worker has the keys. A new epoch makes this the association *before*, which
 //!    goes on taking what the party sends under it until the new one is secured. Where it is
 //!    [`Renewal::Doubtful`] that the party begins anew, the one before lasts: the leg counts as
@@ -68,11 +69,22 @@ enum Standing {
 #[derive(Clone, Copy)]
 struct Running {
     since: Instant,
-    place: Place,
+    hold: Hold,
     /// Of the ClientHello that a server answers, once its beginning was there.
     hello: Option<Random>,
     /// In the clear from the party's address, and until when the party may go on all the same.
     alert: Option<(u8, Instant)>,
+}
+
+/// How a handshake stands to its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// The party has not answered, and so it needs none.
+    Unanswered,
+    /// It has one, until then.
+    Held(Instant),
+    /// It had one for long enough.
+    GivenBack,
 }
 
 /// Where the association of the plan stands.
@@ -167,8 +179,8 @@ impl Keying {
                     Cost::Useless
                 }
             }
-            (Stage::Running(_, Running { place: Place::None, .. }), role)
-                if is_answer(datagram, role) =>
+            (Stage::Running(_, running), role)
+                if running.place() == Place::None && is_answer(datagram, role) =>
             {
                 Cost::Answer
             }
@@ -192,9 +204,9 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let mut running = Running { since: now, place: Place::None, hello: None, alert: None };
+        let mut running = Running { since: now, hold: Hold::Unanswered, hello: None, alert: None };
         if let Stage::Running(_, before) = &mut self.stage {
-            running.place = std::mem::replace(&mut before.place, Place::None);
+            running.hold = std::mem::replace(&mut before.hold, Hold::GivenBack);
             let before = *before;
             self.ended(HandshakeResult::Abandoned, before, now, out);
         }
@@ -211,10 +223,10 @@ impl Keying {
     }
 
     /// The party has answered, and the caller has a place for it; gives that back by
-    /// [`Effect::Handshake`].
-    pub(super) fn take_place(&mut self) {
+    /// [`Effect::PlaceFree`] or with [`Effect::Handshake`].
+    pub(super) fn take_place(&mut self, now: Instant) {
         if let Stage::Running(_, running) = &mut self.stage {
-            running.place = Place::Held;
+            running.hold = Hold::Held(now + PLACE_TIME);
         }
     }
 
@@ -236,7 +248,7 @@ impl Keying {
 
     pub(super) fn receive(&mut self, datagram: &[u8], now: Instant) {
         match (&mut self.stage, &mut self.before) {
-            (Stage::Running(_, Running { place: Place::None, .. }), Some(before))
+            (Stage::Running(_, Running { hold: Hold::Unanswered, .. }), Some(before))
                 if !is_in_clear(datagram) =>
             {
                 before.association.receive(datagram, now);
@@ -263,6 +275,13 @@ impl Keying {
         {
             let failure = (FailureClass::Alert, Failure::Alert(alert).to_string());
             return self.fail(failure, now, out);
+        }
+        if let Stage::Running(_, running) = &mut self.stage
+            && let Hold::Held(end) = running.hold
+            && end <= now
+        {
+            running.hold = Hold::GivenBack;
+            out.push(Effect::PlaceFree);
         }
         if self.patience().is_some_and(|end| end <= now) {
             let failure = (FailureClass::TimedOut, String::new());
@@ -319,7 +338,7 @@ impl Keying {
                     continue;
                 }
                 Output::Timeout(deadline) => {
-                    let ends = [deadline, self.patience(), self.alert_ends()];
+                    let ends = [deadline, self.patience(), self.alert_ends(), self.place_ends()];
                     self.deadline = ends.into_iter().flatten().min();
                     return;
                 }
@@ -376,7 +395,7 @@ impl Keying {
         let mut goes_on = false;
         if let Stage::Running(_, running) = self.stage {
             goes_on = class.may_be_forged();
-            if self.is_lasting() && running.place == Place::None {
+            if self.is_lasting() && running.hold == Hold::Unanswered {
                 self.ended(HandshakeResult::Abandoned, running, now, out);
                 return self.go_on_as_before();
             }
@@ -413,7 +432,9 @@ impl Keying {
     /// Until when the party may answer, where it is doubtful that it will.
     fn patience(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Running(_, Running { since, place: Place::None, .. }) if self.is_lasting() => {
+            Stage::Running(_, Running { since, hold: Hold::Unanswered, .. })
+                if self.is_lasting() =>
+            {
                 Some(since + RENEWAL_PATIENCE)
             }
             _ => None,
@@ -424,6 +445,13 @@ impl Keying {
     fn alert_ends(&self) -> Option<Instant> {
         match self.stage {
             Stage::Running(_, Running { alert, .. }) => alert.map(|(_, end)| end),
+            _ => None,
+        }
+    }
+
+    fn place_ends(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Running(_, Running { hold: Hold::Held(end), .. }) => Some(end),
             _ => None,
         }
     }
@@ -440,16 +468,23 @@ impl Keying {
     fn ended(
         &self,
         result: HandshakeResult,
-        Running { since, place, .. }: Running,
+        running: Running,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let took = now.saturating_duration_since(since);
+        let (took, place) = (now.saturating_duration_since(running.since), running.place());
         out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took, place }));
     }
 }
 
 impl Running {
+    fn place(&self) -> Place {
+        match self.hold {
+            Hold::Held(_) => Place::Held,
+            Hold::Unanswered | Hold::GivenBack => Place::None,
+        }
+    }
+
     /// Whether `datagram` begins with another ClientHello than the one that a server answers.
     fn has_another_hello(&self, datagram: &[u8]) -> bool {
         let other = |ours: Random| hello_random(datagram).is_some_and(|random| random != ours);
@@ -468,6 +503,10 @@ const CLOSED: &str = "the party closed the DTLS association";
 
 /// So many handshakes in an epoch: the party's own, and some that were not its.
 const CHANCES: u8 = 4;
+
+/// Beyond any handshake that loses no datagram twice. Whoever answers once and then falls silent
+/// keeps the others out for no longer.
+const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// A party that goes on repeats itself after a second at most, as its timer is new.
 const ALERT_PATIENCE: Duration = Duration::from_secs(2);

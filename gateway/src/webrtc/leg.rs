@@ -178,10 +178,10 @@ impl Leg {
     }
 
     /// The party has answered, and the caller has a place for the handshake; it is given back by
-    /// [`Effect::Handshake`].
-    pub(super) fn take_place(&mut self) {
+    /// [`Effect::PlaceFree`] or with [`Effect::Handshake`].
+    pub(super) fn take_place(&mut self, now: Instant) {
         if let Some(keying) = &mut self.keying {
-            keying.take_place();
+            keying.take_place(now);
         }
     }
 

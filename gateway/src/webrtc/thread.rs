@@ -279,10 +279,11 @@ impl AgentThread {
             Effect::Sign { epoch, request } => self.sign(key, epoch, request),
             Effect::Handshake(end) => {
                 if end.place == Place::Held {
-                    self.budget.end();
+                    self.budget.end(call);
                 }
                 self.tally.handshake(end);
             }
+            Effect::PlaceFree => self.budget.end(call),
             Effect::News(kind) => self.tell(key, kind),
         }
     }

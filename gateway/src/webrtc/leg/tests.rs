@@ -106,12 +106,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..4 {
             while let Some(bytes) = self.peer_says() {
-                match self.cost(&bytes) {
-                    Cost::Handshake => self.begin(),
-                    Cost::Answer => self.leg.take_place(),
-                    Cost::Step | Cost::Little | Cost::Useless => {}
-                }
-                self.with(|leg, now, out| leg.dtls(arrival(&bytes), now, out));
+                self.hears(&bytes);
             }
             if self.leg.deadline().is_none() {
                 return;
@@ -130,6 +125,17 @@ impl World {
             self.begin();
         }
         self.settle();
+    }
+
+    /// Takes a datagram as the leg's thread would, if time and places were no matter.
+    fn hears(&mut self, bytes: &[u8]) {
+        match self.cost(bytes) {
+            Cost::Handshake => self.begin(),
+            Cost::Answer => self.leg.take_place(self.now),
+            Cost::Step | Cost::Little => {}
+            Cost::Useless => return,
+        }
+        self.with(|leg, now, out| leg.dtls(arrival(bytes), now, out));
     }
 
     fn peer_says(&mut self) -> Option<Vec<u8>> {
@@ -218,6 +224,11 @@ fn plan(role: DtlsRole, epoch: u32, peer: &Identity) -> LegPlan {
 
 fn arrival(bytes: &[u8]) -> Datagram<'_> {
     Datagram { component: Component::Rtp, local: ours(), source: theirs(), bytes }
+}
+
+/// Of several in a datagram.
+fn first_record(datagram: &[u8]) -> &[u8] {
+    &datagram[..13 + usize::from(u16::from_be_bytes([datagram[11], datagram[12]]))]
 }
 
 fn assert_fit((ours, theirs): (&SrtpKeys, &SrtpKeys)) {
@@ -372,13 +383,38 @@ fn a_handshake_has_no_place_before_the_party_answers() {
         }
         let answer = world.first_answer();
         assert_eq!(world.cost(&[21, 254, 253, 0, 0, 0]), Cost::Step, "an alert is no answer");
-        world.leg.take_place();
+        world.leg.take_place(world.now);
         assert_eq!(world.cost(&answer), Cost::Step);
         world.with(|leg, now, out| leg.dtls(arrival(&answer), now, out));
         world.settle();
         assert!(world.secured().is_some(), "{ours:?}");
         assert_eq!(world.places(), [Place::Held]);
     }
+}
+
+#[test]
+fn who_answers_and_then_falls_silent_gives_the_place_back_and_may_go_on() {
+    let mut world = World::new(DtlsRole::Server);
+    world.peer(Role::Client);
+    let answer = world.first_answer();
+    let since = world.now;
+    world.leg.take_place(world.now);
+    world.with(|leg, now, out| leg.dtls(arrival(first_record(&answer)), now, out));
+    while !world.effects.iter().any(|one| matches!(one, Effect::PlaceFree)) {
+        assert_eq!(world.cost(&answer), Cost::Step);
+        world.now = world.leg.deadline().unwrap();
+        world.with(|leg, now, out| leg.handle_timeout(now, out));
+    }
+    assert_eq!(world.now, since + Duration::from_secs(5));
+    assert_eq!(world.leg.keying_state(), Some(KeyingState::Handshaking));
+    assert_eq!(world.cost(&answer), Cost::Answer, "it waits for a place like others");
+
+    world.hears(&answer);
+    world.settle();
+    assert!(world.secured().is_some());
+    assert_eq!(world.places(), [Place::Held]);
+    let given_back = world.effects.iter().filter(|one| matches!(one, Effect::PlaceFree));
+    assert_eq!(given_back.count(), 1);
 }
 
 #[test]

@@ -86,7 +86,9 @@ impl AgentThread {
         match seat.leg.cost(packet.into()) {
             Cost::Useless => return self.tally.drop(AgentDrop::Unexpected),
             Cost::Handshake => self.begin(key, now),
-            Cost::Answer if self.budget.begin() => self.with_leg(key, |leg, _| leg.take_place()),
+            Cost::Answer if self.budget.begin(key.call()) => {
+                self.with_leg(key, |leg, _| leg.take_place(now));
+            }
             Cost::Answer => return self.tally.drop(AgentDrop::Busy),
             Cost::Little | Cost::Step => {}
         }

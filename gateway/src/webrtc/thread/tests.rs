@@ -191,3 +191,12 @@ fn sockets_are_lent_again_only_where_the_streams_are_others() {
     world.update(0, Some(LegPlan { socket: "127.0.0.1:30002".parse().unwrap(), ..plan }));
     assert_eq!(world.lend(), 1);
 }
+
+#[test]
+fn a_place_that_is_given_back_is_there_for_others() {
+    let mut world = World::new(1);
+    world.plan(0, DtlsRole::Server);
+    assert!(world.thread.budget.begin(CALL) && !world.thread.budget.has_place());
+    world.thread.carry_out(key(0), Effect::PlaceFree);
+    assert!(world.thread.budget.has_place());
+}

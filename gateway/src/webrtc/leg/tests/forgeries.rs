@@ -13,17 +13,6 @@ const MALFORMED: [u8; 29] = [
 ];
 
 impl World {
-    /// What is `bytes` worth, and done.
-    fn hears(&mut self, bytes: &[u8]) {
-        match self.cost(bytes) {
-            Cost::Handshake => self.begin(),
-            Cost::Answer => self.leg.take_place(),
-            Cost::Step | Cost::Little => {}
-            Cost::Useless => return,
-        }
-        self.with(|leg, now, out| leg.dtls(arrival(bytes), now, out));
-    }
-
     /// A ClientHello of somebody else's.
     fn hears_a_stray_hello(&mut self) {
         let party = self.peer.take();
@@ -89,7 +78,7 @@ fn a_handshake_that_begins_anew_does_so_in_the_same_place() {
     let mut world = World::new(DtlsRole::Server);
     world.peer(Role::Client);
     let answer = world.first_answer();
-    world.hears(&answer);
+    world.hears(first_record(&answer));
     world.hears_a_stray_hello();
     assert_eq!(world.places(), [Place::None], "it goes on");
     world.with(|leg, now, out| leg.close(now, out));
