@@ -60,6 +60,16 @@ impl AgentPacket {
     }
 }
 
+#[cfg(test)]
+impl AgentPacket {
+    /// One that came to any of a stream's sockets from anywhere.
+    pub(crate) fn of(call: CallKey, stream: StreamIndex, bytes: &[u8]) -> Self {
+        let local = SocketAddr::from(([127, 0, 0, 1], 30_000));
+        let to = Addressee { call, stream, component: Component::Rtp, local };
+        Self::new(to, SocketAddr::from(([198, 51, 100, 7], 40_000)), bytes).unwrap()
+    }
+}
+
 /// Whose agent a packet is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressee {

@@ -22,8 +22,8 @@
 //!
 //! # Where to look
 //!
-//! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`]
-//! and [`timers`] what its name says; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
+//! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`],
+//! [`line`] and [`timers`] what their names say; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
 //! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show,
 //! [`signing`] how a token signs for it;
 //! [`figures`] what is counted, [`check`] what `gateway check` and `gateway probe` say.
@@ -36,6 +36,7 @@ mod effect;
 pub(crate) mod figures;
 mod keying;
 mod leg;
+mod line;
 pub mod plan;
 mod seat;
 mod signing;

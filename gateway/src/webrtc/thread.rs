@@ -31,6 +31,7 @@ use super::certificates::{Shelf, Shown};
 use super::effect::{Effect, Place};
 use super::figures::{AgentDrop, Figures, Tally};
 use super::leg::{Leg, LegKey};
+use super::line::Line;
 use super::plan::{Epoch, LegNews, LegNewsKind, LegUpdate};
 use super::seat::{Planned, Seat};
 use super::signing::{Signed, Signing};
@@ -94,9 +95,9 @@ pub(super) struct AgentThread {
     /// Datagrams of handshakes under way.
     ongoing: VecDeque<Box<AgentPacket>>,
     /// First answers, whose handshakes need a place now.
-    answers: VecDeque<Box<AgentPacket>>,
+    answers: Line,
     /// ClientHellos.
-    fresh: VecDeque<Box<AgentPacket>>,
+    fresh: Line,
     /// Clients that could begin.
     clients: VecDeque<LegKey>,
     signing: Signing,
@@ -118,8 +119,8 @@ impl AgentThread {
             tally: Tally::new(),
             loans: Vec::new(),
             ongoing: VecDeque::new(),
-            answers: VecDeque::new(),
-            fresh: VecDeque::new(),
+            answers: Line::new(handshakes::ANSWERS),
+            fresh: Line::new(handshakes::FRESH),
             clients: VecDeque::new(),
             signing,
             effects: Vec::new(),

@@ -8,6 +8,7 @@ use crate::relay::uplink::AgentPacket;
 use crate::webrtc::figures::AgentDrop;
 use crate::webrtc::keying::Cost;
 use crate::webrtc::leg::{Datagram, LegKey};
+use crate::webrtc::line::{Bounds, Full};
 
 impl AgentThread {
     /// Sorts what came by what it costs.
@@ -30,15 +31,18 @@ impl AgentThread {
         }
     }
 
-    fn wait(&mut self, packet: AgentPacket, cost: Cost) {
-        let (queue, room) = match cost {
-            Cost::Handshake => (&mut self.fresh, FRESH_ROOM),
-            Cost::Answer => (&mut self.answers, FRESH_ROOM),
-            _ => (&mut self.ongoing, ONGOING_ROOM),
+    pub(super) fn wait(&mut self, packet: AgentPacket, cost: Cost) {
+        let waits = match cost {
+            Cost::Handshake => self.fresh.push(packet),
+            Cost::Answer => self.answers.push(packet),
+            _ if self.ongoing.len() < ONGOING_ROOM => {
+                self.ongoing.push_back(Box::new(packet));
+                Ok(())
+            }
+            _ => Err(Full),
         };
-        match queue.len() < room {
-            true => queue.push_back(Box::new(packet)),
-            false => self.tally.drop(AgentDrop::Busy),
+        if waits == Err(Full) {
+            self.tally.drop(AgentDrop::Busy);
         }
     }
 
@@ -49,6 +53,7 @@ impl AgentThread {
             let Some(job) = self.next_job() else { break };
             match job {
                 Job::Datagram(packet) => self.step(&packet, now),
+                Job::Turn(packets) => packets.iter().for_each(|packet| self.step(packet, now)),
                 Job::Client(key) => self.begin_client(key, now),
             }
             let after = Instant::now();
@@ -68,15 +73,16 @@ impl AgentThread {
     /// What is under way first, then what becomes it where there is a place; then clients, whom
     /// signalling wants; then ClientHellos.
     fn next_job(&mut self) -> Option<Job> {
-        let mut packet = self.ongoing.pop_front();
-        if packet.is_none() && self.budget.has_place() {
-            packet = self.answers.pop_front();
-        }
-        if let Some(packet) = packet {
+        if let Some(packet) = self.ongoing.pop_front() {
             return Some(Job::Datagram(packet));
         }
+        if self.budget.has_place()
+            && let Some(packets) = self.answers.pop()
+        {
+            return Some(Job::Turn(packets));
+        }
         let client = self.clients.pop_front().map(Job::Client);
-        client.or_else(|| self.fresh.pop_front().map(Job::Datagram))
+        client.or_else(|| self.fresh.pop().map(Job::Turn))
     }
 
     fn step(&mut self, packet: &AgentPacket, now: Instant) {
@@ -122,6 +128,8 @@ impl AgentThread {
 /// What is to be done for a handshake.
 enum Job {
     Datagram(Box<AgentPacket>),
+    /// All that waits of one leg.
+    Turn(Vec<AgentPacket>),
     Client(LegKey),
 }
 
@@ -131,5 +139,9 @@ const NO_CERTIFICATE: &str = "the certificate that the party was told of is gone
 /// Datagrams that wait for time: what arrives in less than a party waits before it sends again.
 const ONGOING_ROOM: usize = 512;
 
-/// ClientHellos that wait for time, and first answers that wait for a place: so many each.
-const FRESH_ROOM: usize = 256;
+/// ClientHellos that wait for time: one is two datagrams where it offers keys that no quantum
+/// computer finds.
+pub(super) const FRESH: Bounds = Bounds { legs: 256, of_a_leg: 4 };
+
+/// First answers that wait for a place: a flight with a long chain is ten datagrams.
+pub(super) const ANSWERS: Bounds = Bounds { legs: 256, of_a_leg: 16 };

@@ -12,6 +12,7 @@ use super::*;
 use crate::config::WebRtc as Config;
 use crate::relay::command::StreamIndex;
 use crate::relay::uplink;
+use crate::webrtc::keying::Cost;
 use crate::webrtc::plan::{CertificateSerial, DtlsPlan, DtlsRole, LegPlan, Renewal};
 use crate::workers;
 
@@ -199,4 +200,41 @@ fn a_place_that_is_given_back_is_there_for_others() {
     assert!(world.thread.budget.begin(CALL) && !world.thread.budget.has_place());
     world.thread.carry_out(key(0), Effect::PlaceFree);
     assert!(world.thread.budget.has_place());
+}
+
+/// As much of a ClientHello as is looked at before libssl does.
+fn hello(n: u8) -> Vec<u8> {
+    let mut record = vec![0; 60];
+    (record[0], record[1], record[2], record[13]) = (22, 254, 253, 1);
+    record[27..].fill(n);
+    record
+}
+
+#[test]
+fn a_leg_that_repeats_client_hellos_leaves_others_their_turn() {
+    let mut world = World::new(2);
+    world.plan(0, DtlsRole::Server);
+    world.plan(1, DtlsRole::Server);
+    for n in 0..=255 {
+        world.thread.wait(AgentPacket::of(CALL, StreamIndex(0), &hello(n)), Cost::Handshake);
+    }
+    world.thread.wait(AgentPacket::of(CALL, StreamIndex(1), &hello(0)), Cost::Handshake);
+    assert_eq!(world.thread.fresh.len(), 2);
+    assert_eq!(world.figures().drops[AgentDrop::Busy as usize], 252);
+}
+
+#[test]
+fn fragments_of_a_client_hello_that_wait_begin_one_handshake() {
+    let mut world = World::new(2);
+    world.plan(0, DtlsRole::Server);
+    let mut second = hello(1);
+    second[21] = 33;
+    for fragment in [hello(1), second] {
+        let packet = AgentPacket::of(CALL, StreamIndex(0), &fragment);
+        assert_eq!(world.thread.seats[&key(0)].leg.cost((&packet).into()), Cost::Handshake);
+        world.thread.wait(packet, Cost::Handshake);
+    }
+    world.thread.shake_hands();
+    assert_eq!(world.figures().dtls["handshaking"], 1);
+    assert_eq!(world.figures().drops[AgentDrop::Busy as usize], 0);
 }
