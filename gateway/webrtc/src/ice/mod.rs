@@ -19,6 +19,7 @@
 //! | `conclude` | nomination, selection, what is valid |
 //! | `consent` | RFC 7675 |
 //! | `pair` | one pair |
+//! | `replay` | nominations that a lite agent knows again |
 //! | `stun`, `credentials`, `candidate`, `random` | words of the protocol |
 
 mod agent;
@@ -33,6 +34,7 @@ mod limits;
 mod pair;
 mod random;
 mod refusal;
+mod replay;
 mod roles;
 mod session;
 mod stun;

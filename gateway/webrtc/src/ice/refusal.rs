@@ -39,6 +39,9 @@ pub enum Refusal {
     /// The session has failed.
     #[error("the session has failed")]
     Stopped,
+    /// To a lite agent: a nomination that has come before, from another address.
+    #[error("a nomination repeated from elsewhere")]
+    Replayed,
 }
 
 impl Refusal {
@@ -46,7 +49,7 @@ impl Refusal {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Counters::refused`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Fingerprint,
         Self::UnknownUfrag,
@@ -58,6 +61,7 @@ impl Refusal {
         Self::TooMany,
         Self::Revoked,
         Self::Stopped,
+        Self::Replayed,
     ];
 
     /// As metrics label it.
@@ -74,6 +78,7 @@ impl Refusal {
             Self::TooMany => "too_many",
             Self::Revoked => "revoked",
             Self::Stopped => "stopped",
+            Self::Replayed => "replayed",
         }
     }
 }

@@ -14,8 +14,9 @@ use super::limits::{MAX_EARLY, MAX_WAITING, PATIENCE, PATIENCE_TRICKLE};
 use super::pair::{Nomination, Pair, PairId, PairState, Purpose, Sent};
 use super::random::Random;
 use super::refusal::{Counters, Refusal};
+use super::replay::Acted;
 use super::roles::Conflict;
-use super::stun::{self, Class, Message, Nominate};
+use super::stun::{self, Class, Message, Nominate, TransactionId};
 use super::words::{Implementation, Output, Role, State, Transmit};
 
 pub(super) struct Session {
@@ -31,6 +32,8 @@ pub(super) struct Session {
     pub(super) next_pair: u32,
     pub(super) triggered: VecDeque<PairId>,
     early: Vec<EarlyCheck>,
+    /// Of a lite agent.
+    acted: Acted,
     /// No new check before.
     pub(super) paced_until: Instant,
     /// When the party's credentials became known.
@@ -73,6 +76,7 @@ struct Check {
     source: SocketAddr,
     priority: u32,
     nomination: Nominate,
+    transaction: TransactionId,
 }
 
 /// What a session works with and on.
@@ -111,6 +115,7 @@ impl Session {
             next_pair: 0,
             triggered: VecDeque::new(),
             early: Vec::new(),
+            acted: Acted::default(),
             paced_until: context.now,
             started: None,
             complete: false,
@@ -192,6 +197,12 @@ impl Session {
         if pair.is_some_and(|index| self.pairs[index].state == PairState::Revoked) {
             return Err(Refusal::Revoked);
         }
+        if self.acted.knows(message.transaction) {
+            pair.ok_or(Refusal::Replayed)?;
+            // Our answer was lost, or is late.
+            self.confirm(message, arrival, context);
+            return Ok(());
+        }
         if !message.unknown.kinds().is_empty() {
             self.refuse(message, UNKNOWN_ATTRIBUTE, arrival, context);
             return Err(Refusal::UnknownAttribute);
@@ -203,16 +214,14 @@ impl Session {
             return Ok(());
         }
         let nomination = if message.use_candidate { Nominate::Yes } else { Nominate::No };
-        let check = Check { local, source, priority, nomination };
+        let check = Check { local, source, priority, nomination, transaction: message.transaction };
         match (&self.remote, message.fragments()) {
             (Some(_), _) => self.follow(check, context)?,
             (None, Some((_, ufrag))) => self.remember_early(ufrag, check)?,
             (None, None) => return Err(Refusal::UnknownUfrag),
         }
         // Only now: an answer says that the nomination was taken.
-        context.counters.checks_answered += 1;
-        let answer = stun::success(message.transaction, source, self.local.password());
-        transmit(local, source, answer, context);
+        self.confirm(message, arrival, context);
         Ok(())
     }
 
@@ -277,7 +286,7 @@ impl Session {
 
     /// A triggered check, and the nomination once that succeeds (RFC 8445 sections 7.3.1.4, 7.3.1.5).
     fn follow_full(&mut self, check: Check, context: &mut Context<'_>) -> Result<(), Refusal> {
-        let Check { local, source, priority, nomination } = check;
+        let Check { local, source, priority, nomination, .. } = check;
         let index = self.pair_for(local, source, priority, context.locals)?;
         let asked = nomination == Nominate::Yes && self.role == Role::Controlled;
         let pair = &mut self.pairs[index];
@@ -299,11 +308,12 @@ impl Session {
 
     /// A nominated pair is valid at once (RFC 8445 section 7.3.2); other checks are only heard.
     fn follow_lite(&mut self, check: Check, context: &mut Context<'_>) -> Result<(), Refusal> {
-        let Check { local, source, priority, nomination } = check;
+        let Check { local, source, priority, nomination, transaction } = check;
         if nomination == Nominate::Yes {
             let index = self.pair_for(local, source, priority, context.locals)?;
             self.pairs[index].state = PairState::Succeeded;
             self.nominate(index, context);
+            self.acted.note(transaction);
         }
         if let Some(index) = self.pair_between(local, source)
             && let Some(consent) = &mut self.pairs[index].consent
@@ -322,6 +332,7 @@ impl Session {
         if let Some(early) = self.early.iter_mut().find(same) {
             if check.nomination == Nominate::Yes {
                 early.check.nomination = Nominate::Yes;
+                early.check.transaction = check.transaction;
             }
             return Ok(());
         }
@@ -355,6 +366,13 @@ impl Session {
             self.pairs[index].timer = None;
             self.nominate(index, context);
         }
+    }
+
+    fn confirm(&self, message: &Message<'_>, arrival: Arrival, context: &mut Context<'_>) {
+        let Arrival { local, source } = arrival;
+        context.counters.checks_answered += 1;
+        let answer = stun::success(message.transaction, source, self.local.password());
+        transmit(local, source, answer, context);
     }
 
     fn refuse(

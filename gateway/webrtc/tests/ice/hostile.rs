@@ -126,6 +126,25 @@ fn a_datagram_to_an_address_that_is_no_candidate_is_refused() {
     assert_eq!(taken, Err(Refusal::UnknownLocal));
 }
 
+/// A lite agent asks nobody back.
+#[test]
+fn a_check_repeated_from_elsewhere_does_not_move_a_lite_agents_path() {
+    let party = "192.0.2.1:4000";
+    let rtp = [party];
+    let a = Made::full(Role::Controlling, &rtp);
+    let mut world = World::new(21, a, Made::lite(&["192.0.2.2:5000"]));
+    world.signal();
+    assert!(world.run_until(SOON, World::is_connected));
+    let nominates = check(&username(&world), Some(&password(&world)));
+    assert_eq!(give(&mut world, party, &nominates), (Ok(()), 1));
+    assert_eq!(give(&mut world, STRANGER, &nominates), (Err(Refusal::Replayed), 0));
+    assert_eq!(give(&mut world, party, &nominates), (Ok(()), 1), "its answer may have been lost");
+    let moved = check(&username(&world), Some(&password(&world)));
+    let (taken, outputs) = give(&mut world, "203.0.113.9:7000", &moved);
+    assert!(taken.is_ok() && outputs > 1, "the party itself may move");
+    assert_eq!(give(&mut world, STRANGER, &moved), (Err(Refusal::Replayed), 0));
+}
+
 #[test]
 fn an_authentic_check_replayed_from_elsewhere_does_not_move_the_path() {
     let mut world = connected(4);
