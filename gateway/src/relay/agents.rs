@@ -6,7 +6,7 @@
 //! | | with ICE | without |
 //! |---|---|---|
 //! | STUN | anybody, within a rate; known addresses have one of their own | nobody |
-//! | DTLS | addresses of the last [`IcePath`], within a rate | the signalled or learned address, the same |
+//! | DTLS | addresses of the last [`IcePath`], within a rate | the signalled address, or one learned by SRTP, the same |
 //! | media | addresses of the last [`IcePath`] | as [`learning`](super::learning) says |
 //!
 //! An address is known when ICE vouches for it, or signalling named it as a candidate's, each with
@@ -25,7 +25,7 @@ use super::bucket::{Bucket, Rate};
 use super::command::{
     AgentCounts, AgentTap, CallKey, ComponentPath, Footing, IcePath, StreamIndex, VALID_SOURCES,
 };
-use super::demultiplex::{Component, Protocol, is_worth_handing_up};
+use super::demultiplex::{Component, Media, Protocol, is_worth_handing_up};
 use super::drop_reason::DropReason;
 use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
 use super::learning::Endpoint;
@@ -215,8 +215,9 @@ impl Stream {
         if self.ice_rules() {
             return self.ice_vouches_for(component, source);
         }
-        self.endpoints[at].address == Some(source)
-            || self.cold.learners[at].signalled() == Some(source)
+        // What was learned in the clear may be anybody's.
+        let learned = self.endpoints[at].address.filter(|_| self.inbound.authenticates(Media::Rtp));
+        learned == Some(source) || self.cold.learners[at].signalled() == Some(source)
     }
 
     fn secure(&mut self, epoch: Epoch, keys: (ReceivePlan, SendPlan), replay_window: usize) {

@@ -171,8 +171,8 @@ pub struct AgentTap {
     /// Hand up STUN, from anywhere: ICE authenticates each message. Media, and DTLS, are then taken
     /// from the addresses of this ICE's last [`IcePath`] alone.
     pub ice: Option<IceGeneration>,
-    /// Hand up DTLS, and take keys of this association; without ICE only from the signalled or
-    /// learned address.
+    /// Hand up DTLS, and take keys of this association; without ICE only from the signalled
+    /// address, or one learned by SRTP.
     pub dtls: Option<Epoch>,
     /// With ICE: whose STUN is not a stranger's, whatever the path.
     pub named: NamedSources,

@@ -131,6 +131,7 @@ impl Stream {
             ReceivePlan::Await => {
                 if matches!(self.inbound, Inbound::Clear) {
                     self.inbound = Inbound::Unset;
+                    self.forget_what_nobody_proved();
                 }
                 return;
             }
@@ -148,6 +149,16 @@ impl Stream {
         };
         if let Err(error) = outcome {
             self.refuse_key(KeyOwner::Party, error);
+        }
+    }
+
+    /// What was learned in the clear is not where SRTP and DTLS go.
+    fn forget_what_nobody_proved(&mut self) {
+        if self.ice_rules() {
+            return;
+        }
+        for (learner, endpoint) in self.cold.learners.iter_mut().zip(&mut self.endpoints) {
+            learner.begin_again(endpoint);
         }
     }
 

@@ -12,6 +12,7 @@ use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::table::Table;
 use gateway::relay::uplink::{AgentPacket, Component, Intake, uplink};
 use gateway::webrtc::plan::{Epoch, IceGeneration};
+use ng::request::EndpointLearning;
 
 use crate::call::*;
 use crate::relay_support::*;
@@ -309,6 +310,32 @@ fn a_plain_leg_that_becomes_dtls_says_nothing_until_it_has_keys() {
     assert_eq!(call.sends(PLAIN, &rtp(SSRC, 2)), None);
     assert_eq!(call.sends(SECURE, &rtp(SSRC, 2)), None);
     call.assert_only_drops(SECURE, &[(DropReason::NoKey, 1)]);
+}
+
+/// Whoever spoke first on a plain leg was believed; a handshake is not for it.
+#[test]
+fn what_a_plain_leg_learned_is_no_address_for_dtls() {
+    let (uplink, intake) = uplink();
+    let call = Call::planned_on(Table::new(1024, vec![uplink]), PROFILE, |plans| {
+        plans[SECURE].receive_key = ReceivePlan::Clear;
+        plans[SECURE].send_key = SendPlan::Clear;
+        plans[SECURE].learning = EndpointLearning::Immediate;
+    });
+    let mut leg = Leg { call, intake };
+    let signalled = leg.call.party[SECURE][0];
+    assert!(leg.call.sends_from(hijacker(), SECURE, &rtp(SSRC, 1)).is_some());
+    assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 1)).unwrap().to, hijacker(), "learned");
+    let tap = AgentTap { ice: None, ..webrtc() };
+    let (receive_key, send_key) = (ReceivePlan::Await, SendPlan::Await);
+    let plan = StreamPlan { agent: Some(tap), receive_key, send_key, ..unchanged(0) };
+    leg.call.apply([unchanged(1), plan]);
+    leg.hears(hijacker(), &client_hello());
+    leg.hears(signalled, &client_hello());
+    let heard: Vec<_> = leg.dtls().iter().map(|packet| packet.source).collect();
+    assert_eq!(heard, [signalled]);
+    leg.secure(FIRST, 1, 2);
+    let sent = leg.call.sends(PLAIN, &rtp(SSRC, 2)).unwrap();
+    assert_eq!(sent.to, signalled, "nor for what it keys");
 }
 
 #[test]
