@@ -2,6 +2,7 @@
 
 use ng::sdp::IceCredentials;
 use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
 
 use super::Refused;
 
@@ -21,10 +22,11 @@ pub(super) fn hexadecimal(random: &SystemRandom) -> Result<Box<str>, Refused> {
 }
 
 /// `LEN` characters of the 64 that ICE has (RFC 8839 section 5.1, `ice-char`).
-fn text<const LEN: usize>(random: &SystemRandom) -> Result<String, Refused> {
-    let mut bytes = [0; LEN];
-    random.fill(&mut bytes).map_err(|_| Refused::NO_ENTROPY)?;
-    Ok(bytes.iter().map(|byte| char::from(ICE_CHARS[usize::from(byte % 64)])).collect())
+fn text<const LEN: usize>(random: &SystemRandom) -> Result<Zeroizing<String>, Refused> {
+    let mut bytes = Zeroizing::new([0; LEN]);
+    random.fill(&mut bytes[..]).map_err(|_| Refused::NO_ENTROPY)?;
+    let ice_char = |byte: &u8| char::from(ICE_CHARS[usize::from(byte % 64)]);
+    Ok(Zeroizing::new(bytes.iter().map(ice_char).collect()))
 }
 
 const UFRAG: usize = 8;

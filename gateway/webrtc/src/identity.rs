@@ -84,14 +84,15 @@ impl Identity {
     /// `now`. Its names say nothing of who or where we are (RFC 8827 section 6.5).
     pub fn generate(now: SystemTime, lifetime: Duration) -> Result<Self, IdentityError> {
         let failed = |error: rcgen::Error| IdentityError::Generate(error.to_string());
-        let key = rcgen::KeyPair::generate().map_err(failed)?;
+        // Its encoding is wiped; what ring keeps of it is ring's.
+        let key = Zeroizing::new(rcgen::KeyPair::generate().map_err(failed)?);
         let mut parameters = rcgen::CertificateParams::default();
         // A peer's clock may be behind ours.
         parameters.not_before = now.checked_sub(CLOCK_SKEW).unwrap_or(now).into();
         parameters.not_after = now.checked_add(lifetime).unwrap_or(now).into();
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         parameters.distinguished_name.push(rcgen::DnType::CommonName, "WebRTC");
-        let certificate = parameters.self_signed(&key).map_err(failed)?;
+        let certificate = parameters.self_signed(&*key).map_err(failed)?;
         let key = Zeroizing::new(key.serialize_der());
         Self::from_der(&[certificate.der()], &key)
     }

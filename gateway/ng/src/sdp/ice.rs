@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::line::{LineKind, fields};
 use super::{Line, Sdp, candidate};
@@ -127,7 +128,7 @@ impl IceOptions {
     }
 }
 
-/// `a=ice-ufrag` and `a=ice-pwd`. The password is not printed.
+/// `a=ice-ufrag` and `a=ice-pwd`. The password is not printed, and wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IceCredentials {
     /// 4 to 256 characters.
@@ -149,6 +150,21 @@ impl IceCredentials {
         fit(&self.ufrag, &self.pwd)
     }
 }
+
+impl Zeroize for IceCredentials {
+    /// The password; fragments are on the wire in the clear.
+    fn zeroize(&mut self) {
+        self.pwd.zeroize();
+    }
+}
+
+impl Drop for IceCredentials {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for IceCredentials {}
 
 impl fmt::Debug for IceCredentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,3 +231,19 @@ const UFRAG_LEN: RangeInclusive<usize> = 4..=256;
 
 /// RFC 8839 section 5.4.
 const PWD_LEN: RangeInclusive<usize> = 22..=256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_wiped_and_never_printed() {
+        fn is_wiped_when_dropped<T: ZeroizeOnDrop>(_: &T) {}
+        let pwd = "asd88fgpdd777uzjYhagZg";
+        let mut credentials = IceCredentials::new("8hhY", pwd).unwrap();
+        assert_eq!(format!("{credentials:?}"), "8hhY:[redacted]");
+        is_wiped_when_dropped(&credentials);
+        credentials.zeroize();
+        assert_eq!(credentials.pwd.as_bytes(), [0; 22]);
+    }
+}

@@ -36,9 +36,9 @@ pub(super) struct Credentials {
 impl Credentials {
     /// # Errors
     /// [`AgentError::Credentials`] where length or characters do not fit.
-    pub(super) fn new(said: IceCredentials) -> Result<Self, AgentError> {
+    pub(super) fn new(mut said: IceCredentials) -> Result<Self, AgentError> {
         let fit = said.are_well_formed();
-        let IceCredentials { ufrag, pwd } = said;
+        let (ufrag, pwd) = (std::mem::take(&mut said.ufrag), std::mem::take(&mut said.pwd));
         let taken = Self { ufrag, pwd: Zeroizing::new(pwd) };
         if fit { Ok(taken) } else { Err(AgentError::Credentials) }
     }
