@@ -19,7 +19,7 @@ impl Session {
         if !pair.is_valid() {
             pair.state = PairState::InProgress;
         }
-        pair.timer = Some(Retransmission::start(context.now, rto));
+        pair.begin_check(Retransmission::start(context.now, rto));
         let nominates = self.role == Role::Controlling && pair.nomination == Nomination::Asked;
         let nomination = if nominates { Nominate::Yes } else { Nominate::No };
         self.ask(index, nomination, Purpose::Check, context);

@@ -163,7 +163,7 @@ impl Session {
         }
         self.patience = Patience::Over;
         let hope = |component: Component| {
-            let open = |pair: &Pair| pair.is_open() || pair.is_valid();
+            let open = |pair: &Pair| pair.has_hope(context.now) || pair.is_valid();
             self.pairs.iter().any(|pair| pair.component == component && open(pair))
         };
         if components(context).all(hope) {

@@ -56,6 +56,8 @@ pub(super) struct Pair {
     pub(super) state: PairState,
     pub(super) nomination: Nomination,
     pub(super) timer: Option<Retransmission>,
+    /// When the first check on it would be given up.
+    hope_ends: Option<Instant>,
     pub(super) consent: Option<Consent>,
     /// The newest requests that may still be answered, the oldest first.
     sent: [Option<Sent>; 4],
@@ -88,6 +90,13 @@ pub(super) struct Retransmission {
 impl Retransmission {
     pub(super) fn start(now: Instant, rto: Duration) -> Self {
         Self { due: now + rto, rto, sent: 1 }
+    }
+
+    /// When the last request of all has had its time, if none is answered.
+    fn gives_up(self) -> Instant {
+        let doubled = (1 << (REQUESTS - 1)) - 1;
+        // `due` is the first one's end.
+        self.due + self.rto * (doubled + LAST_WAIT - 1)
     }
 
     /// After one more request; `None` when there have been enough (RFC 8489 section 6.2.1).
@@ -126,6 +135,7 @@ impl Pair {
             state: PairState::Frozen,
             nomination: Nomination::None,
             timer: None,
+            hope_ends: None,
             consent: None,
             sent: [None; 4],
         }
@@ -147,6 +157,19 @@ impl Pair {
 
     pub(super) fn is_valid(&self) -> bool {
         self.state == PairState::Succeeded
+    }
+
+    /// A check on it goes out.
+    pub(super) fn begin_check(&mut self, timer: Retransmission) {
+        self.timer = Some(timer);
+        self.hope_ends.get_or_insert(timer.gives_up());
+    }
+
+    /// Its check may still succeed, as far as one can hope. Each check of the party's has us check
+    /// once more (RFC 8445 section 7.3.1.4), and one whose credentials differ from what was
+    /// signalled goes on for ever with them: that is no new hope.
+    pub(super) fn has_hope(&self, now: Instant) -> bool {
+        self.is_open() && self.hope_ends.is_none_or(|end| now < end)
     }
 
     /// Remembers a request; the oldest of four is forgotten.

@@ -54,6 +54,20 @@ fn is_timeout(output: &Output) -> bool {
 
 const STRANGER: &str = "203.0.113.66:6666";
 
+#[test]
+fn a_party_that_checks_on_under_another_password_than_signalled_keeps_no_hope_alive() {
+    let mut world = World::plain(21);
+    world.tell(A);
+    let mut signalled = world.ends[A].parameters();
+    signalled.credentials.pwd = "notThePasswordThatItHas0".into();
+    world.ends[B].agent.set_remote(signalled, world.now).unwrap();
+    world.tell_candidates(B);
+    let failed = |world: &World| world.ends[B].agent.state() == State::Failed;
+    assert!(world.run_until(Duration::from_secs(60), failed));
+    assert_eq!(world.ends[A].agent.state(), State::Connected, "A knows nothing of it");
+    assert!(world.now - world.start >= Duration::from_millis(39_500), "RFC 8863 section 4");
+}
+
 /// A Binding indication with FINGERPRINT (RFC 8489 section 14.7), as anybody can write it.
 fn indication() -> Vec<u8> {
     let mut bytes = vec![0, 0x11, 0, 8, 0x21, 0x12, 0xa4, 0x42];
