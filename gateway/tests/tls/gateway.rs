@@ -26,10 +26,20 @@ impl Gateway {
     /// With `tls` as the part of the configuration below `[tls]`. Bare file names in it are the
     /// scene's. Waits until the admin API answers and each listener that can does listen.
     pub(crate) fn start(scene: &Scene, tls: &str) -> Result<Self> {
+        Self::start_with(scene, tls, |_| {})
+    }
+
+    /// The same, with more said to the program.
+    pub(crate) fn start_with(
+        scene: &Scene,
+        tls: &str,
+        say: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         fs::write(scene.path("gateway.toml"), configuration(scene, tls))?;
         let mut command = Command::new(program());
         command.arg("run").arg("--config").arg(scene.path("gateway.toml"));
         command.current_dir(&scene.folder);
+        say(&mut command);
         let mut process = Dialogue::start(scene, "gateway", &mut command)?;
         let folder = scene.folder.clone();
         wait_for("gateway that answers", || {
@@ -117,8 +127,9 @@ pub(crate) fn check(scene: &Scene, tls: &str) -> Result<Output> {
 
 fn configuration(scene: &Scene, tls: &str) -> String {
     let admin = scene.text("admin.sock");
+    let relay = if tls.contains("[relay]") { "" } else { "[relay]\nworkers = 1\n" };
     format!(
-        "[relay]\nworkers = 1\n[ng]\nlisten = \"127.0.0.1:2223\"\n\
+        "{relay}[ng]\nlisten = \"127.0.0.1:2223\"\n\
          [http]\nlisten = \"{HTTP}\"\n[admin]\nlisten = \"{admin}\"\n{tls}"
     )
 }

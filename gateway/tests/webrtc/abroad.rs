@@ -5,6 +5,7 @@
 use std::fs;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -12,10 +13,51 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::isolation;
 use crate::scene::wait_for;
 
-/// The relay's and the far ends' address on the wire.
-pub(crate) const HERE: &str = "192.0.2.1";
-/// The peers' address on the wire.
-pub(crate) const THERE: &str = "192.0.2.2";
+/// The relay's and the far ends' address on the wire, where nothing else is said.
+pub(crate) const HERE: &str = Family::V4.here();
+/// The peers' address on the wire, where nothing else is said.
+pub(crate) const THERE: &str = Family::V4.there();
+
+/// What addresses a wire has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    /// Unique local ones (RFC 4193), and no others.
+    V6,
+}
+
+impl Family {
+    /// The relay's and the far ends' address.
+    pub(crate) const fn here(self) -> &'static str {
+        match self {
+            Self::V4 => "192.0.2.1",
+            Self::V6 => "fd9a:1c5e:7d02:1::1",
+        }
+    }
+
+    /// The peers' address.
+    pub(crate) const fn there(self) -> &'static str {
+        match self {
+            Self::V4 => "192.0.2.2",
+            Self::V6 => "fd9a:1c5e:7d02:1::2",
+        }
+    }
+
+    /// What `ip` has to do for one end.
+    fn end(self, own: &str) -> String {
+        match self {
+            Self::V4 => format!("address add {own}/24 dev wire\nlink set wire up\n"),
+            // Nobody else is there to have the address, and a second is not waited for that.
+            Self::V6 => format!("link set wire up\n-6 address add {own}/64 dev wire nodad\n"),
+        }
+    }
+
+    /// The way to all else, which is the other end.
+    fn route(self, other: &str) -> String {
+        let option = if self == Self::V4 { "-4" } else { "-6" };
+        format!("{option} route add default via {other} dev wire\n")
+    }
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,11 +65,39 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Abroad {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    _machine: Machine,
 }
+
+/// The machine, as a scene has it: for as long as its wire is up.
+#[expect(dead_code, reason = "they are held, not looked at")]
+enum Machine {
+    /// Beside others.
+    Shared(RwLockReadGuard<'static, ()>),
+    /// Alone: a flood takes from others the time that they need to lose nothing, and they from it.
+    Own(RwLockWriteGuard<'static, ()>),
+}
+
+static MACHINE: RwLock<()> = RwLock::new(());
 
 impl Abroad {
     /// Makes the namespace and the wire between it and this thread's own.
     pub(crate) fn new() -> Result<Self> {
+        Self::over(Family::V4)
+    }
+
+    /// The same, with addresses of this family.
+    pub(crate) fn over(family: Family) -> Result<Self> {
+        let shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::make(family, Machine::Shared(shared))
+    }
+
+    /// The same, once every other scene is over, and before the next.
+    pub(crate) fn alone() -> Result<Self> {
+        let own = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::make(Family::V4, Machine::Own(own))
+    }
+
+    fn make(family: Family, machine: Machine) -> Result<Self> {
         let (jobs, asked) = channel::<Job>();
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
@@ -42,19 +112,14 @@ impl Abroad {
         // Above those that relays take for media: a port in their range is theirs.
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 60999")?;
         let id = told.recv().context("a second network namespace")?;
-        let abroad = Self { jobs: Some(jobs), thread: Some(thread) };
-        let ours = format!(
-            "link add wire type veth peer name wire netns {id}\n\
-             address add {HERE}/24 dev wire\nlink set wire up\nroute add default via {THERE}\n"
-        );
-        ip_all(&ours)?;
-        abroad.run(|| {
-            ip_all(&format!(
-                "address add {THERE}/24 dev wire\nlink set wire up\nroute add default via {HERE}\n"
-            ))
-        })?;
+        let abroad = Self { jobs: Some(jobs), thread: Some(thread), _machine: machine };
+        ip_all(&format!("link add wire type veth peer name wire netns {id}\n"))?;
+        ip_all(&family.end(family.here()))?;
+        abroad.run(move || ip_all(&family.end(family.there())))?;
         // The kernel says so up to a second later, and Janus takes no address before.
         wait_for("wire that is up", || Ok(abroad.run(is_up)?.then_some(())))?;
+        ip_all(&family.route(family.there()))?;
+        abroad.run(move || ip_all(&family.route(family.here())))?;
         Ok(abroad)
     }
 

@@ -16,8 +16,8 @@ use crate::scene::wait_for;
 
 /// A call that is up.
 pub(crate) struct Call<'a> {
-    id: String,
-    party: &'a mut dyn Party,
+    pub(crate) id: String,
+    pub(crate) party: &'a mut dyn Party,
     pub(crate) far: Far,
     /// The username of checks of the party's (RFC 8445 section 7.2.2).
     pub(crate) username: String,
@@ -49,31 +49,41 @@ impl<'a> Call<'a> {
         kinds: &[Kind],
         dtls: Dtls,
     ) -> Result<Self> {
-        let far = Far::new(HERE, kinds)?;
+        let mut call = Self::signal_all(id, relay, party, (offerer, Far::new(HERE, kinds)?), dtls)?;
+        call.begin()?;
+        Ok(call)
+    }
+
+    /// An offer and an answer, with `far` as the plain end, and no more.
+    pub(crate) fn signal_all(
+        id: &str,
+        relay: Relay,
+        party: &'a mut dyn Party,
+        (offerer, far): (Offerer, Far),
+        dtls: Dtls,
+    ) -> Result<Self> {
         let mut call = Self { id: id.to_owned(), party, far, username: String::new() };
         match offerer {
             Offerer::Party => {
-                let offered = call.party.offer(kinds)?;
+                let offered = call.party.offer(&call.far.kinds())?;
                 let offer = call.signal("offer", "party", &offered, towards_plain(dtls))?;
                 let answer = call.far.answer(&offer)?;
                 let answer = call.signal("answer", "party", &answer, json!({}))?;
                 call.username = username(&answer, &offered)?;
                 call.party.accept(&answer).with_context(|| answer)?;
             }
-            Offerer::Far => {
-                let offer = call.far.offer();
-                let offer = call.signal("offer", "far", &offer, towards_webrtc(relay, dtls))?;
-                let answer = call.party.answer(&offer).with_context(|| offer.clone())?;
-                call.username = username(&offer, &answer)?;
-                let answer = call.signal("answer", "far", &answer, json!({}))?;
-                call.far.accept(&answer)?;
-            }
+            Offerer::Far => call.far_offers(towards_webrtc(relay, dtls))?,
         }
-        call.wait_until_connected()?;
-        call.wait_until_verified()?;
-        call.far.speak();
-        call.party.speak();
         Ok(call)
+    }
+
+    /// Waits until the party says that it is connected; then both ends speak.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.wait_until_connected()?;
+        self.wait_until_verified()?;
+        self.far.speak();
+        self.party.speak();
+        Ok(())
     }
 
     /// A party is connected when it has our last flight, and we when we have its: what comes for
@@ -93,13 +103,7 @@ impl<'a> Call<'a> {
     /// A restart of ICE by the party's new offer.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let offer = self.party.restart()?;
-        let mut options = towards_plain(Dtls::Default);
-        // Else it would be the offer of another branch.
-        options["to-tag"] = "far".into();
-        let offered = self.signal("offer", "party", &offer, options)?;
-        let answer = self.far.answer(&offered)?;
-        let answer = self.signal("answer", "party", &answer, json!({}))?;
-        self.party.accept(&answer).with_context(|| answer)?;
+        self.party_offers_again(&offer)?;
         let mut ufrag = String::new();
         let moved = wait_for("path under the new credentials", || {
             ufrag = self.party.path()?;
@@ -107,6 +111,32 @@ impl<'a> Call<'a> {
         });
         moved.with_context(|| format!("the path is of {ufrag}; {}", self.id))?;
         self.wait_until_connected()
+    }
+
+    /// The party's `offer` within the call, and the far end's answer to it.
+    pub(crate) fn party_offers_again(&mut self, offer: &str) -> Result<()> {
+        let mut options = towards_plain(Dtls::Default);
+        // Else it would be the offer of another branch.
+        options["to-tag"] = "far".into();
+        let offered = self.signal("offer", "party", offer, options)?;
+        let answer = self.far.answer(&offered)?;
+        let answer = self.signal("answer", "party", &answer, json!({}))?;
+        self.party.accept(&answer).with_context(|| answer)
+    }
+
+    /// The far end's new offer within the call, and the party's answer to it.
+    pub(crate) fn far_offers_again(&mut self, relay: Relay) -> Result<()> {
+        let mut options = towards_webrtc(relay, Dtls::Default);
+        options["to-tag"] = "party".into();
+        self.far_offers(options)
+    }
+
+    fn far_offers(&mut self, options: Value) -> Result<()> {
+        let offer = self.signal("offer", "far", &self.far.offer(), options)?;
+        let answer = self.party.answer(&offer).with_context(|| offer.clone())?;
+        self.username = username(&offer, &answer)?;
+        let answer = self.signal("answer", "far", &answer, json!({}))?;
+        self.far.accept(&answer)
     }
 
     /// What the relay says of it.
@@ -154,7 +184,7 @@ impl<'a> Call<'a> {
         self.party.ask("close", json!({})).map(drop)
     }
 
-    fn wait_until_connected(&mut self) -> Result<()> {
+    pub(crate) fn wait_until_connected(&mut self) -> Result<()> {
         let Self { party, id, .. } = self;
         let mut state = String::new();
         let connected = wait_for("connection", || {
@@ -172,7 +202,13 @@ impl<'a> Call<'a> {
     }
 
     /// `offer` or `answer` over ng; `from` is who offered.
-    fn signal(&self, command: &str, from: &str, sdp: &str, options: Value) -> Result<String> {
+    pub(crate) fn signal(
+        &self,
+        command: &str,
+        from: &str,
+        sdp: &str,
+        options: Value,
+    ) -> Result<String> {
         let mut request = options;
         let to = if from == "party" { "far" } else { "party" };
         request["command"] = command.into();

@@ -46,6 +46,8 @@ struct Stream {
     /// The relay's, once it said so: RTP, RTCP.
     relay: Option<[SocketAddr; 2]>,
     mid: Option<String>,
+    /// What its description says.
+    direction: &'static str,
     due: Instant,
     sent: u32,
     heard: Heard,
@@ -58,6 +60,7 @@ struct Heard {
     sources: BTreeMap<u32, Source>,
     repeated: u32,
     numbered: HashSet<u32>,
+    readable: u32,
     reports: u32,
     strangers: u32,
 }
@@ -79,6 +82,8 @@ pub(crate) struct Tally {
     pub(crate) repeated: u32,
     /// Of those that came: as another far end writes them, byte for byte.
     pub(crate) numbered: u32,
+    /// Of those that came: in the clear, as far as one can see ([`is_readable`]).
+    pub(crate) readable: u32,
     /// RTCP packets that came.
     pub(crate) reports: u32,
     /// What came from another address than the relay's, or was no RTP.
@@ -100,9 +105,16 @@ impl Far {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Its offer.
+    /// What it has sections of.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        lock(&self.shared).streams.iter().map(|stream| stream.kind).collect()
+    }
+
+    /// Its offer, to send and to receive.
     pub(crate) fn offer(&self) -> String {
-        lock(&self.shared).describe()
+        let mut shared = lock(&self.shared);
+        shared.streams.iter_mut().for_each(|stream| stream.direction = SENDRECV);
+        shared.describe()
     }
 
     /// Takes the relay's offer and answers it.
@@ -169,8 +181,9 @@ impl Shared {
     }
 
     fn describe(&self) -> String {
-        let own = self.address;
-        let head = format!("v=0\r\no=- 1 1 IN IP4 {own}\r\ns=-\r\nc=IN IP4 {own}\r\nt=0 0\r\n");
+        let family = if self.address.contains(':') { "IP6" } else { "IP4" };
+        let own = format!("IN {family} {}", self.address);
+        let head = format!("v=0\r\no=- 1 1 {own}\r\ns=-\r\nc={own}\r\nt=0 0\r\n");
         self.streams.iter().fold(head, |text, stream| text + &stream.describe())
     }
 }
@@ -180,8 +193,8 @@ impl Stream {
         let (rtp, rtcp) = socket_pair(address)?;
         let payload_type = if kind == Kind::Audio { 0 } else { 96 };
         let (relay, mid, due) = (None, None, Instant::now());
-        let heard = Heard::default();
-        Ok(Self { kind, payload_type, rtp, rtcp, relay, mid, due, sent: 0, heard })
+        let (direction, heard) = (SENDRECV, Heard::default());
+        Ok(Self { kind, payload_type, rtp, rtcp, relay, mid, direction, due, sent: 0, heard })
     }
 
     fn describe(&self) -> String {
@@ -195,8 +208,9 @@ impl Stream {
         // Janus takes no packet of an SSRC that was not announced (RFC 5576).
         let ssrc = format!("a=ssrc:{} cname:far\r\n", self.ssrc());
         format!(
-            "m={kind} {port} RTP/AVP {number}\r\na=rtpmap:{number} {map}\r\n{mid}a=sendrecv\r\n\
-             {ssrc}"
+            "m={kind} {port} RTP/AVP {number}\r\na=rtpmap:{number} {map}\r\n{mid}a={}\r\n\
+             {ssrc}",
+            self.direction
         )
     }
 
@@ -209,6 +223,7 @@ impl Stream {
         ensure!(section.profile == "RTP/AVP", "the far end got {}", section.profile);
         self.payload_type = section.payload_type(codec).with_context(|| format!("no {codec}"))?;
         self.mid = section.value("mid").map(str::to_owned);
+        self.direction = mirrored(section);
         self.relay = Some([section.address()?, section.rtcp_address()?]);
         Ok(())
     }
@@ -270,6 +285,7 @@ impl Stream {
             sent: self.sent,
             repeated: self.heard.repeated,
             numbered: self.heard.numbered.len() as u32,
+            readable: self.heard.readable,
             reports: self.heard.reports,
             strangers: self.heard.strangers,
             ..Tally::default()
@@ -299,6 +315,7 @@ impl Heard {
         if !self.sources.entry(ssrc).or_default().take(sequence) {
             self.repeated += 1;
         }
+        self.readable += u32::from(is_readable(&packet[12..]));
         if let Some(number) = number(&packet[12..]) {
             self.numbered.insert(number);
         }
@@ -328,7 +345,7 @@ impl Source {
 }
 
 /// 20 ms of a square wave in PCMU, with the packet's number at its start.
-fn payload(number: u32) -> [u8; PAYLOAD] {
+pub(crate) fn payload(number: u32) -> [u8; PAYLOAD] {
     let mut payload = [0; PAYLOAD];
     for (at, byte) in payload.iter_mut().enumerate() {
         *byte = if at / 10 % 2 == 0 { 0x9f } else { 0x1f };
@@ -337,8 +354,25 @@ fn payload(number: u32) -> [u8; PAYLOAD] {
     payload
 }
 
+/// Whether equal bytes follow each other as they do in PCMU of silence or of a square wave. In what
+/// is encrypted they do once in 2^40 packets.
+pub(crate) fn is_readable(bytes: &[u8]) -> bool {
+    bytes.windows(8).any(|run| run.iter().all(|byte| *byte == run[0]))
+}
+
+/// What an answer to this section says (RFC 3264 section 6.1).
+fn mirrored(section: &Section) -> &'static str {
+    let says = |name: &str| section.value(name).is_some();
+    match (says("sendonly"), says("recvonly"), says("inactive")) {
+        (true, _, _) => "recvonly",
+        (_, true, _) => "sendonly",
+        (_, _, true) => "inactive",
+        _ => SENDRECV,
+    }
+}
+
 /// The number in a payload, if the whole of it is as a far end writes it.
-fn number(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
     let number = u32::from_be_bytes(*bytes.first_chunk()?);
     (bytes == payload(number)).then_some(number)
 }
@@ -363,6 +397,8 @@ fn socket_pair(address: &str) -> Result<(UdpSocket, UdpSocket)> {
         let Ok(rtcp) = UdpSocket::bind((address, next)) else { continue };
         rtp.set_nonblocking(true)?;
         rtcp.set_nonblocking(true)?;
+        // What is lost here would count against the relay.
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&rtp, RECEIVE_BUFFER)?;
         return Ok((rtp, rtcp));
     }
     anyhow::bail!("no pair of ports")
@@ -372,7 +408,10 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const PAYLOAD: usize = 160;
+pub(crate) const PAYLOAD: usize = 160;
+/// A test's thread may have to wait for a second.
+const RECEIVE_BUFFER: usize = 4 << 20;
+const SENDRECV: &str = "sendrecv";
 const PACE: Duration = Duration::from_millis(20);
 const TURN: Duration = Duration::from_millis(2);
 /// Near the end, so that every call of some seconds passes a rollover.

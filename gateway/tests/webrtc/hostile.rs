@@ -19,7 +19,7 @@ use crate::trunk::Trunk;
 #[test]
 fn who_shakes_hands_badly_fails_alone_and_query_says_why() {
     demand("bad_handshakes", &["rtpengine"], |scene| {
-        beside_a_call(scene, "", |abroad, gateway, _| {
+        beside_a_call(scene, Abroad::new()?, "", |abroad, gateway, _| {
             let good = Certificate::new(scene, "good", 0)?;
             let other = Certificate::new(scene, "other", 0)?;
             let large = Certificate::new(scene, "large", 1500)?;
@@ -76,10 +76,10 @@ fn send_too_early(abroad: &Abroad, gateway: &Gateway, leg: &Leg, port: u16) -> R
 /// that the call lost nothing.
 pub(crate) fn beside_a_call(
     scene: &Scene,
+    abroad: Abroad,
     webrtc: &str,
     work: impl FnOnce(&Abroad, &Gateway, &Call) -> Result<()>,
 ) -> Result<()> {
-    let abroad = Abroad::new()?;
     let gateway = Gateway::start(scene, &configuration(webrtc))?;
     let own = scene.clone();
     let _other = abroad.run(move || start_rtpengine(&own, "other", THERE))?;

@@ -40,10 +40,15 @@ impl Relay {
     }
 
     pub(crate) fn start(self, scene: &Scene) -> Result<Running> {
+        self.start_at(scene, HERE)
+    }
+
+    /// The same, at this address.
+    pub(crate) fn start_at(self, scene: &Scene, address: &str) -> Result<Running> {
         match self {
-            Self::Ours => Ok(Running::Ours(Gateway::start(scene, &configuration(""))?)),
+            Self::Ours => Ok(Running::Ours(Gateway::start(scene, &configuration_at(address, ""))?)),
             Self::Rtpengine => {
-                let process = start_rtpengine(scene, "rtpengine", HERE)?;
+                let process = start_rtpengine(scene, "rtpengine", address)?;
                 Ok(Running::Rtpengine { _process: process })
             }
         }
@@ -69,7 +74,12 @@ pub(crate) fn dropped(gateway: &Gateway) -> Result<Vec<(String, f64)>> {
 
 /// The part of our configuration after the control's listeners, with more of `[webrtc]`.
 pub(crate) fn configuration(webrtc: &str) -> String {
-    format!("[[interface]]\naddress = \"{HERE}\"\n[webrtc]\nenabled = true\n{webrtc}")
+    configuration_at(HERE, webrtc)
+}
+
+/// The same, at another address.
+pub(crate) fn configuration_at(address: &str, webrtc: &str) -> String {
+    format!("[[interface]]\naddress = \"{address}\"\n[webrtc]\nenabled = true\n{webrtc}")
 }
 
 /// Starts rtpengine in this thread's namespace and waits until it answers.

@@ -17,28 +17,46 @@ use crate::ng;
 use crate::scene::{Scene, wait_for};
 use crate::sdp::sections;
 
-/// A leg that awaits a ClientHello from one port abroad, and the plain leg beside it.
+/// A leg whose party is at one port abroad, and the plain leg beside it.
 pub(crate) struct Leg {
     id: String,
-    port: u16,
-    _far: Far,
-    /// Where the relay awaits it.
+    pub(crate) port: u16,
+    pub(crate) far: Far,
+    /// Where the relay is for the party.
     pub(crate) relay: SocketAddr,
+}
+
+/// What a party is in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It sends the ClientHello.
+    Client,
+    Server,
 }
 
 /// A certificate with its key, and what signalling says of it.
 pub(crate) struct Certificate {
-    files: [PathBuf; 2],
+    /// The certificate and its key.
+    pub(crate) files: [PathBuf; 2],
     pub(crate) fingerprint: String,
 }
 
 impl Leg {
     /// Signals a party at `port` that will send the ClientHello, under this certificate.
     pub(crate) fn new(id: &str, port: u16, fingerprint: &str) -> Result<Self> {
+        Self::of(id, port, fingerprint, Side::Client)
+    }
+
+    /// Signals a party at `port` that is this side of the handshake; a server is there already.
+    pub(crate) fn of(id: &str, port: u16, fingerprint: &str, side: Side) -> Result<Self> {
+        let (said, wanted) = match side {
+            Side::Client => ("active", "passive"),
+            Side::Server => ("passive", "active"),
+        };
         let far = Far::new(HERE, &[Kind::Audio])?;
         let sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 {THERE}\r\ns=-\r\nt=0 0\r\nm=audio {port} UDP/TLS/RTP/SAVP 0\r\n\
-             c=IN IP4 {THERE}\r\na=sendrecv\r\na=rtcp-mux\r\na=setup:active\r\n\
+             c=IN IP4 {THERE}\r\na=sendrecv\r\na=rtcp-mux\r\na=setup:{said}\r\n\
              a=fingerprint:sha-256 {fingerprint}\r\n"
         );
         let signal = |command: &str, sdp: &str, mut request: Value| {
@@ -53,8 +71,8 @@ impl Leg {
         let answer = signal("answer", &far.answer(&offer)?, json!({"to-tag": "far"}))?;
         let sections = sections(&answer)?;
         let section = sections.first().with_context(|| answer.clone())?;
-        ensure!(section.value("setup") == Some("passive"), "not passive: {answer}");
-        Ok(Self { id: id.to_owned(), port, _far: far, relay: section.address()? })
+        ensure!(section.value("setup") == Some(wanted), "not {wanted}: {answer}");
+        Ok(Self { id: id.to_owned(), port, far, relay: section.address()? })
     }
 
     /// Lets openssl shake hands from the signalled port.
@@ -65,11 +83,10 @@ impl Leg {
         certificate: &Certificate,
         more: &[&str],
     ) -> Result<Dialogue> {
-        let [chain, key] = &certificate.files;
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-dtls1_2", "-mtu", "1200", "-connect", &self.relay.to_string()]);
-        command.args(["-bind", &format!("{THERE}:{}", self.port)]).arg("-cert").arg(chain);
-        command.arg("-key").arg(key).args(more);
+        command.args(["s_client", "-connect", &self.relay.to_string()]);
+        command.args(["-bind", &format!("{THERE}:{}", self.port)]);
+        certificate.add_to(&mut command).args(more);
         let (scene, name) = (scene.clone(), self.id.clone());
         abroad.run(move || Dialogue::start(&scene, &name, &mut command))
     }
@@ -88,7 +105,30 @@ impl Leg {
     }
 }
 
+/// An openssl that waits for a ClientHello at `port`, and asks for a certificate.
+pub(crate) fn serve(
+    scene: &Scene,
+    abroad: &Abroad,
+    certificate: &Certificate,
+    port: u16,
+    more: &[&str],
+) -> Result<Dialogue> {
+    let mut command = Command::new("openssl");
+    // -Verify minds neither who signed ours nor that nobody knows it.
+    command.args(["s_server", "-accept", &format!("{THERE}:{port}"), "-Verify", "1"]);
+    certificate.add_to(&mut command).args(more);
+    let (scene, name) = (scene.clone(), format!("server-{port}"));
+    let server = abroad.run(move || Dialogue::start(&scene, &name, &mut command))?;
+    server.wait_for("ACCEPT")?;
+    Ok(server)
+}
+
 impl Certificate {
+    fn add_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let [chain, key] = &self.files;
+        command.args(["-dtls1_2", "-mtu", "1200", "-cert"]).arg(chain).arg("-key").arg(key)
+    }
+
     /// A self-signed one with as many alternative names.
     pub(crate) fn new(scene: &Scene, name: &str, names: usize) -> Result<Self> {
         let files = ["pem", "key"].map(|kind| scene.path(&format!("{name}.{kind}")));

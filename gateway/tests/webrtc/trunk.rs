@@ -59,12 +59,14 @@ pub(crate) struct Trunk<'a> {
     id: &'static str,
     far: Far,
     dtls: Dtls,
+    /// The other relay's own party has answered once.
+    answered: bool,
 }
 
 impl<'a> Trunk<'a> {
     /// With `far` behind it, which is abroad too.
     pub(crate) fn new(abroad: &'a Abroad, id: &'static str, far: Far, dtls: Dtls) -> Self {
-        Self { abroad, id, far, dtls }
+        Self { abroad, id, far, dtls, answered: false }
     }
 
     /// Asks the other relay.
@@ -99,7 +101,12 @@ impl Party for Trunk<'_> {
                 self.signal("offer", &self.far.offer(), options)?.into()
             }
             "answer" => {
-                let offer = self.signal("offer", sdp, towards_plain(self.dtls))?;
+                let mut options = towards_plain(self.dtls);
+                if self.answered {
+                    options["to-tag"] = "beyond".into();
+                }
+                let offer = self.signal("offer", sdp, options)?;
+                self.answered = true;
                 self.signal("answer", &self.far.answer(&offer)?, json!({}))?.into()
             }
             "accept" => {

@@ -70,7 +70,22 @@ class Call:
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.energy = 0.0
         self.tasks = set()
+        self.contends = False
         self.pc.on("track", self.listen)
+
+    async def contend(self):
+        """From now on it takes the other ICE role than SDP gives it (RFC 8445 section 7.3.1.1)."""
+        self.contends = True
+
+    def take_the_other_role(self):
+        if not self.contends:
+            return
+        connections = {
+            transceiver.sender.transport.transport._connection
+            for transceiver in self.pc.getTransceivers()
+        }
+        for connection in connections:
+            connection.connect = connect_as_the_other(connection, connection.connect)
 
     def listen(self, track):
         task = asyncio.ensure_future(self.take(track))
@@ -96,10 +111,12 @@ class Call:
             self.pc.addTrack(Tone())
             if "m=video" in sdp:
                 self.pc.addTrack(Grey())
+        self.take_the_other_role()
         await self.pc.setLocalDescription(await self.pc.createAnswer())
         return self.pc.localDescription.sdp
 
     async def accept(self, sdp):
+        self.take_the_other_role()
         await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
 
     async def state(self):
@@ -136,6 +153,14 @@ class Call:
         await self.pc.close()
         for task in self.tasks:
             task.cancel()
+
+
+def connect_as_the_other(connection, connect):
+    async def as_the_other():
+        connection.ice_controlling = not connection.ice_controlling
+        await connect()
+
+    return as_the_other
 
 
 async def main():
