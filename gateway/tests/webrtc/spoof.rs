@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{getpriority_process, setpriority_process};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A raw socket that writes IP headers itself.
@@ -70,6 +71,9 @@ impl Spoof {
         rate: u32,
         lasting: Duration,
     ) -> Result<Flood> {
+        // An attacker has a machine of its own: what else runs on this one must not slow it down.
+        let usual = getpriority_process(None)?;
+        setpriority_process(None, URGENT)?;
         let begun = Instant::now();
         let mut sent = 0_u32;
         while begun.elapsed() < lasting {
@@ -85,7 +89,9 @@ impl Spoof {
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(Flood { sent, lasted: begun.elapsed() })
+        let lasted = begun.elapsed();
+        setpriority_process(None, usual)?;
+        Ok(Flood { sent, lasted })
     }
 }
 
@@ -110,4 +116,6 @@ impl Flood {
 
 /// Three times what is due after [`PAUSE`] at 100,000 a second.
 const AT_ONCE: u32 = 150;
+/// A nice value, of the sending thread (setpriority(2): 0 means the caller).
+const URGENT: i32 = -10;
 const PAUSE: Duration = Duration::from_micros(500);
