@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::config::{Interface, Span};
 use crate::observer::Overview;
-use crate::relay::command::CallReport;
+use crate::relay::command::{CallReport, KeyLimit, KeyOwner, StreamIndex};
 use crate::workers;
 
 /// Control, its workers' inboxes and an SBC.
 struct World {
     inboxes: Vec<mpsc::Receiver<Command>>,
     feeds: Feeds,
+    events: Events,
     sbc: tokio::net::UdpSocket,
     cookies: u32,
 }
@@ -37,13 +38,14 @@ impl World {
         let (workers, outboxes, inboxes) = workers::idle(workers);
         let (feeds, inputs) = channels();
         let relays = Relays { workers, outboxes, agents: Agents::none() };
-        let control = Control::new(config, socket, relays, Events::new(), &feeds);
+        let events = Events::new();
+        let control = Control::new(config, socket, relays, events.clone(), &feeds);
         tokio::spawn(control.run(inputs));
         let sbc = UdpSocket::bind((address, 0)).unwrap();
         sbc.connect(ng).unwrap();
         sbc.set_nonblocking(true).unwrap();
         let sbc = tokio::net::UdpSocket::from_std(sbc).unwrap();
-        Self { inboxes, feeds, sbc, cookies: 0 }
+        Self { inboxes, feeds, events, sbc, cookies: 0 }
     }
 
     async fn send(&mut self, request: Value) -> String {
@@ -88,6 +90,27 @@ fn delete(id: &str) -> Value {
 
 fn query(id: &str) -> Value {
     json!({"command": "query", "call-id": id})
+}
+
+/// A call from an SRTP caller that knows several keys of ours, answered by a plain callee.
+async fn secure_call(world: &mut World) -> CallKey {
+    let inline = |letter: &str, mki: u8| format!("inline:{}|{mki}:1", letter.repeat(40));
+    let keys = [inline("A", 1), inline("B", 2)].join(";");
+    let mut secure = offer("1");
+    let body = secure["sdp"].as_str().unwrap().replace("RTP/AVP", "RTP/SAVP");
+    secure["sdp"] = json!(format!("{body}a=crypto:1 AES_CM_128_HMAC_SHA1_80 {keys}\r\n"));
+    secure["transport-protocol"] = json!("RTP/AVP");
+    world.ask(secure).await;
+    let mut answer = offer("1");
+    answer["command"] = json!("answer");
+    answer["to-tag"] = json!("b");
+    let answered = world.ask(answer).await;
+    assert!(answered["sdp"].as_str().unwrap().contains("|2:1"), "{answered}");
+    expect_apply(world.inboxes[0].recv().await.unwrap());
+    match world.inboxes[0].recv().await.unwrap() {
+        Command::Apply(plan) => plan.call,
+        other => panic!("not a plan: {other:?}"),
+    }
 }
 
 fn expect_apply(command: Command) {
@@ -206,4 +229,34 @@ async fn a_refused_offer_takes_neither_a_port_nor_a_worker() {
     let overview = world.overview().await;
     assert_eq!((overview.calls, overview.ports[0].used, overview.ledger.calls), (0, 0, 0));
     assert!(world.inboxes[0].try_recv().is_err());
+}
+
+#[tokio::test]
+async fn our_key_near_its_limit_gives_way_to_the_next_and_after_the_last_the_leg_is_marked() {
+    let mut world = World::new(1).await;
+    let call = secure_call(&mut world).await;
+    let stream = StreamIndex(0);
+    // A key of the party's is the party's to change.
+    for (owner, told) in [(KeyOwner::Party, 1), (KeyOwner::Ours, 2), (KeyOwner::Ours, 3)] {
+        let met = WorkerEvent::KeyLimit { call, stream, owner, limit: KeyLimit::Soft };
+        world.feeds.workers.send((0, met)).await.unwrap();
+        while world.events.after(0).len() < told {
+            tokio::task::yield_now().await;
+        }
+    }
+    let Ok(Command::SwitchKey { call: of, stream: at, mki }) = world.inboxes[0].try_recv() else {
+        panic!("the worker is not told");
+    };
+    assert_eq!((of, at, mki.as_bytes()), (call, stream, &[2][..]));
+    assert!(world.inboxes[0].try_recv().is_err(), "and no more than that");
+    let events = world.events.after(0);
+    let told: Vec<_> =
+        events.iter().map(|event| (event.kind, event.to.as_str(), event.owner.as_str())).collect();
+    let expected = [
+        (EventKind::SrtpRekeyDue, "", "signalling"),
+        (EventKind::SrtpRekeyed, "mki 2", "gateway"),
+        (EventKind::SrtpRekeyDue, "", "gateway"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(world.overview().await.ledger.key_switches, 1);
 }
