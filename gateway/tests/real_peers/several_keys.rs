@@ -31,7 +31,7 @@ fn libsrtp_hears_every_packet_over_a_step_to_the_next_key() {
             None => relay.unavailable().unwrap_or_else(|error| panic!("{relay}: {error:#}")),
         };
         if let Some(reason) = lacking {
-            println!("SKIPPED real_peers::several_keys, {relay}: {reason}");
+            println!("SKIPPED real_peers::several_keys::{relay}: {reason}");
             continue;
         }
         isolation::in_own_namespace(|| run(relay)).unwrap_or_else(|e| panic!("{relay}: {e:#}"));
