@@ -102,14 +102,18 @@ pub(super) enum LineKind {
     Fmtp,
     /// `a=rtcp-fb`
     RtcpFeedback,
-    /// `a=extmap`
+    /// `a=extmap`, unless it is for [`LineKind::HeaderEncryption`]
     Extmap,
+    /// `a=cryptex` (RFC 9335), and `a=extmap` of extensions that are encrypted (RFC 6904)
+    HeaderEncryption,
     /// `a=sendrecv` and friends
     Direction(Direction),
     /// `a=rtcp`
     Rtcp,
     /// `a=rtcp-mux`, `a=rtcp-mux-only` (RFC 8858)
     RtcpMux,
+    /// `a=rtcp-rsize` (RFC 5506)
+    RtcpReducedSize,
     /// `a=crypto`
     Crypto,
     /// `a=key-mgmt` (RFC 4567)
@@ -146,6 +150,7 @@ impl LineKind {
             b'm' => Self::Media,
             b'a' => match split_once(&text[2..], b':') {
                 Some((b"group", value)) if is_bundle(value) => Self::Bundle,
+                Some((b"extmap", value)) if is_encrypted(value) => Self::HeaderEncryption,
                 Some((name, _)) => Self::of_attribute(name),
                 None => Self::of_attribute(&text[2..]),
             },
@@ -163,8 +168,10 @@ impl LineKind {
             b"fmtp" => Self::Fmtp,
             b"rtcp-fb" => Self::RtcpFeedback,
             b"extmap" => Self::Extmap,
+            b"cryptex" => Self::HeaderEncryption,
             b"rtcp" => Self::Rtcp,
             b"rtcp-mux" | b"rtcp-mux-only" => Self::RtcpMux,
+            b"rtcp-rsize" => Self::RtcpReducedSize,
             b"crypto" => Self::Crypto,
             b"key-mgmt" => Self::KeyManagement,
             b"setup" => Self::Setup,
@@ -204,6 +211,11 @@ pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The semantics of a group (RFC 5888 section 5) that shares a transport.
 fn is_bundle(group: &[u8]) -> bool {
     fields(group).next().is_some_and(|semantics| semantics.eq_ignore_ascii_case(b"BUNDLE"))
+}
+
+/// Whether the extension of an `a=extmap` stands for another one, encrypted (RFC 6904 section 4).
+fn is_encrypted(extmap: &[u8]) -> bool {
+    fields(extmap).nth(1) == Some(b"urn:ietf:params:rtp-hdrext:encrypt")
 }
 
 fn attribute_name(attribute: &[u8]) -> &[u8] {

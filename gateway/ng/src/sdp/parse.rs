@@ -172,9 +172,7 @@ impl MediaSection {
             LineKind::Extmap => self.extensions.extend(HeaderExtension::parse(&line)),
             LineKind::Mid if !line.value().is_empty() => self.mid = Some(line.value_bytes()),
             LineKind::Crypto => self.read_crypto(&line),
-            LineKind::Unknown if line.attribute_name() == Some(b"rtcp-rsize") => {
-                self.rtcp_rsize = true;
-            }
+            LineKind::RtcpReducedSize => self.rtcp_rsize = true,
             _ => {}
         }
         self.dtls.read(&line);

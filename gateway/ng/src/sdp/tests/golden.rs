@@ -165,6 +165,7 @@ fn a_browser_offer_with_audio_and_video_loses_bundle_ice_dtls_and_feedback_towar
         "a=rtcp-mux",
         "a=rtpmap:111 opus/48000/2",
         "a=rtcp-fb:111 transport-cc",
+        "a=rtcp-rsize",
         "a=fmtp:111 minptime=10;useinbandfec=1",
         "a=ssrc:1 cname:x",
         "m=video 9 UDP/TLS/RTP/SAVPF 96",
@@ -200,6 +201,60 @@ fn a_browser_offer_with_audio_and_video_loses_bundle_ice_dtls_and_feedback_towar
             "a=rtcp:30003",
         ],
     );
+}
+
+#[test]
+fn a_browser_s_layers_sources_and_extensions_reach_another_browser_as_they_are() {
+    let media = [
+        "a=msid-semantic: WMS *",
+        "a=extmap-allow-mixed",
+        "m=video 9 UDP/TLS/RTP/SAVPF 96 97",
+        "a=mid:v",
+        "a=rtpmap:96 VP8/90000",
+        "a=rtcp-fb:96 goog-remb",
+        "a=rtpmap:97 rtx/90000",
+        "a=fmtp:97 apt=96",
+        "a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid",
+        "a=extmap:4/sendonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+        "a=msid:stream track",
+        "a=rtcp-rsize",
+        "a=rid:h send",
+        "a=rid:l send",
+        "a=simulcast:send h;l",
+        "a=ssrc-group:FID 1 2",
+        "a=ssrc:1 cname:x",
+        "a=ssrc:2 cname:x",
+        "a=sendrecv",
+    ];
+    let sdp = with_session(&media);
+    let local = LocalMedia {
+        protocol: Protocol::UdpTlsRtpSavpf,
+        rtcp_mux: true,
+        ..plain("198.51.100.1:9")
+    };
+    let mut expected = media.to_vec();
+    expected.insert(3, "c=IN IP4 198.51.100.1");
+    expected.extend(["a=rtcp:10", "a=rtcp-mux"]);
+    assert_media(&rewrite(&sdp, vec![relay(local)]), &expected);
+}
+
+#[test]
+fn encryption_of_headers_is_agreed_with_nobody_past_us() {
+    let encrypted =
+        "a=extmap:2 urn:ietf:params:rtp-hdrext:encrypt urn:ietf:params:rtp-hdrext:toffset";
+    let sdp = with_session(&[
+        "a=cryptex",
+        encrypted,
+        "m=audio 9 UDP/TLS/RTP/SAVPF 0",
+        "a=cryptex",
+        encrypted,
+        "a=extmap:3 urn:ietf:params:rtp-hdrext:toffset",
+    ]);
+    assert_eq!(sdp.media[0].extensions.len(), 1);
+    let written = rewrite(&sdp, vec![relay(plain("198.51.100.1:30000"))]);
+    let written = String::from_utf8(written.to_vec()).expect("text");
+    assert!(!written.contains("cryptex") && !written.contains("encrypt"), "{written}");
+    assert!(written.contains("a=extmap:3 urn:ietf:params:rtp-hdrext:toffset\r\n"));
 }
 
 #[test]

@@ -33,7 +33,10 @@ impl Output {
         }
         self.codecs(from, to);
         self.copy(&from.lines, &[LineKind::Extmap]);
-        self.copy_where(&from.lines, is_copied_in_media);
+        self.copy_where(&from.lines, |kind| match kind {
+            LineKind::RtcpReducedSize => keeps_feedback(from, to),
+            kind => is_copied_in_media(kind),
+        });
         self.line(format_args!("a={}", to.direction.name()));
         self.transport(to);
         self.copy(&from.lines, &[LineKind::Ptime, LineKind::Maxptime]);
@@ -96,11 +99,8 @@ impl Output {
     /// `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` of each format in the order of `m=`, then those that
     /// belong to none of them (`a=rtcp-fb:*`).
     fn codecs(&mut self, from: &MediaSection, to: &LocalMedia) {
-        // A profile without feedback must not promise it; but where the party's own profile had
-        // none and it wrote the lines all the same, they aren't ours to take out.
-        let keeps_feedback = to.protocol.is_feedback() || !from.protocol.is_feedback();
         let places = [LineKind::Rtpmap, LineKind::Fmtp, LineKind::RtcpFeedback];
-        let places = &places[..if keeps_feedback { 3 } else { 2 }];
+        let places = &places[..if keeps_feedback(from, to) { 3 } else { 2 }];
         for (index, format) in from.formats.iter().enumerate() {
             if from.formats[..index].contains(format) {
                 continue;
@@ -184,8 +184,17 @@ impl Output {
     }
 }
 
+/// Whether `a=rtcp-fb` and `a=rtcp-rsize` are written. A profile without feedback must not promise
+/// it (RFC 4585 section 4.2), nor reduced reports, which are of profiles with it (RFC 5506 section
+/// 3.4.1); but where the party's own profile had none and it wrote the lines all the same, they
+/// aren't ours to take out.
+fn keeps_feedback(from: &MediaSection, to: &LocalMedia) -> bool {
+    to.protocol.is_feedback() || !from.protocol.is_feedback()
+}
+
 /// Copied where the incumbent copies media attributes. `a=key-mgmt` isn't: keys agreed past us
-/// would be keys that we can't open with.
+/// would be keys that we can't open with; nor encryption of headers, which like all of SRTP ends at
+/// us.
 fn is_copied_in_media(kind: LineKind) -> bool {
     matches!(kind, LineKind::Unknown | LineKind::Group | LineKind::Contact)
 }

@@ -90,8 +90,9 @@ impl SessionRewrite {
     }
 }
 
-/// Copied where the incumbent copies session attributes: all but what has a place elsewhere, and
-/// addresses, directions, keys, DTLS and ICE, which each section says for itself.
+/// Copied where the incumbent copies session attributes: all but what has a place elsewhere,
+/// addresses, directions, keys, DTLS and ICE, which each section says for itself, and encryption of
+/// headers, which like all of SRTP ends at us.
 fn is_copied_in_session(kind: LineKind) -> bool {
     !matches!(
         kind,
@@ -106,6 +107,7 @@ fn is_copied_in_session(kind: LineKind) -> bool {
             | LineKind::Group
             | LineKind::Bundle
             | LineKind::Direction(_)
+            | LineKind::HeaderEncryption
             | LineKind::Crypto
             | LineKind::KeyManagement
             | LineKind::Setup
