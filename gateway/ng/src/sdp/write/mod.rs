@@ -110,7 +110,12 @@ fn token(value: &[u8]) -> &[u8] {
 /// grew would leave copies of keys behind.
 fn growth(rewrite: &MediaRewrite) -> usize {
     match rewrite {
-        MediaRewrite::Relay(local) => GROWTH + CRYPTO_LINE * local.crypto.len(),
+        MediaRewrite::Relay(local) => {
+            let dtls = if local.dtls.is_some() { DTLS_LINES } else { 0 };
+            let candidates = local.ice.as_ref().map(|ice| ice.candidates.len());
+            let ice = candidates.map_or(0, |count| ICE_LINES + CANDIDATE_LINE * count);
+            GROWTH + CRYPTO_LINE * local.crypto.len() + dtls + ice
+        }
         MediaRewrite::Reject { .. } | MediaRewrite::PassThrough => GROWTH,
     }
 }
@@ -121,4 +126,69 @@ const GROWTH: usize = 512;
 /// An `a=crypto` line with what usually follows its key.
 const CRYPTO_LINE: usize = 192;
 
+/// `a=setup`, `a=fingerprint` under SHA-512 and `a=tls-id`.
+const DTLS_LINES: usize = 320;
+
+/// Credentials of ours, options, `a=remote-candidates` and `a=end-of-candidates`.
+const ICE_LINES: usize = 320;
+
+/// An `a=candidate` line.
+const CANDIDATE_LINE: usize = 160;
+
 const CRLF: &[u8] = b"\r\n";
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::sdp::{
+        Candidate, Direction, Fingerprint, HashFunction, IceCredentials, IceOptions, KeyPadding,
+        LocalDtls, LocalIce, LocalMedia, Protocol, RtcpLine, Setup,
+    };
+
+    /// A section of ours that is all that it may be, on the longest address.
+    fn whole() -> LocalMedia {
+        let rtp: SocketAddr = "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:40000".parse().unwrap();
+        let candidate = format!("0123456789abcdef 1 udp 4294967295 {} 40000 typ relay", rtp.ip());
+        let candidate = format!("{candidate} raddr {} rport 40000", rtp.ip());
+        let candidate = Candidate::parse(candidate.as_bytes()).unwrap().unwrap();
+        let credentials = IceCredentials::new("ours0123", &"p".repeat(26)).unwrap();
+        LocalMedia {
+            rtp,
+            rtcp: RtcpLine::Full(rtp),
+            rtcp_mux: true,
+            protocol: Protocol::UdpTlsRtpSavpf,
+            crypto: Vec::new(),
+            key_padding: KeyPadding::Omit,
+            direction: Direction::SendRecv,
+            keep_zero_address: false,
+            generate_mid: Some(Bytes::from_static(b"10")),
+            bundle_only: true,
+            dtls: Some(LocalDtls {
+                setup: Setup::ActPass,
+                fingerprint: Fingerprint::new(HashFunction::Sha512, &[0xff; 64]).unwrap(),
+                tls_id: Some(Bytes::from_static(&[b'f'; 32])),
+            }),
+            ice: Some(LocalIce {
+                credentials,
+                options: IceOptions { trickle: true, ice2: true },
+                candidates: vec![candidate.clone(), candidate],
+                remote_candidates: Vec::new(),
+                end_of_candidates: true,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_body_is_written_without_growing_its_buffer() {
+        let sections = 16;
+        let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        let body = head.to_owned() + &"m=audio 4000 RTP/AVP 0 8 9 18\r\n".repeat(sections);
+        let sdp = Sdp::parse(&body.into()).unwrap();
+        let media: Vec<_> = (0..sections).map(|_| MediaRewrite::Relay(Box::new(whole()))).collect();
+        let room = sdp.size() + GROWTH + media.iter().map(growth).sum::<usize>();
+        let written = sdp.rewrite(&SessionRewrite::default(), &media).len();
+        assert!(written <= room && 2 * written > room, "{written} of {room}");
+    }
+}
