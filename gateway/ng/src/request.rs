@@ -328,6 +328,8 @@ pub struct Ice {
     pub lite: Option<IceLite>,
     /// `trickle`: offer to trickle (RFC 8838).
     pub trickle: bool,
+    /// `ice2`: say that we go by RFC 8445.
+    pub ice2: bool,
 }
 
 /// What the other side is shown of ICE.

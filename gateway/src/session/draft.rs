@@ -7,7 +7,7 @@
 //! is offered of all of them what it is offered of the first.
 
 use ng::request::{IceMode, Transport};
-use ng::sdp::{MediaSection, Protocol};
+use ng::sdp::{IceOptions, MediaSection, Protocol};
 
 use crate::relay::command::StreamIndex;
 
@@ -16,7 +16,7 @@ use super::call::{Call, PARTIES_MAX};
 use super::crypto::{self, LocalCrypto, Sharing, Shown};
 use super::dialogue::{Dialogue, Side};
 use super::dtls::OwnDtls;
-use super::ice::{self, OwnIce, OwnKind, Trickle, Wish};
+use super::ice::{self, OwnIce, OwnKind, Wish};
 use super::keying::{self, Shows};
 use super::lease::Lease;
 use super::media::{Keys, Kind, Said};
@@ -298,9 +298,9 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
                 IceMode::ForceRelay => OwnKind::Relay,
                 _ => seen.map_or(OwnKind::Host, |own| own.kind),
             },
-            trickle: match signal.ice.trickle {
-                true => Trickle::Yes,
-                false => seen.map_or(Trickle::No, |own| own.trickle),
+            options: IceOptions {
+                trickle: signal.ice.trickle || seen.is_some_and(|own| own.options.trickle),
+                ice2: signal.ice.ice2 || seen.is_some_and(|own| own.options.ice2),
             },
         };
         OwnIce::next(seen, wish, random).map(Some)

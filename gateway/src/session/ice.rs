@@ -31,20 +31,12 @@ pub(super) struct PeerIce {
     pub(super) credentials: IceCredentials,
     /// What it is.
     agent: IceAgent,
-    /// More candidates may come (RFC 8838).
-    pub(super) trickle: Trickle,
+    /// Whether more candidates may come (RFC 8838), and whether it goes by RFC 8445.
+    pub(super) options: IceOptions,
     /// All that it named under these credentials.
     candidates: Vec<Candidate>,
     /// It will name no more.
     complete: bool,
-}
-
-/// Whether a side speaks trickle ICE.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Trickle {
-    Yes,
-    #[default]
-    No,
 }
 
 /// What a party is shown of our side.
@@ -56,8 +48,8 @@ pub(super) struct OwnIce {
     pub(super) agent: IceAgent,
     /// What our candidates pass for.
     pub(super) kind: OwnKind,
-    /// With `a=ice-options:trickle`.
-    pub(super) trickle: Trickle,
+    /// `a=ice-options`.
+    pub(super) options: IceOptions,
 }
 
 /// What our side is to be.
@@ -65,7 +57,7 @@ pub(super) struct OwnIce {
 pub(super) struct Wish {
     pub(super) agent: IceAgent,
     pub(super) kind: OwnKind,
-    pub(super) trickle: Trickle,
+    pub(super) options: IceOptions,
 }
 
 /// What our candidates are called.
@@ -100,14 +92,13 @@ impl PeerIce {
     /// A party's words, where it speaks ICE and saw no mismatch (RFC 8839 section 5.3).
     pub(super) fn of(said: &IceDescription) -> Option<Self> {
         let credentials = said.credentials().filter(|_| !said.mismatch)?;
-        let trickle = if said.options.trickle { Trickle::Yes } else { Trickle::No };
         Some(Self {
             credentials,
             agent: if said.lite { IceAgent::Lite } else { IceAgent::Full },
-            trickle,
+            options: said.options,
             candidates: said.candidates.clone(),
             // Who does not trickle has said all.
-            complete: said.end_of_candidates || trickle == Trickle::No,
+            complete: said.end_of_candidates || !said.options.trickle,
         })
     }
 
@@ -237,14 +228,14 @@ impl OwnIce {
     /// an agent is changes with a restart only.
     pub(super) fn next(
         seen: Option<&Self>,
-        Wish { agent, kind, trickle }: Wish,
+        Wish { agent, kind, options }: Wish,
         random: &SystemRandom,
     ) -> Result<Self, Refused> {
         let credentials = match seen.filter(|own| own.agent == agent) {
             Some(own) => own.credentials.clone(),
             None => token::ice_credentials(random)?,
         };
-        Ok(Self { credentials, agent, kind, trickle })
+        Ok(Self { credentials, agent, kind, options })
     }
 
     /// As it is written for a leg with these ports.
@@ -253,14 +244,13 @@ impl OwnIce {
         if mux == Settled::TwoPorts {
             candidates.push(self.candidate(RTCP, ports.rtcp()));
         }
-        let trickle = self.trickle == Trickle::Yes;
         sdp::LocalIce {
             credentials: self.credentials.clone(),
-            options: IceOptions { trickle, ..IceOptions::default() },
+            options: self.options,
             candidates,
             remote_candidates: Vec::new(),
             // We have no more than these; who trickles wants to be told (RFC 8838 section 13).
-            end_of_candidates: trickle,
+            end_of_candidates: self.options.trickle,
         }
     }
 

@@ -13,7 +13,6 @@ use crate::relay::command::{CallKey, Remote, StreamIndex};
 use crate::webrtc::plan::{DtlsRole, IceAgent, IceRole};
 
 use super::call::Call;
-use super::ice::Trickle;
 use super::leg::Handshake;
 use super::mux::Settled;
 use super::party::Party;
@@ -148,7 +147,7 @@ fn ice_view(stream: &Stream) -> Option<IceStatistics> {
         },
         lite: ice.own.agent == IceAgent::Lite,
         peer_lite: ice.peer_agent() == Some(IceAgent::Lite),
-        trickle: ice.own.trickle == Trickle::Yes,
+        trickle: ice.own.options.trickle,
         selected: leg.selected.map(|pair| (pair.local, pair.remote)),
         reason: leg.ice_failed().map(str::to_owned),
     })

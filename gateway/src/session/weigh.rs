@@ -281,7 +281,8 @@ impl Weighing<'_> {
                 IceMode::ForceRelay => OwnKind::Relay,
                 _ => seen.map_or(OwnKind::Host, |own| own.kind),
             },
-            trickle: peer.trickle,
+            // What the party knows: we do both.
+            options: peer.options,
         };
         let own = OwnIce::next(seen, wish, random)?;
         Ok(Some(IceLeg::agreed(own, peer.clone(), Offerer::Party, before)))

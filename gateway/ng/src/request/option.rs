@@ -124,7 +124,7 @@ impl Ice {
             Some(b"optional") => self.mode = IceMode::Optional,
             Some(b"force-relay") => self.mode = IceMode::ForceRelay,
             Some(b"trickle" | b"trickle-ice") => self.trickle = true,
-            Some(b"ice2") => return Taken::Unsupported,
+            Some(b"ice2") => self.ice2 = true,
             Some(b"lite") => self.lite = Some(IceLite::Both),
             Some(name) => return self.lite(name.strip_prefix(b"lite-").unwrap_or_default()),
             None => return Taken::No,

@@ -320,7 +320,7 @@ fn what_we_do_not_use_is_named_and_does_no_harm() {
 #[test]
 fn what_the_incumbent_does_and_we_do_not_is_named_word_by_word() {
     let flags = "media-handover no-port-latching unidirectional generate-RTCP provisional \
-                 SDES-static OSRTP-offer-legacy OSRTP-accept-legacy ICE-ice2";
+                 SDES-static OSRTP-offer-legacy OSRTP-accept-legacy";
     let (_, ignored) = options(Dict::default().with("rtpp-flags", flags));
     let expected: Vec<String> =
         flags.split_whitespace().map(|flag| format!("\"{flag}\" is not supported")).collect();
@@ -357,7 +357,7 @@ fn a_value_that_is_not_supported_is_named_with_its_key() {
 
 #[test]
 fn ice_is_asked_for_in_a_word_or_several_and_by_flags() {
-    let ice = |mode, lite, trickle| Ice { mode, lite, trickle };
+    let ice = |mode, lite, trickle| Ice { mode, lite, trickle, ice2: false };
     for (flags, expected) in [
         ("", ice(IceMode::Default, None, false)),
         ("ICE=default", ice(IceMode::Default, None, false)),
@@ -366,6 +366,7 @@ fn ice_is_asked_for_in_a_word_or_several_and_by_flags() {
         ("ICE=remove ICE=force", ice(IceMode::Force, None, false)),
         ("ICE-force ICE-trickle", ice(IceMode::Force, None, true)),
         ("trickle-ICE", ice(IceMode::Default, None, true)),
+        ("ICE=[force ice2]", Ice { ice2: true, ..ice(IceMode::Force, None, false) }),
         ("ICE=[force lite-forward]", ice(IceMode::Force, Some(IceLite::Forward), false)),
         ("ICE=lite", ice(IceMode::Default, Some(IceLite::Both), false)),
         ("ICE-lite=backward", ice(IceMode::Default, Some(IceLite::Backward), false)),

@@ -40,6 +40,21 @@ fn a_browser_is_shown_credentials_and_a_candidate_for_each_component() {
 }
 
 #[test]
+fn ice2_is_said_where_it_is_asked_for_and_to_a_party_that_says_it() {
+    let mut world = world();
+    let mut offer = Browser::offering();
+    offer.further.push("ice-options:ice2".into());
+    let offered = to_browser(offer.signal("a", None));
+    let first = section(&world.offer(&offered).unwrap()).ice.options;
+    assert_eq!((first.trickle, first.ice2), (true, false), "nobody asked for it");
+    let mut asked = offered;
+    asked.ice.ice2 = true;
+    assert!(section(&world.offer(&asked).unwrap()).ice.options.ice2);
+    let answered = section(&world.answer(&Browser::answering().signal("a", Some("b"))).unwrap());
+    assert_eq!((answered.ice.options.trickle, answered.ice.options.ice2), (false, true));
+}
+
+#[test]
 fn without_rtcp_mux_rtcp_has_a_candidate_too() {
     let mut world = world();
     let mut offer = signal("a", None, &plain(A));
