@@ -1,6 +1,6 @@
 //! ICE: when it is offered and answered, who controls, what is written, restarts.
 
-use ng::request::{IceLite, IceMode, Signal};
+use ng::request::{AddressFamily, IceLite, IceMode, Signal};
 use ng::sdp::{CandidateKind, Direction, MediaSection};
 
 use super::browser::{Browser, plain, to_browser, to_trunk, with_agents, world};
@@ -52,6 +52,26 @@ fn ice2_is_said_where_it_is_asked_for_and_to_a_party_that_says_it() {
     assert!(section(&world.offer(&asked).unwrap()).ice.options.ice2);
     let answered = section(&world.answer(&Browser::answering().signal("a", Some("b"))).unwrap());
     assert_eq!((answered.ice.options.trickle, answered.ice.options.ice2), (false, true));
+}
+
+#[test]
+fn on_ipv6_a_leg_s_candidates_are_of_ipv6() {
+    let mut world = world();
+    let mut offer = to_browser(signal("a", None, &plain(A)));
+    offer.address_family = Some(AddressFamily::V6);
+    let offered = section(&world.offer(&offer).unwrap());
+    let [candidate] = &offered.ice.candidates[..] else { panic!("rtcp-mux is required") };
+    assert!(candidate.address.is_ipv6() && candidate.address.port() == offered.port);
+    assert_eq!(offered.connection, Some(candidate.address.ip()));
+    let mut answer = Browser::answering();
+    answer.further = vec![
+        "candidate:1 1 udp 2130706431 198.51.100.9 4000 typ host".to_owned(),
+        "candidate:2 1 udp 2130706430 2001:db8::9 4000 typ host".to_owned(),
+    ];
+    world.answer(&answer.signal("a", Some("b"))).unwrap();
+    let named = world.streams()[1].tap.unwrap().named;
+    assert!(named.contains("[2001:db8::9]:4000".parse().unwrap()));
+    assert!(!named.contains("198.51.100.9:4000".parse().unwrap()), "our socket reaches none");
 }
 
 #[test]
