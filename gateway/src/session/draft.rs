@@ -145,7 +145,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         match Kind::of(section, &keys, self.groups.place(index)) {
             Kind::Foreign => return Ok((Draft::PassThrough, None)),
             Kind::Disabled => return Ok((Draft::Reject, None)),
-            Kind::NoKey(reason) => return Ok((Draft::Reject, Some(reason))),
+            Kind::Unusable(reason) => return Ok((Draft::Reject, Some(reason))),
             Kind::Relay => {}
         }
         let protocol = match &signal.transport {

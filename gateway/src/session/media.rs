@@ -56,8 +56,8 @@ pub(super) enum Kind {
     Relay,
     /// Disabled: port 0.
     Disabled,
-    /// SRTP that we cannot key, and why.
-    NoKey(Refused),
+    /// What we cannot have, and why: SRTP that we cannot key, a data channel.
+    Unusable(Refused),
     /// Not RTP: passes through.
     Foreign,
 }
@@ -77,15 +77,17 @@ impl Kind {
     pub(super) fn of(section: &MediaSection, keys: &Keys, place: Option<Place>) -> Self {
         let protocol = &section.protocol;
         let asks_for_dtls = protocol.is_dtls() || section.dtls != DtlsDescription::default();
-        if !protocol.is_rtp() || *section.kind == *b"message" {
+        if is_data_channel(section) {
+            return Self::Unusable(Refused::DATA_CHANNEL);
+        } else if !protocol.is_rtp() || *section.kind == *b"message" {
             return Self::Foreign;
         } else if section.port == 0 && place.is_none() {
             return Self::Disabled;
         }
         match &keys.dtls {
-            Err(reason) if protocol.is_dtls() => Self::NoKey(*reason),
+            Err(reason) if protocol.is_dtls() => Self::Unusable(*reason),
             Err(reason) if protocol.is_srtp() && keys.crypto.is_empty() => {
-                Self::NoKey(if asks_for_dtls { *reason } else { Refused::NO_KEY })
+                Self::Unusable(if asks_for_dtls { *reason } else { Refused::NO_KEY })
             }
             Err(_) | Ok(_) => Self::Relay,
         }
@@ -145,6 +147,13 @@ impl Said {
         // section 4.1.1).
         self.direction != Direction::SendRecv || (self.remote.rtp.is_none() && self.ice.is_none())
     }
+}
+
+/// A browser's data channel (RFC 8841). Without ICE, which we take out of what passes, it could not
+/// work, and a browser that is shown one without ICE refuses the whole body.
+fn is_data_channel(section: &MediaSection) -> bool {
+    let Protocol::Other(name) = &section.protocol else { return false };
+    name.to_ascii_uppercase().ends_with(b"DTLS/SCTP") && section.ice.credentials().is_some()
 }
 
 /// The address a section is to be reached at: where the SIP message came from if that is to be

@@ -100,7 +100,7 @@ impl Weighing<'_> {
         match Kind::of(section, &keys, groups.place(self.index)) {
             Kind::Foreign => return Ok(self.foreign()),
             Kind::Disabled => return Ok(Heard::Declined),
-            Kind::NoKey(reason) => {
+            Kind::Unusable(reason) => {
                 warnings.push(if reason == Refused::NO_KEY { NO_KEY } else { reason.0 });
                 return Ok(Heard::Reject);
             }

@@ -5,6 +5,7 @@ use ng::sdp::{CandidateKind, Direction, MediaSection};
 
 use super::browser::{Browser, plain, to_browser, to_trunk, with_agents, world};
 use super::world::{A, B, World, audio, read, section, signal, text};
+use crate::session::Refused;
 use crate::webrtc::plan::{IceAgent, IcePlan, IceRole, LegNewsKind};
 
 fn ice(world: &World, stream: u16) -> &IcePlan {
@@ -72,6 +73,26 @@ fn on_ipv6_a_leg_s_candidates_are_of_ipv6() {
     let named = world.streams()[1].tap.unwrap().named;
     assert!(named.contains("[2001:db8::9]:4000".parse().unwrap()));
     assert!(!named.contains("198.51.100.9:4000".parse().unwrap()), "our socket reaches none");
+}
+
+#[test]
+fn a_data_channel_is_rejected_and_the_rest_of_its_offer_stands() {
+    let mut world = world();
+    let channel = |port: u16| {
+        let credentials = format!("a=ice-ufrag:aaaa\r\na=ice-pwd:{}\r\n", "a".repeat(24));
+        format!("m=application {port} UDP/DTLS/SCTP webrtc-datachannel\r\n{credentials}")
+    };
+    let offered = Browser::offering().body() + &channel(9);
+    let outcome = world.offer(&to_browser(signal("a", None, &offered))).unwrap();
+    assert_eq!(outcome.warnings, [Refused::DATA_CHANNEL.0]);
+    assert_eq!(read(&outcome).media[1].port, 0);
+    let body = Browser::answering().body() + "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+    let answered = read(&world.answer(&to_browser(signal("a", Some("b"), &body))).unwrap());
+    assert!(answered.media[0].port != 0 && answered.media[1].port == 0);
+
+    let alone = format!("{}{}", &offered[..offered.find("m=audio").unwrap()], channel(9));
+    let refused = self::world().offer(&signal("a", None, &alone)).unwrap_err();
+    assert_eq!(refused, Refused::DATA_CHANNEL);
 }
 
 #[test]
