@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::relay::command::{CallKey, CallPlan, Route, StreamIndex, StreamPlan};
 use crate::webrtc::plan::LegUpdate;
 
+use super::fragment::Early;
 use super::party::{Media, Party, PartyIndex};
 use super::ports::LocalPorts;
 use super::stream::Stream;
@@ -23,6 +24,8 @@ pub(super) struct Call {
     pub(super) parties: Vec<Party>,
     /// Their streams; an index stays for life.
     pub(super) streams: Vec<Stream>,
+    /// Trickled candidates that came ahead of their parties' words.
+    pub(super) early: Early,
     /// When its first offer came.
     pub(super) created: Instant,
     /// When its last offer or answer came.
@@ -48,6 +51,7 @@ impl Call {
             id: id.into(),
             parties: Vec::with_capacity(2),
             streams: Vec::with_capacity(2),
+            early: Early::default(),
             created: now,
             last_signal: now,
             answered: false,

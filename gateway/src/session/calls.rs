@@ -131,6 +131,9 @@ impl<P: PortSource> Calls<P> {
         };
         let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
         let sdp = answer::answer(&context, call, &mut warnings, &mut freed)?;
+        if let Some(tag) = &signal.to_tag {
+            fragment::catch_up(call, tag);
+        }
         call.last_signal = now;
         call.date_keys(now);
         self.deadlines.schedule(call, &self.settings);
@@ -368,6 +371,7 @@ fn offered<P: PortSource>(
 ) -> Result<Outcome, Refused> {
     let (mut warnings, mut freed) = (Warnings::new(), Vec::new());
     let sdp = offer::offer(context, ports, call, &mut warnings, &mut freed)?;
+    fragment::catch_up(call, &context.signal.from_tag);
     freed.into_iter().for_each(|local| ports.release(local));
     call.last_signal = context.now;
     call.deletion = None;

@@ -114,14 +114,16 @@ impl PeerIce {
         self
     }
 
-    /// Takes trickled candidates.
-    pub(super) fn trickle(&mut self, said: &IceDescription) {
+    /// Takes trickled candidates; `false`: they are of another generation (RFC 8838 section 8),
+    /// late, or ahead of its offer.
+    #[must_use]
+    pub(super) fn trickle(&mut self, said: &IceDescription) -> bool {
         if said.credentials().is_some_and(|credentials| credentials != self.credentials) {
-            // Of another generation (RFC 8838 section 8): late, or before its offer.
-            return;
+            return false;
         }
         self.add(said.candidates.iter().cloned());
         self.complete |= said.end_of_candidates;
+        true
     }
 
     fn add(&mut self, said: impl IntoIterator<Item = Candidate>) {

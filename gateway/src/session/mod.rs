@@ -14,7 +14,7 @@
 //!
 //! Limits. A leg has ICE candidates of one address family, that of its ports. Sections are bundled
 //! where DTLS keys them. `OSRTP` of the legacy kind, sections that come twice, is not understood.
-//! Candidates trickled before their party's first offer or answer are lost. Without agents
+//! Candidates trickled ahead of their party's words wait for these, a few of a call. Without agents
 //! ([`Settings::webrtc`]) sections that only DTLS could key are rejected (an offer of nothing else
 //! is refused), and ICE attributes are taken out, so that no peer waits for checks that nobody
 //! answers. Keys pass from leg to leg only for `ng.compat = "rtpengine"` between two SRTP parties.

@@ -241,11 +241,12 @@ impl Stream {
         self.leg.get_or_insert_default()
     }
 
-    /// Takes trickled candidates of the party.
+    /// Takes trickled candidates of the party. What is not of the ICE in force waits in what the
+    /// party said.
     pub(super) fn trickle(&mut self, said: &IceDescription) {
         let ice = self.leg.as_mut().and_then(|leg| leg.ice.as_mut());
         if let Some(peer) = ice.and_then(|ice| ice.peer.as_mut()) {
-            peer.trickle(said);
+            let _ = peer.trickle(said);
         }
     }
 

@@ -67,17 +67,54 @@ fn candidates_that_come_later_are_told_once_and_only_to_their_leg() {
 }
 
 #[test]
+fn candidates_that_come_ahead_of_their_partys_words_wait_for_them() {
+    let mut world = world();
+    let mut answering = trickling();
+    answering.setup = "active";
+    world.offer(&to_browser(trickling().signal("a", None))).unwrap();
+    let ahead = world.offer(&fragment("b", Some("a"), "a", &candidate(7000))).unwrap();
+    assert!(ahead.legs.is_empty() && ahead.warnings.is_empty());
+    let restarted = fragment("a", Some("b"), "z", &candidate(7001));
+    assert!(world.answer(&restarted).unwrap().warnings.is_empty());
+    world.answer(&to_browser(answering.signal("a", Some("b")))).unwrap();
+    assert_eq!(known(&world, 1), (vec![4000, 7000], false), "of the first generation alone");
+
+    let again = Browser { generation: 'z', ..trickling() };
+    world.offer(&to_browser(again.signal("b", Some("a")))).unwrap();
+    world.answer(&to_browser(answering.signal("b", Some("a")))).unwrap();
+    assert_eq!(known(&world, 1), (vec![4000, 7001], false));
+}
+
+#[test]
 fn candidates_of_another_generation_or_of_nobody_are_left_out() {
     let mut world = world();
     world.offer(&to_trunk(trickling().signal("a", None))).unwrap();
     world.answer(&signal("a", Some("b"), &plain(B))).unwrap();
     let old = fragment("a", None, "z", &candidate(7000));
     assert!(world.offer(&old).unwrap().legs.is_empty());
-    let nobodys = fragment("x", None, "a", &candidate(7000));
-    assert!(!world.offer(&nobodys).unwrap().warnings.is_empty());
+    let nobodys = fragment("a", None, "a", &candidate(7000));
+    assert!(!world.answer(&nobodys).unwrap().warnings.is_empty());
+    let strangers = fragment("x", None, "a", &candidate(7000));
+    assert!(world.offer(&strangers).unwrap().legs.is_empty());
     assert_eq!(known(&world, 0).0, [4000]);
     let elsewhere = Signal { call_id: "other".into(), ..fragment("a", None, "a", "") };
     assert_eq!(world.offer(&elsewhere).unwrap_err(), Refused::UNKNOWN_CALL);
+}
+
+#[test]
+fn what_waits_is_bounded_and_the_newest_stays() {
+    let mut world = world();
+    world.offer(&to_browser(trickling().signal("a", None))).unwrap();
+    for port in 7000..7100 {
+        world.answer(&fragment("a", Some("b"), "a", &candidate(port))).unwrap();
+    }
+    let large: String = (8000..8100).map(candidate).collect();
+    let left_out = world.answer(&fragment("a", Some("b"), "a", &large)).unwrap();
+    assert_eq!(left_out.warnings.len(), 1);
+    let answering = Browser { setup: "active", ..trickling() };
+    world.answer(&to_browser(answering.signal("a", Some("b")))).unwrap();
+    let expected: Vec<u16> = [4000].into_iter().chain(7092..7100).collect();
+    assert_eq!(known(&world, 1).0, expected);
 }
 
 #[test]
