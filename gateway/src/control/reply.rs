@@ -83,6 +83,7 @@ fn media_flags(media: &MediaView) -> Vec<&'static str> {
         (media.rtcp_mux, "rtcp-mux"),
         (media.suite.is_some() && media.dtls.is_none(), "SDES"),
         (media.bundled_with.is_some(), "bundled"),
+        (media.shared, "passthrough"),
     ];
     flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
 }
@@ -282,7 +283,32 @@ fn proxy(address: &std::net::IpAddr, client: &Client) -> ProxyStatistics {
 
 #[cfg(test)]
 mod tests {
+    use ng::sdp::Protocol;
+    use srtp::Weaknesses;
+
     use super::*;
+
+    #[test]
+    fn a_section_s_flags_are_the_incumbent_s_words_for_it() {
+        let media = MediaView {
+            kind: Bytes::from_static(b"audio"),
+            protocol: Protocol::RtpSavp,
+            stream: None,
+            signalled: None,
+            suite: Some("AEAD_AES_128_GCM"),
+            shared: true,
+            weaknesses: Weaknesses::NONE,
+            direction: Some(Direction::RecvOnly),
+            rtcp_mux: true,
+            bundled_with: None,
+            strict_source: true,
+            ice: None,
+            dtls: None,
+        };
+        assert_eq!(media_flags(&media), ["send", "rtcp-mux", "SDES", "passthrough"]);
+        let held = MediaView { direction: None, suite: None, shared: false, ..media };
+        assert_eq!(media_flags(&held), ["rtcp-mux"]);
+    }
 
     #[test]
     fn rates_are_those_between_two_askings_at_least_a_second_apart() {
