@@ -2,6 +2,7 @@
 //! the dashboards that people already have. Everything is read at scrape time from
 //! [`Figures`]; a worker is asked once a scrape and never locks.
 
+mod histogram;
 mod incumbent;
 mod ipsec;
 pub(crate) mod ledger;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Figures;
+use super::histogram::Buckets;
 use super::ledger::{Ending, Verb};
 use super::text::{Kind, Page};
 use crate::relay::command::WorkerSnapshot;
@@ -116,7 +117,7 @@ fn residence(figures: &Figures, page: &mut Page) {
     let help = "Time from the kernel's receive timestamp to after the batch's sends.";
     page.family(name, Kind::Histogram, help);
     for snapshot in figures.snapshots() {
-        buckets(snapshot, page);
+        BUCKETS.write(name, &[("worker", &snapshot.worker)], [&snapshot.residence], page);
     }
     let gauges: [(&str, f64); 4] = [
         ("postern_residence_p50_seconds", 0.5),
@@ -140,30 +141,6 @@ fn residence(figures: &Figures, page: &mut Page) {
     }
 }
 
-/// Cumulative counts up to each bound, read off the HDR histogram in one pass.
-fn buckets(snapshot: &WorkerSnapshot, page: &mut Page) {
-    let name = "postern_residence_seconds_bucket";
-    let worker = &snapshot.worker;
-    let mut counts = [0; BOUNDS.len()];
-    let mut sum = 0.0;
-    for value in snapshot.residence.iter_recorded() {
-        let (nanoseconds, count) = (value.value_iterated_to(), value.count_at_value());
-        sum += nanoseconds as f64 * 1e-9 * count as f64;
-        for ((bound, _), total) in BOUNDS.iter().zip(&mut counts) {
-            if nanoseconds <= *bound {
-                *total += count;
-            }
-        }
-    }
-    for ((_, label), count) in BOUNDS.iter().zip(counts) {
-        page.sample(name, &[("worker", worker), ("le", label)], count);
-    }
-    let count = snapshot.residence.len();
-    page.sample(name, &[("worker", worker), ("le", &"+Inf")], count);
-    page.sample("postern_residence_seconds_sum", &[("worker", worker)], sum);
-    page.sample("postern_residence_seconds_count", &[("worker", worker)], count);
-}
-
 fn workers(figures: &Figures, page: &mut Page) {
     page.family("postern_worker_stalled", Kind::Gauge, "1 while a worker does not answer.");
     for (worker, snapshot) in figures.workers.iter().enumerate() {
@@ -184,7 +161,8 @@ fn workers(figures: &Figures, page: &mut Page) {
     }
 }
 
-/// Nanoseconds and the label in seconds: three a decade, from a bare relay's best to a second.
+/// Of nanoseconds: three a decade, from a bare relay's best to a second.
+const BUCKETS: Buckets = Buckets { unit: 1e-9, bounds: &BOUNDS };
 const BOUNDS: [(u64, &str); 19] = [
     (1_000, "0.000001"),
     (2_500, "0.0000025"),

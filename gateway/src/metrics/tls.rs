@@ -2,13 +2,13 @@
 //! (names, addresses) is in none of them.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use crypto_offload::{Direction, Placement};
 use gateway_control::TlsListenerState;
 use hdrhistogram::Histogram;
 use tls_relay::{ListenerCounters, PlacementCount};
 
+use super::histogram::Buckets;
 use super::text::{Kind, Labels, Page};
 use crate::tls::figures::Figures;
 
@@ -237,7 +237,8 @@ fn handshake_time(figures: &Figures, page: &mut Page) {
     let help = "Time of good handshakes, from the first byte's wait to their last step.";
     page.family(name, Kind::Histogram, help);
     for counters in &figures.counters {
-        buckets(name, &counters.listener, &counters.handshake_time, page);
+        let listener: Labels<'_> = &[("listener", &counters.listener)];
+        BUCKETS.write(name, listener, [&counters.handshake_time], page);
     }
     let sum = sum(&figures.counters);
     let gauges = [
@@ -264,28 +265,6 @@ fn sum(counters: &[ListenerCounters]) -> Option<Histogram<u64>> {
         let _ = sum.add(one);
     }
     Some(sum)
-}
-
-/// Cumulative counts up to each bound.
-fn buckets(family: &str, listener: &dyn Display, histogram: &Histogram<u64>, page: &mut Page) {
-    let mut counts = [0; BOUNDS.len()];
-    let mut seconds = 0.0;
-    for value in histogram.iter_recorded() {
-        let (microseconds, count) = (value.value_iterated_to(), value.count_at_value());
-        seconds += microseconds as f64 * 1e-6 * count as f64;
-        for ((bound, _), total) in BOUNDS.iter().zip(&mut counts) {
-            if microseconds <= *bound {
-                *total += count;
-            }
-        }
-    }
-    let name = format!("{family}_bucket");
-    for ((_, label), count) in BOUNDS.iter().zip(counts) {
-        page.sample(&name, &[("listener", listener), ("le", label)], count);
-    }
-    page.sample(&name, &[("listener", listener), ("le", &"+Inf")], histogram.len());
-    page.sample(&format!("{family}_sum"), &[("listener", listener)], seconds);
-    page.sample(&format!("{family}_count"), &[("listener", listener)], histogram.len());
 }
 
 /// `/proc/net/tls_stat`: what is now, then what was.
@@ -318,7 +297,8 @@ const CERTIFICATES: usize = 200;
 /// Places and reasons of one listener that are told one by one.
 const REASONS: usize = 32;
 
-/// Microseconds and the label in seconds: three a decade, from the fastest resumption to a minute.
+/// Of microseconds: three a decade, from the fastest resumption to a minute.
+const BUCKETS: Buckets = Buckets { unit: 1e-6, bounds: &BOUNDS };
 const BOUNDS: [(u64, &str); 17] = [
     (100, "0.0001"),
     (250, "0.00025"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::histogram::Buckets;
 use super::text::{Kind, Labels, Page};
 use crate::webrtc::figures::{AgentDrop, Figures};
 
@@ -50,29 +51,12 @@ fn handshakes(all: &[&Figures], page: &mut Page) {
     }
 }
 
-/// Cumulative counts up to each bound, of all threads together.
+/// Of all threads together.
 fn handshake_time(all: &[&Figures], page: &mut Page) {
     let name = "postern_dtls_handshake_seconds";
     let help = "Time from a handshake's first step to its keys.";
     page.family(name, Kind::Histogram, help);
-    let (mut counts, mut sum, mut total) = ([0; BOUNDS.len()], 0.0, 0);
-    for figures in all {
-        for value in figures.handshake_time.iter_recorded() {
-            let (microseconds, count) = (value.value_iterated_to(), value.count_at_value());
-            sum += microseconds as f64 * 1e-6 * count as f64;
-            total += count;
-            for ((bound, _), below) in BOUNDS.iter().zip(&mut counts) {
-                *below += if microseconds <= *bound { count } else { 0 };
-            }
-        }
-    }
-    let bucket = "postern_dtls_handshake_seconds_bucket";
-    for ((_, label), count) in BOUNDS.iter().zip(counts) {
-        page.sample(bucket, &[("le", label)], count);
-    }
-    page.sample(bucket, &[("le", &"+Inf")], total);
-    page.sample("postern_dtls_handshake_seconds_sum", &[], sum);
-    page.sample("postern_dtls_handshake_seconds_count", &[], total);
+    BUCKETS.write(name, &[], all.iter().map(|figures| &figures.handshake_time), page);
 }
 
 fn budget(all: &[&Figures], page: &mut Page) {
@@ -159,7 +143,8 @@ fn summed(all: &[&Figures], of: Words) -> BTreeMap<&'static str, u64> {
     sums
 }
 
-/// Microseconds and the label in seconds: from a neighbour's handshake to RFC 6347's patience.
+/// Of microseconds: from a neighbour's handshake to RFC 6347's patience.
+const BUCKETS: Buckets = Buckets { unit: 1e-6, bounds: &BOUNDS };
 const BOUNDS: [(u64, &str); 12] = [
     (1_000, "0.001"),
     (2_500, "0.0025"),
