@@ -7,7 +7,7 @@ use srtp::Profile;
 use webrtc::dtls::{Association, DtlsSettings, Failure, Role, Unusable};
 
 use crate::certificates;
-use crate::pair::{Pair, Side, identity, sha256};
+use crate::pair::{Pair, identity, sha256};
 
 /// TLS alerts (RFC 5246 section 7.2).
 const HANDSHAKE_FAILURE: u8 = 40;
@@ -17,14 +17,16 @@ const INTERNAL_ERROR: u8 = 80;
 
 /// Identity 0 calls identity 1, each expecting the certificates of these.
 fn expecting(by_client: usize, by_server: usize) -> Pair {
-    let (now, settings, common) = (Instant::now(), DtlsSettings::default(), &Profile::COMMON);
     let (of_server, of_client) = ([sha256(&identity(by_client))], [sha256(&identity(by_server))]);
-    let client =
-        Association::new(&identity(0), &settings, Role::Client, &of_server, common, now).unwrap();
-    let mut server =
-        Association::new(&identity(1), &settings, Role::Server, &of_client, common, now).unwrap();
-    server.address_proven();
-    Pair::new(client, server, now)
+    let mut pair = Pair::expecting(&DtlsSettings::default(), &of_server, &of_client);
+    pair.server.association.address_proven();
+    pair
+}
+
+/// They expect each other, and the client's address is still to be proven.
+fn unproven() -> Pair {
+    let (of_server, of_client) = ([sha256(&identity(1))], [sha256(&identity(0))]);
+    Pair::expecting(&DtlsSettings::default(), &of_server, &of_client)
 }
 
 #[test]
@@ -97,13 +99,9 @@ fn a_server_that_waits_for_a_client_hello_has_no_bound() {
 
 #[test]
 fn an_unproven_address_never_gets_more_than_three_times_what_it_sent() {
-    let (now, settings, common) = (Instant::now(), DtlsSettings::default(), &Profile::COMMON);
-    let fingerprints = [sha256(&identity(0))];
-    let server =
-        Association::new(&identity(1), &settings, Role::Server, &fingerprints, common, now);
-    let mut server = Side::new(server.unwrap());
-    let hello = Pair::usual().client.drain().remove(0);
-    let (mut sent, mut received, mut now) = (0, 0, now);
+    let Pair { mut client, mut server, mut now } = unproven();
+    let hello = client.drain().remove(0);
+    let (mut sent, mut received) = (0, 0);
     // The forger repeats its ClientHello, and time passes.
     for round in 0..40 {
         if round % 3 == 0 {
@@ -122,29 +120,13 @@ fn an_unproven_address_never_gets_more_than_three_times_what_it_sent() {
 
 #[test]
 fn an_unproven_client_that_repeats_its_hello_gets_through() {
-    let (now, settings, common) = (Instant::now(), DtlsSettings::default(), &Profile::COMMON);
-    let client = Association::new(
-        &identity(0),
-        &settings,
-        Role::Client,
-        &[sha256(&identity(1))],
-        common,
-        now,
-    );
-    let server = Association::new(
-        &identity(1),
-        &settings,
-        Role::Server,
-        &[sha256(&identity(0))],
-        common,
-        now,
-    );
-    let mut pair = Pair::new(client.unwrap(), server.unwrap(), now);
+    let mut pair = unproven();
+    let start = pair.now;
     pair.run();
     assert!(pair.client.outcome.secured.is_none(), "the first flight fits the budget: no test");
     pair.run_out();
     pair.assert_secured();
-    assert!(pair.now - now < Duration::from_secs(1));
+    assert!(pair.now - start < Duration::from_secs(1));
 }
 
 #[test]
@@ -171,16 +153,7 @@ fn sha_1_fingerprints_count_only_where_settings_say_so() {
     let refused = Association::new(&identity(0), &settings, Role::Client, &sha1, common, now);
     assert_eq!(refused.err(), Some(Unusable::Fingerprints));
     settings.accept_sha1 = true;
-    let client = Association::new(&identity(0), &settings, Role::Client, &sha1, common, now);
-    let server = Association::new(
-        &identity(1),
-        &settings,
-        Role::Server,
-        &[sha256(&identity(0))],
-        common,
-        now,
-    );
-    let mut pair = Pair::new(client.unwrap(), server.unwrap(), now);
+    let mut pair = Pair::expecting(&settings, &sha1, &[sha256(&identity(0))]);
     pair.server.association.address_proven();
     pair.run();
     pair.assert_secured();

@@ -103,6 +103,20 @@ impl Pair {
         pair
     }
 
+    /// Identity 0 calls identity 1, whose address it is to prove; each takes these certificates.
+    pub(crate) fn expecting(
+        settings: &DtlsSettings,
+        of_server: &[Fingerprint],
+        of_client: &[Fingerprint],
+    ) -> Self {
+        let now = Instant::now();
+        let new = |own: usize, role, of_other: &[Fingerprint]| {
+            Association::new(&identity(own), settings, role, of_other, &Profile::COMMON, now)
+        };
+        let client = new(0, Role::Client, of_server).unwrap();
+        Self::new(client, new(1, Role::Server, of_client).unwrap(), now)
+    }
+
     /// Both with what is usual.
     pub(crate) fn usual() -> Self {
         Self::with_profiles(&Profile::COMMON, &Profile::COMMON)
