@@ -3,6 +3,8 @@
 //! A binary of its own with a single test, because the allocator counts the whole process.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "requests are counted for others")]
+#[path = "../../tests/relay_support/sys.rs"]
 mod sys;
 
 use std::net::SocketAddr;
