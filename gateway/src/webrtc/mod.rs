@@ -25,7 +25,7 @@
 //! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`],
 //! [`line`] and [`timers`] what their names say; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
 //! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show,
-//! [`signing`] how a token signs for it;
+//! [`renewal`] when that is another one, [`signing`] how a token signs for it;
 //! [`figures`] what is counted, [`check`] what `gateway check` and `gateway probe` say.
 
 mod budget;
@@ -38,6 +38,7 @@ mod keying;
 mod leg;
 mod line;
 pub mod plan;
+mod renewal;
 mod seat;
 mod signing;
 mod sys;
@@ -51,7 +52,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gateway_control::EventKind;
 use srtp::Profile;
 use tokio::sync::{mpsc, oneshot};
 use webrtc::dtls::DtlsSettings;
@@ -60,13 +60,13 @@ pub(crate) use certificates::CertificateError;
 use certificates::Shown;
 
 use crate::config::{IceMode, WebRtc as Config};
-use crate::events::{Events, Occurrence};
 use crate::relay::command::CallKey;
 use crate::relay::uplink::{self, Intake, Uplink};
+use crate::session;
 use crate::workers::Workers;
-use crate::{control, session};
 use figures::Figures;
 use plan::{CertificateSerial, IceAgent, LegNews, LegUpdate};
+use renewal::Newest;
 use thread::{AgentThread, Limits, Order, Setup};
 
 /// The agents' threads as control and listeners see them; clones share them.
@@ -87,13 +87,6 @@ struct Shared {
 struct Link {
     orders: Sender<Order>,
     uplink: Uplink,
-}
-
-struct Newest {
-    shown: Shown,
-    since: Instant,
-    /// As signalling tells of it.
-    told: Arc<session::Certificate>,
 }
 
 /// The ways between workers and agents' threads, before there are either.
@@ -220,60 +213,6 @@ impl Agents {
         }
     }
 
-    /// Renews a certificate of our own making when it is time, for as long as the process lives.
-    pub(crate) async fn keep_fresh(self, orders: mpsc::Sender<control::Order>, events: Events) {
-        loop {
-            tokio::time::sleep(FRESHNESS_LOOK).await;
-            let now = Instant::now();
-            if !self.is_stale(now) {
-                continue;
-            }
-            let agents = self.clone();
-            // A file system or a token that hangs holds up this task and no other.
-            let read = tokio::task::spawn_blocking(move || agents.recertify(now)).await;
-            // A panic ends the process before it comes here.
-            match read.unwrap_or(Ok(false)) {
-                Ok(true) => {
-                    events.record(renewed(&self.fingerprint().unwrap_or_default()));
-                    // Control ends only when the process does.
-                    let _ = orders.send(control::Order::Recertify).await;
-                }
-                Ok(false) => {}
-                Err(error) => tracing::error!("{error}; the old certificate stays in force"),
-            }
-        }
-    }
-
-    /// Whether a certificate of our own making has been shown for long enough.
-    fn is_stale(&self, now: Instant) -> bool {
-        let renew_after = self.config().renew_after.0;
-        self.newest().is_some_and(|newest| {
-            newest.shown.is_generated()
-                && now.saturating_duration_since(newest.since) >= renew_after
-        })
-    }
-
-    /// Reads the certificate again, or makes another one where that is due. Whether there is a new
-    /// one; it is for new legs. Blocks for as long as files and tokens do, and whoever reads it
-    /// already.
-    fn recertify(&self, now: Instant) -> Result<bool, CertificateError> {
-        let _alone = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(old) = self.newest().map(|newest| newest.shown.clone()) else { return Ok(false) };
-        let config = self.config().clone();
-        if config.certificate.is_none() && old.is_generated() && !self.is_stale(now) {
-            return Ok(false);
-        }
-        let shown = Shown::load(&config, CertificateSerial(old.serial().0 + 1))?;
-        if shown.is(&old) {
-            return Ok(false);
-        }
-        self.tell_all(|| Order::Certificate(shown.clone()));
-        if let Some(mut newest) = self.newest() {
-            *newest = Newest::from(shown);
-        }
-        Ok(true)
-    }
-
     /// The newest certificate's fingerprint under SHA-256, for the log.
     pub(crate) fn fingerprint(&self) -> Option<String> {
         let told = Arc::clone(&self.newest()?.told);
@@ -340,24 +279,6 @@ impl Link {
     }
 }
 
-impl From<Shown> for Newest {
-    fn from(shown: Shown) -> Self {
-        let told = Arc::new(shown.told());
-        Self { shown, since: Instant::now(), told }
-    }
-}
-
-fn renewed(fingerprint: &str) -> Occurrence<'_> {
-    Occurrence {
-        kind: EventKind::WebRtcCertificateRenewed,
-        object: "webrtc.certificate",
-        from: "",
-        to: fingerprint,
-        reason: "webrtc.renew_after is over; legs that are up keep theirs",
-        owner: "config",
-    }
-}
-
 fn limits(config: &Config) -> Limits {
     Limits {
         dtls: DtlsSettings {
@@ -376,6 +297,3 @@ const PROFILES: [Profile; 4] = session::settings::DTLS_PROFILES;
 
 /// A file system or a token that hangs must not hold up a reload for longer.
 const PATIENCE: Duration = Duration::from_secs(4);
-
-/// `renew_after` is an hour at least.
-const FRESHNESS_LOOK: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ use super::plan::{
 };
 use super::*;
 use crate::config;
+use crate::events::Events;
 use crate::relay::command::{
     AgentTap, CallPlan, Command, NamedSources, PortPair, Remote, StreamIndex, StreamPlan,
 };
