@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use packet_io::uring;
 
 use crate::admin::remote;
-use crate::config::{Config, PortRange};
+use crate::config::{Config, PortRange, RECEIVE_BUFFER};
 use crate::machine::Machine;
 use crate::ports::{AddressError, check_addresses};
 use crate::{settings, tls, webrtc};
@@ -119,7 +119,8 @@ fn descriptors(config: &Config, machine: &Machine) -> Option<String> {
 
 fn buffer(config: &Config, machine: &Machine) -> Option<String> {
     let (wanted, most) = (config.relay.receive_buffer, machine.receive_buffer?);
-    (wanted.0 > most).then(|| {
+    // The default is as much of it as there is.
+    (wanted.0 > most && wanted.0 != RECEIVE_BUFFER.0).then(|| {
         format!(
             "relay.receive_buffer {wanted} is more than the kernel grants; run \
              `sysctl net.core.rmem_max={}`",

@@ -130,6 +130,20 @@ mod tests {
         assert_eq!(interfaces[0].addresses[1].advertised, Some("2001:db8::1".parse().unwrap()));
     }
 
+    /// 100,000 spoofed packets a second at a call's port, its worker away for 5 ms: what waits then
+    /// must not push the call's own packets out.
+    #[test]
+    fn a_media_socket_holds_what_a_flood_brings_in_5_ms() {
+        let options = socket_options(&Config::default());
+        let ours = packet_io::open_media_socket("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..500 {
+            flood.send_to(&[0; 172], ours.local_addr().unwrap()).unwrap();
+        }
+        let held = (0..500).take_while(|_| ours.recv(&mut [0; 172]).is_ok()).count();
+        assert_eq!(held, 500);
+    }
+
     #[test]
     fn a_worker_lingers_as_configured() {
         let mut config = Config::default();
