@@ -154,14 +154,17 @@ fn written(section: &MediaSection, signal: &Signal, index: usize) -> LocalMedia 
             direction => direction,
         },
         keep_zero_address: zero && !signal.replace.zero_address && signal.media_address.is_none(),
-        generate_mid: signal
-            .flags
-            .generate_mid
-            .then(|| Bytes::from((index + 1).to_string().into_bytes())),
+        generate_mid: generated_mid(signal, index),
         bundle_only: false,
         dtls: None,
         ice: None,
     }
+}
+
+/// The `a=mid` of a section that has none, where one is wanted.
+pub(super) fn generated_mid(signal: &Signal, index: usize) -> Option<Bytes> {
+    let wanted = signal.flags.generate_mid;
+    wanted.then(|| Bytes::from((index + 1).to_string().into_bytes()))
 }
 
 /// Whether we are lite in what a party is offered: `a=ice-lite` is said for the whole session.

@@ -119,7 +119,7 @@ impl Call {
         let is_peers = |other: &&Media| other.stream == Some(peer);
         let sections = self.parties.iter().filter_map(|party| party.media.get(index));
         let taken = sections.filter(is_peers).find_map(|other| other.said.as_ref());
-        let said = media.said.as_ref();
+        let said = media.said.as_ref().or(media.withdrawn.as_deref());
         let membership = said.and_then(|said| said.membership.as_ref());
         Route {
             peer,
@@ -172,15 +172,21 @@ impl Call {
         }
     }
 
+    /// Whether other sections of the party have a section's stream, too.
+    pub(super) fn shares(&self, party: PartyIndex, index: usize) -> bool {
+        let media = &self.parties[party.0].media;
+        let Some(stream) = media.get(index).and_then(|media| media.stream) else { return false };
+        media.iter().filter(|media| media.stream == Some(stream)).count() > 1
+    }
+
     /// Takes a section's stream away. It ends, unless other sections of a bundle go on with it.
     pub(super) fn leave(&mut self, party: PartyIndex, index: usize, freed: &mut Vec<LocalPorts>) {
         let Some(stream) = self.open_stream(party, index) else { return };
-        let sections = self.parties[party.0].media.iter();
-        if sections.filter(|media| media.stream == Some(stream)).count() == 1 {
+        if !self.shares(party, index) {
             return self.end_stream(stream, freed);
         }
         let media = self.parties[party.0].section(index);
-        (media.stream, media.peer) = (None, None);
+        (media.stream, media.peer, media.withdrawn) = (None, None, None);
         let sections = self.parties.iter_mut().filter_map(|party| party.media.get_mut(index));
         for other in sections.filter(|other| other.peer == Some(stream)) {
             other.peer = None;

@@ -112,20 +112,35 @@ fn commit<P: PortSource>(
                 commit_section(call, parties, (from, to), index, *draft, signal);
             }
             Some(Draft::Reject | Draft::PassThrough) | None => {
-                withdraw(call, offerer, answerer, index);
+                withdraw(call, offerer, answerer, index, freed);
             }
         }
     }
     // RFC 3264 section 8 has no way to leave a section out: one that is missing is withdrawn.
     for index in sdp.media.len()..call.parties[offerer.0].media.len() {
-        withdraw(call, offerer, answerer, index);
+        withdraw(call, offerer, answerer, index, freed);
     }
     answerer
 }
 
-/// Nothing of a section is offered any more; its streams stay until the answer.
-fn withdraw(call: &mut Call, offerer: PartyIndex, answerer: PartyIndex, index: usize) {
-    call.parties[offerer.0].section(index).said = None;
+/// Nothing of a section is offered any more; its streams stay until the answer. One that it shares
+/// and that no answer holds for is now what the other sections make of it.
+fn withdraw(
+    call: &mut Call,
+    offerer: PartyIndex,
+    answerer: PartyIndex,
+    index: usize,
+    freed: &mut Vec<LocalPorts>,
+) {
+    let stream = call.open_stream(offerer, index);
+    let unheld = stream.is_some_and(|stream| !call.stream(stream).answered);
+    if unheld && call.shares(offerer, index) {
+        call.leave(offerer, index, freed);
+    }
+    let media = call.parties[offerer.0].section(index);
+    if let Some(said) = media.said.take().filter(|said| said.membership.is_some()) {
+        media.withdrawn = Some(Box::new(said));
+    }
     call.parties[answerer.0].section(index).offered = None;
 }
 
@@ -192,6 +207,7 @@ fn commit_section(
     media.mux_answer = MuxAnswer::of(signal.rtcp_mux);
     let remote = draft.said.remote(Settled::TwoPorts);
     media.said = Some(draft.said);
+    media.withdrawn = None;
     if !call.stream(from).answered && carries[0] {
         call.stream_mut(from).point_to(remote);
         prepare(call, offerer, index, from);

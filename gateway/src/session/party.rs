@@ -61,6 +61,9 @@ pub(super) struct Media {
     pub(super) peer: Option<StreamIndex>,
     /// What the party said of itself last, in an offer or an answer.
     pub(super) said: Option<Said>,
+    /// The same of a section that a later offer leaves out: its packets are told by it until the
+    /// answer, which may never come.
+    pub(super) withdrawn: Option<Box<Said>>,
     /// What it was offered last.
     pub(super) offered: Option<Offered>,
     /// How to answer its offer of rtcp-mux.

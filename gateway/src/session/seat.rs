@@ -6,9 +6,12 @@
 //! bundled gets a new section in the same bundle; one that has not been heard yet gets a stream for
 //! each section, and gives back what it does not need with its answer.
 
+use ng::sdp::MediaSection;
+
 use crate::relay::command::StreamIndex;
 
 use super::Refused;
+use super::body;
 use super::bundle;
 use super::call::{Call, STREAMS_MAX};
 use super::dialogue::{Dialogue, Side};
@@ -112,8 +115,9 @@ impl<'a, 'l, P: PortSource> Seating<'a, 'l, P> {
         let own = open_stream(self.call, self.dialogue.answerer, index);
         let first = |stream| self.answerers.iter().find(|(other, _)| *other == stream);
         let shared = own.and_then(first).map(|(_, carrier)| *carrier);
+        let is_held = own.is_some_and(|own| self.call.stream(own).answered);
         match (own, shared) {
-            (Some(_), Some(carrier)) if fits(carrier) => Ok(Seat::With(carrier)),
+            (Some(_), Some(carrier)) if is_held && fits(carrier) => Ok(Seat::With(carrier)),
             (Some(stream), None) => {
                 self.answerers.push((stream, index));
                 Ok(Seat::At(stream))
@@ -128,10 +132,18 @@ impl<'a, 'l, P: PortSource> Seating<'a, 'l, P> {
 
     /// A section of the answerer's bundle that a new one can join (RFC 9143 section 7.5.1).
     fn bundle_for(&self, index: usize) -> Option<usize> {
-        let (sdp, signal) = (self.context.sdp, self.context.signal);
+        let sdp = self.context.sdp;
         let Side::Known(party) = self.dialogue.answerer else { return None };
         let new = &sdp.media[index];
-        new.mid.as_ref().map(|_| ()).or(signal.flags.generate_mid.then_some(()))?;
+        let mid = new.mid.clone().or_else(|| body::generated_mid(self.context.signal, index))?;
+        let is_its = |(other, section): (usize, &MediaSection)| {
+            let known = self.call.parties[party.0].media.get(other);
+            let known = known.and_then(|media| media.said.as_ref()?.mid.as_deref());
+            other != index && section.mid.as_deref().or(known) == Some(&*mid)
+        };
+        if sdp.media.iter().enumerate().any(is_its) {
+            return None;
+        }
         let bundles = |(stream, carrier): &&(StreamIndex, usize)| {
             let said = self.call.parties[party.0].media[*carrier].said.as_ref();
             let stream = self.call.stream(*stream);

@@ -273,7 +273,9 @@ fn a_browser_adds_a_section_to_its_bundle_and_takes_others_out() {
     // The tagged section goes, and its transport stays with another.
     let tagged = section(1, 9, &transport('a', "actpass"));
     let offer = body("1 2", &[section(0, 0, ""), tagged, section(2, 9, "")]);
+    let before = world.streams()[0].routes.clone();
     offered(&mut world, to_trunk(signal("a", Some("b"), &offer)));
+    assert_eq!(world.streams()[0].routes, before, "the answer may never come");
     let answer = answered(&mut world, signal("a", Some("b"), &trunk(&[0, 5002, 5004])));
     assert_eq!(groups(&answer), [[b"1", b"2"]]);
     assert_eq!(ports(&answer), [0, first.media[0].port, first.media[0].port]);
