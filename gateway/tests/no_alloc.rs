@@ -1,7 +1,8 @@
 //! "No allocation per packet" is measured: a counting allocator sees a worker relay thousands of
 //! packets, in both directions, plain to SRTP and back, with RTCP, over every driver; with consent
 //! checks that go up to an agents' thread, a stranger's flood of checks and ClientHellos that does
-//! not, and one way through a bundle's routes; under one key and, after a step to it, under the next.
+//! not, through a bundle's routes one way and into it the other; under one key and, after a step to
+//! it, under the next.
 //!
 //! A binary of its own with a single test, because the allocator counts the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]

@@ -5,16 +5,17 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::abroad::Abroad;
 use crate::aiortc::{self, Aiortc};
 use crate::browser::{Browser, PROGRAMS};
-use crate::call::{Call, Dtls, Offerer};
+use crate::call::{Call, Dtls, Offerer, towards_webrtc};
 use crate::far::Kind;
+use crate::ng;
 use crate::party::Party;
 use crate::relay::Relay;
-use crate::scene::{TARGET, demand};
+use crate::scene::{TARGET, demand, wait_for};
 
 #[test]
 fn a_browser_bundles_audio_and_video_under_either_policy() {
@@ -68,6 +69,54 @@ fn aiortc_bundles_audio_and_video_as_caller_and_as_callee() {
         let mut done = calls.into_iter().map(Call::demand_flawless);
         done.try_for_each(|done| done.with_context(|| running.dropped()))
     });
+}
+
+/// Their retransmissions, header extensions and feedback are their own: what one has lost by its
+/// reckoning, and what the relay had no way for, is all there is to count.
+#[test]
+fn two_browsers_that_bundle_lose_nothing_between_them() {
+    demand("chromium_bundled_both", PROGRAMS, |scene| {
+        let abroad = Abroad::new()?;
+        let running = Relay::Ours.start(scene)?;
+        let browser = Browser::start(scene, &abroad)?;
+        let (mut one, mut other) = (browser.call("one"), browser.call("other"));
+        let [caller, callee]: [&mut dyn Party; 2] = [&mut one, &mut other];
+        let (options, none) = (towards_webrtc(Relay::Ours, Dtls::Default), json!({}));
+        let offer = signal("offer", &caller.offer(&[Kind::Audio, Kind::Video])?, options)?;
+        let answer = signal("answer", &callee.answer(&offer)?, none)?;
+        caller.accept(&answer)?;
+        let parties = [caller, callee];
+        for party in parties {
+            wait_for("connection", || Ok((party.state()? == "connected").then_some(())))?;
+        }
+        thread::sleep(A_WHILE * 2);
+        for party in [&mut one as &mut dyn Party, &mut other] {
+            let counts = party.counts()?;
+            println!("{counts:?}");
+            ensure!(counts.len() == 2, "{counts:?}");
+            ensure!(counts.iter().all(|count| count.received > 20 && count.lost == 0));
+            ensure!(counts[0].energy.is_some_and(|energy| energy > 0.0), "no sound");
+        }
+        let dropped = running.dropped();
+        println!("{dropped}");
+        ensure!(!dropped.contains("no_route") && !dropped.contains("ssrc_collision"), "{dropped}");
+        Ok(())
+    });
+}
+
+/// One request of a call between two parties that both speak WebRTC.
+fn signal(command: &str, sdp: &str, options: Value) -> Result<String> {
+    let mut request = options;
+    request["command"] = command.into();
+    request["call-id"] = "both".into();
+    request["from-tag"] = "one".into();
+    if command == "answer" {
+        request["to-tag"] = "other".into();
+    }
+    request["replace"] = json!(["origin"]);
+    request["sdp"] = sdp.into();
+    let reply = ng::ask(&request)?;
+    Ok(reply["sdp"].as_str().with_context(|| reply.to_string())?.to_owned())
 }
 
 /// A call of audio and video that the relay says is bundled.
