@@ -3,7 +3,7 @@
 //! 1. *Idle*: a client waits for a path, a server for a ClientHello.
 //! 2. *Running*: datagrams, retransmissions, signatures. The first flight costs little, and who
 //!    never answers it takes no place among the handshakes from those who do: the place is for
-//!    the first datagram that answers. It is for [`PLACE_TIME`]; who takes longer keeps its
+//!    the first datagram that answers. It is for a while; who takes longer keeps its
 //!    association, and waits for a place again with what it says next.
 //! 3. *Secured*: the worker has the keys. A new epoch makes this the association *before*, which
 //!    goes on taking what the party sends under it until the new one is secured. Where it is
@@ -15,19 +15,25 @@
 //! often as [`CHANCES`] says in an epoch: a server begins anew with a ClientHello that is not the
 //! one it answered, also after a failure that may not be the party's doing; a client begins anew
 //! where what came was malformed. An alert in the clear counts only if the party does not go on
-//! ([`ALERT_PATIENCE`]).
+//! (see `running`).
 
+mod before;
+mod cost;
 mod record;
+mod running;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use srtp::Profile;
 use webrtc::dtls::{Association, DtlsSettings, Failure, Output, Role};
 use webrtc::identity::Identity;
 
-use self::record::{Random, hello_random, is_answer, is_client_hello, is_in_clear, split_at_alert};
-use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult, Place};
+use self::before::{Before, Standing};
+pub(super) use self::cost::Cost;
+use self::record::is_in_clear;
+use self::running::Running;
+use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult};
 use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind, Renewal};
 use crate::relay::uplink::Component;
 
@@ -49,44 +55,6 @@ enum Stage {
     Over,
 }
 
-/// An association of an earlier epoch.
-struct Before {
-    association: Box<Association>,
-    profile: Profile,
-    standing: Standing,
-}
-
-/// What an association of an earlier epoch is to the leg.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It serves until the next one is secured, or failed.
-    Outgoing,
-    /// The party may go on with it.
-    Lasting,
-}
-
-/// A handshake under way.
-#[derive(Clone, Copy)]
-struct Running {
-    since: Instant,
-    hold: Hold,
-    /// Of the ClientHello that a server answers, once its beginning was there.
-    hello: Option<Random>,
-    /// In the clear from the party's address, and until when the party may go on all the same.
-    alert: Option<(u8, Instant)>,
-}
-
-/// How a handshake stands to its place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// The party has not answered, and so it needs none.
-    Unanswered,
-    /// It has one, until then.
-    Held(Instant),
-    /// It had one for long enough.
-    GivenBack,
-}
-
 /// Where the association of the plan stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyingState {
@@ -94,21 +62,6 @@ pub(super) enum KeyingState {
     Handshaking,
     Secured,
     Failed,
-}
-
-/// What a datagram would cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cost {
-    /// Next to nothing: of an association that is secured.
-    Little,
-    /// A step of a handshake under way.
-    Step,
-    /// The party's first answer: from now on the handshake needs a place.
-    Answer,
-    /// A new handshake's first flight.
-    Handshake,
-    /// It is of no use.
-    Useless,
 }
 
 impl Keying {
@@ -167,35 +120,6 @@ impl Keying {
         matches!(self.stage, Stage::Idle) && self.plan.role == DtlsRole::Client
     }
 
-    /// What `datagram` would cost.
-    pub(super) fn cost(&self, datagram: &[u8]) -> Cost {
-        match (&self.stage, self.plan.role) {
-            (Stage::Running(_, running), DtlsRole::Server)
-                if running.has_another_hello(datagram) =>
-            {
-                if self.chances > 0 {
-                    Cost::Handshake
-                } else {
-                    Cost::Useless
-                }
-            }
-            (Stage::Running(_, running), role)
-                if running.place() == Place::None && is_answer(datagram, role) =>
-            {
-                Cost::Answer
-            }
-            (Stage::Running(..), _) => Cost::Step,
-            (Stage::Secured(..), _) => Cost::Little,
-            (Stage::Idle | Stage::Over, DtlsRole::Server)
-                if self.chances > 0 && is_client_hello(datagram) =>
-            {
-                Cost::Handshake
-            }
-            (Stage::Idle | Stage::Over, _) if self.before.is_some() => Cost::Little,
-            (Stage::Idle | Stage::Over, _) => Cost::Useless,
-        }
-    }
-
     /// Begins the handshake; anew, in the same place, if one is under way.
     pub(super) fn begin(
         &mut self,
@@ -204,9 +128,9 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let mut running = Running { since: now, hold: Hold::Unanswered, hello: None, alert: None };
+        let mut running = Running::new(now);
         if let Stage::Running(_, before) = &mut self.stage {
-            running.hold = std::mem::replace(&mut before.hold, Hold::GivenBack);
+            running.take_over(before);
             let before = *before;
             self.ended(HandshakeResult::Abandoned, before, now, out);
         }
@@ -226,7 +150,7 @@ impl Keying {
     /// [`Effect::PlaceFree`] or with [`Effect::Handshake`].
     pub(super) fn take_place(&mut self, now: Instant) {
         if let Stage::Running(_, running) = &mut self.stage {
-            running.hold = Hold::Held(now + PLACE_TIME);
+            running.take_place(now);
         }
     }
 
@@ -248,20 +172,16 @@ impl Keying {
 
     pub(super) fn receive(&mut self, datagram: &[u8], now: Instant) {
         match (&mut self.stage, &mut self.before) {
-            (Stage::Running(_, Running { hold: Hold::Unanswered, .. }), Some(before))
-                if !is_in_clear(datagram) =>
+            (Stage::Running(_, running), Some(before))
+                if running.is_unanswered() && !is_in_clear(datagram) =>
             {
                 before.association.receive(datagram, now);
             }
             (Stage::Running(association, running), _) => {
-                let (rest, alert) = split_at_alert(datagram);
+                let rest = running.hear(datagram, now);
                 if !rest.is_empty() {
-                    running.alert = None;
-                    running.hello = running.hello.or_else(|| hello_random(rest));
                     association.receive(rest, now);
                 }
-                let alert = alert.map(|alert| (alert, now + ALERT_PATIENCE));
-                running.alert = running.alert.or(alert);
             }
             (Stage::Secured(association, _), _) => association.receive(datagram, now),
             (Stage::Idle | Stage::Over, Some(before)) => before.association.receive(datagram, now),
@@ -270,18 +190,14 @@ impl Keying {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if let Stage::Running(_, Running { alert: Some((alert, end)), .. }) = self.stage
-            && end <= now
-        {
-            let failure = (FailureClass::Alert, Failure::Alert(alert).to_string());
-            return self.fail(failure, now, out);
-        }
-        if let Stage::Running(_, running) = &mut self.stage
-            && let Hold::Held(end) = running.hold
-            && end <= now
-        {
-            running.hold = Hold::GivenBack;
-            out.push(Effect::PlaceFree);
+        if let Stage::Running(_, running) = &mut self.stage {
+            if let Some(alert) = running.alert_that_counts(now) {
+                let failure = (FailureClass::Alert, Failure::Alert(alert).to_string());
+                return self.fail(failure, now, out);
+            }
+            if running.gives_place_back(now) {
+                out.push(Effect::PlaceFree);
+            }
         }
         if self.patience().is_some_and(|end| end <= now) {
             let failure = (FailureClass::TimedOut, String::new());
@@ -338,7 +254,7 @@ impl Keying {
                     continue;
                 }
                 Output::Timeout(deadline) => {
-                    let ends = [deadline, self.patience(), self.alert_ends(), self.place_ends()];
+                    let ends = [deadline, self.patience(), self.running_ends()];
                     self.deadline = ends.into_iter().flatten().min();
                     return;
                 }
@@ -353,25 +269,6 @@ impl Keying {
                 Output::Closed => (FailureClass::Alert, CLOSED.to_owned()),
             };
             self.fail(end, now, out);
-        }
-    }
-
-    /// It is there only to answer what belongs to it.
-    fn drain_before(&mut self, to: Option<SocketAddr>, out: &mut Vec<Effect>) {
-        let Some(before) = &mut self.before else { return };
-        loop {
-            match before.association.poll() {
-                Output::Transmit(bytes) => send(bytes, to, out),
-                Output::Timeout(_) => return,
-                Output::Failed(_) | Output::Closed => break,
-                Output::Secured { .. } | Output::Sign(_) => {}
-            }
-        }
-        let was_lasting = self.is_lasting();
-        self.before = None;
-        // A client's own handshake will tell what became of the leg; a server may wait for ever.
-        if was_lasting && matches!(self.stage, Stage::Idle) && self.plan.role == DtlsRole::Server {
-            self.over(CLOSED.to_owned(), out);
         }
     }
 
@@ -395,7 +292,7 @@ impl Keying {
         let mut goes_on = false;
         if let Stage::Running(_, running) = self.stage {
             goes_on = class.may_be_forged();
-            if self.is_lasting() && running.hold == Hold::Unanswered {
+            if self.is_lasting() && running.is_unanswered() {
                 self.ended(HandshakeResult::Abandoned, running, now, out);
                 return self.go_on_as_before();
             }
@@ -412,46 +309,9 @@ impl Keying {
         self.over(reason, out);
     }
 
-    /// The party did not begin anew. As a client it still may.
-    fn go_on_as_before(&mut self) {
-        self.deadline = None;
-        self.stage = match (self.plan.role, self.before.take()) {
-            (DtlsRole::Client, Some(before)) => Stage::Secured(before.association, before.profile),
-            (_, before) => {
-                self.before = before;
-                Stage::Idle
-            }
-        };
-    }
-
-    /// Whether the leg's party may go on with the association before.
-    fn is_lasting(&self) -> bool {
-        self.before.as_ref().is_some_and(|before| before.standing == Standing::Lasting)
-    }
-
-    /// Until when the party may answer, where it is doubtful that it will.
-    fn patience(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Running(_, Running { since, hold: Hold::Unanswered, .. })
-                if self.is_lasting() =>
-            {
-                Some(since + RENEWAL_PATIENCE)
-            }
-            _ => None,
-        }
-    }
-
-    /// Until when the party may go on after an alert in the clear.
-    fn alert_ends(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Running(_, Running { alert, .. }) => alert.map(|(_, end)| end),
-            _ => None,
-        }
-    }
-
-    fn place_ends(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Running(_, Running { hold: Hold::Held(end), .. }) => Some(end),
+    fn running_ends(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Running(_, running) => running.ends(),
             _ => None,
         }
     }
@@ -472,23 +332,8 @@ impl Keying {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let (took, place) = (now.saturating_duration_since(running.since), running.place());
+        let (took, place) = (now.saturating_duration_since(running.since()), running.place());
         out.push(Effect::Handshake(HandshakeEnd { result, role: self.plan.role, took, place }));
-    }
-}
-
-impl Running {
-    fn place(&self) -> Place {
-        match self.hold {
-            Hold::Held(_) => Place::Held,
-            Hold::Unanswered | Hold::GivenBack => Place::None,
-        }
-    }
-
-    /// Whether `datagram` begins with another ClientHello than the one that a server answers.
-    fn has_another_hello(&self, datagram: &[u8]) -> bool {
-        let other = |ours: Random| hello_random(datagram).is_some_and(|random| random != ours);
-        self.hello.is_some_and(other)
     }
 }
 
@@ -503,16 +348,6 @@ const CLOSED: &str = "the party closed the DTLS association";
 
 /// So many handshakes in an epoch: the party's own, and some that were not its.
 const CHANCES: u8 = 4;
-
-/// Beyond any handshake that loses no datagram twice. Whoever answers once and then falls silent
-/// keeps the others out for no longer.
-const PLACE_TIME: Duration = Duration::from_secs(5);
-
-/// A party that goes on repeats itself after a second at most, as its timer is new.
-const ALERT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Five ClientHellos, at the intervals of [`DtlsSettings`].
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(8);
 
 impl From<DtlsRole> for Role {
     fn from(role: DtlsRole) -> Self {
