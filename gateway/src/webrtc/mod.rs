@@ -23,7 +23,7 @@
 //! # Where to look
 //!
 //! [`plan`] is the seam to signalling; [`thread`] the loop, [`seat`] a leg's place on it, [`budget`],
-//! [`line`] and [`timers`] what their names say; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
+//! [`mod@line`] and [`timers`] what their names say; [`leg`] is one leg, sans-IO, made of [`checks`] (ICE) and
 //! [`keying`] (DTLS), which say what they want as [`effect`]s; [`certificates`] is what we show,
 //! [`renewal`] when that is another one, [`signing`] how a token signs for it;
 //! [`figures`] what is counted, [`check`] what `gateway check` and `gateway probe` say.
