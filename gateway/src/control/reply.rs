@@ -288,9 +288,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_section_s_flags_are_the_incumbent_s_words_for_it() {
-        let media = MediaView {
+    fn section() -> MediaView {
+        MediaView {
             kind: Bytes::from_static(b"audio"),
             protocol: Protocol::RtpSavp,
             stream: None,
@@ -304,7 +303,42 @@ mod tests {
             strict_source: true,
             ice: None,
             dtls: None,
+        }
+    }
+
+    #[test]
+    fn what_a_bundle_moved_is_told_once() {
+        let zero = command::Counters::default();
+        let report = StreamReport {
+            rtp_in: command::Counters { packets: 7, ..zero },
+            rtp_out: zero,
+            rtcp_in: zero,
+            rtcp_out: zero,
+            remote_rtp: None,
+            remote_rtcp: None,
+            local_rtp: None,
+            local_rtcp: None,
+            confirmed: true,
+            last_packet: None,
+            sources: Vec::new(),
+            drops: [0; DropReason::COUNT],
+            residence: command::Residence::default(),
+            agent: command::AgentCounts::default(),
+            keyed: command::Keyed::default(),
         };
+        let stream = Some(command::StreamIndex(0));
+        let first = MediaView { stream, ..section() };
+        let second = MediaView { stream, bundled_with: Some(0), ..section() };
+        let [first, second] = [(0, first), (1, second)]
+            .map(|(at, media)| media_statistics(at, &media, &[report.clone()]));
+        assert_eq!((first.streams.len(), first.streams[0].received.packets), (1, 7));
+        assert!(second.streams.is_empty() && second.flags.contains(&"bundled"));
+        assert!(!first.flags.contains(&"bundled"));
+    }
+
+    #[test]
+    fn a_section_s_flags_are_the_incumbent_s_words_for_it() {
+        let media = section();
         assert_eq!(media_flags(&media), ["send", "rtcp-mux", "SDES", "passthrough"]);
         let held = MediaView { direction: None, suite: None, shared: false, ..media };
         assert_eq!(media_flags(&held), ["rtcp-mux"]);
