@@ -114,8 +114,8 @@ impl Flood {
     }
 }
 
-/// Three times what is due after [`PAUSE`] at 100,000 a second.
-const AT_ONCE: u32 = 150;
-/// A nice value, of the sending thread (setpriority(2): 0 means the caller).
-const URGENT: i32 = -10;
+/// Six times what is due after [`PAUSE`] at 100,000 a second.
+const AT_ONCE: u32 = 300;
+/// A nice value: the most urgent.
+pub(crate) const URGENT: i32 = -20;
 const PAUSE: Duration = Duration::from_micros(500);
