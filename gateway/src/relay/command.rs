@@ -228,7 +228,8 @@ pub struct IcePath {
 /// One component of an [`IcePath`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComponentPath {
-    /// Remote addresses of valid pairs, at most [`VALID_SOURCES`].
+    /// Remote addresses of valid pairs, and after them of those that the party has checked and we have
+    /// not yet; at most [`VALID_SOURCES`].
     pub sources: Vec<SocketAddr>,
     /// The remote address of the selected pair.
     pub destination: Option<SocketAddr>,

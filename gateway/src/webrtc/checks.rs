@@ -24,6 +24,8 @@ pub(super) struct Checks {
     plan: IcePlan,
     agent: Agent,
     path: IcePath,
+    /// The best valid pair's remote address, by component.
+    valid: [Option<SocketAddr>; 2],
     /// The worker has this.
     told: IcePath,
     /// Control was told that there is a path, or that there is none.
@@ -64,6 +66,7 @@ impl Checks {
             plan: blank,
             agent,
             path,
+            valid: [None; 2],
             told,
             connected: None,
             selected_local: [None; 2],
@@ -152,8 +155,8 @@ impl Checks {
 
     /// Where the party can be reached: the selected pair, or else the best valid one.
     pub(super) fn destination(&self) -> Option<SocketAddr> {
-        let rtp = &self.path.components[Component::Rtp as usize];
-        rtp.destination.or_else(|| rtp.sources.first().copied())
+        let rtp = Component::Rtp as usize;
+        self.path.components[rtp].destination.or(self.valid[rtp])
     }
 
     /// Takes what the agent has to say. What is to be sent comes last: a party whose check is
@@ -168,8 +171,11 @@ impl Checks {
                     to: transmit.to,
                     bytes: transmit.bytes.into_vec(),
                 }),
-                Output::Valid { component, sources } => {
-                    self.path.components[component.index()].sources = sources;
+                Output::Valid { component, sources, heard } => {
+                    self.valid[component.index()] = sources.first().copied();
+                    // The best first: of more than the worker keeps the last are let go.
+                    let all = sources.into_iter().chain(heard);
+                    self.path.components[component.index()].sources = all.collect();
                 }
                 Output::Selected { component, local, remote } => {
                     self.path.components[component.index()].destination = Some(remote);

@@ -128,6 +128,9 @@ impl Leg {
     /// What it would cost to take this datagram.
     pub(super) fn cost(&self, packet: Datagram<'_>) -> Cost {
         match (&self.keying, packet.component) {
+            // Its media may come already, but our flight would have nowhere to go, and would be
+            // late for it; the party's comes again.
+            _ if self.plan.ice.is_some() && self.way().is_none() => Cost::Useless,
             (Some(keying), Component::Rtp) => keying.cost(packet.bytes),
             // One association keys RTP and RTCP, which are one flow with rtcp-mux.
             _ => Cost::Useless,

@@ -32,7 +32,14 @@ pub struct Agent {
     /// The session before the restart.
     previous: Option<Box<Previous>>,
     /// What was last said to be valid.
-    told: [Vec<SocketAddr>; 2],
+    told: [Told; 2],
+}
+
+/// Where a component's media may come from.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Told {
+    sources: Vec<SocketAddr>,
+    heard: Vec<SocketAddr>,
 }
 
 /// A session that a restart replaces.
@@ -66,7 +73,7 @@ impl Agent {
         };
         let local = Credentials::new(local)?;
         let session = Box::new(Session::new(implementation, role, local, &mut context));
-        let told = [Vec::new(), Vec::new()];
+        let told = Default::default();
         let locals = candidates;
         Ok(Self { implementation, locals, random, counters, out, session, previous: None, told })
     }
@@ -334,10 +341,15 @@ impl Agent {
                     sources.push(source);
                 }
             }
+            let mut heard: Vec<SocketAddr> = self.session.heard_sources(component).collect();
+            heard.retain(|source| !sources.contains(source));
+            heard.truncate(MAX_VALID_SOURCES);
+            let now = Told { sources, heard };
             let told = &mut self.told[component.index()];
-            if *told != sources {
-                told.clone_from(&sources);
-                self.out.push_back(Output::Valid { component, sources });
+            if *told != now {
+                told.clone_from(&now);
+                let Told { sources, heard } = now;
+                self.out.push_back(Output::Valid { component, sources, heard });
             }
         }
     }

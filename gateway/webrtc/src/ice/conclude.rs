@@ -68,6 +68,12 @@ impl Session {
         pairs.into_iter().take(MAX_VALID_SOURCES).map(|pair| pair.remote)
     }
 
+    /// Remote addresses of a component's pairs that the party has checked and we have not yet.
+    pub(super) fn heard_sources(&self, component: Component) -> impl Iterator<Item = SocketAddr> {
+        let heard = move |pair: &&Pair| pair.component == component && pair.heard && pair.is_open();
+        self.pairs.iter().filter(heard).map(|pair| pair.remote)
+    }
+
     /// Between lite agents there are no checks: each pair counts, and the best is selected (RFC 8445
     /// section 8.2).
     fn take_all(&mut self, context: &mut Context<'_>) {

@@ -56,6 +56,8 @@ pub(super) struct Pair {
     pub(super) state: PairState,
     pub(super) nomination: Nomination,
     pub(super) timer: Option<Retransmission>,
+    /// The party has checked it, and was answered.
+    pub(super) heard: bool,
     /// When the first check on it would be given up.
     hope_ends: Option<Instant>,
     pub(super) consent: Option<Consent>,
@@ -135,6 +137,7 @@ impl Pair {
             state: PairState::Frozen,
             nomination: Nomination::None,
             timer: None,
+            heard: false,
             hope_ends: None,
             consent: None,
             sent: [None; 4],

@@ -290,6 +290,7 @@ impl Session {
         let index = self.pair_for(local, source, priority, context.locals)?;
         let asked = nomination == Nominate::Yes && self.role == Role::Controlled;
         let pair = &mut self.pairs[index];
+        pair.heard = true;
         if pair.is_valid() {
             if asked {
                 self.nominate(index, context);

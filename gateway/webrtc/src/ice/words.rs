@@ -96,6 +96,9 @@ pub enum Output {
         component: Component,
         /// None: from nowhere.
         sources: Vec<SocketAddr>,
+        /// As many others at most, from which the party has checked us while our own check is still
+        /// under way: with our answer it may send media from there. Nothing is to be sent to them.
+        heard: Vec<SocketAddr>,
     },
     /// Send a component's media there. Holds until the next, or until consent is lost.
     Selected {

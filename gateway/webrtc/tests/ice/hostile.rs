@@ -55,6 +55,23 @@ fn is_timeout(output: &Output) -> bool {
 const STRANGER: &str = "203.0.113.66:6666";
 
 #[test]
+fn from_where_a_check_was_answered_media_may_come_before_our_own_check_is_and_nothing_goes_there() {
+    let mut world = World::plain(22);
+    world.tell_credentials(B);
+    let source = STRANGER.parse().unwrap();
+    let bytes = check(&username(&world), Some(&password(&world)));
+    let (now, local) = (world.now, world.ends[B].locals[0].address);
+    let World { network, ends, .. } = &mut world;
+    ends[B].agent.receive(Component::Rtp, local, source, &bytes, now).unwrap();
+    ends[B].drain(network, now);
+    assert_eq!(ends[B].heard[0], [source]);
+    assert!(ends[B].valid[0].is_empty() && ends[B].selected[0].is_none());
+    // Nobody answers there.
+    world.run(Duration::from_secs(200));
+    assert!(world.ends[B].heard[0].is_empty());
+}
+
+#[test]
 fn a_party_that_checks_on_under_another_password_than_signalled_keeps_no_hope_alive() {
     let mut world = World::plain(21);
     world.tell(A);

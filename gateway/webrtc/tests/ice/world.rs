@@ -18,6 +18,7 @@ pub(crate) struct End {
     pub(crate) implementation: Implementation,
     pub(crate) locals: Vec<LocalCandidate>,
     pub(crate) valid: [Vec<SocketAddr>; 2],
+    pub(crate) heard: [Vec<SocketAddr>; 2],
     pub(crate) selected: [Option<(SocketAddr, SocketAddr)>; 2],
     pub(crate) selections: Vec<(Instant, SocketAddr)>,
     pub(crate) failed: Option<Instant>,
@@ -74,6 +75,7 @@ impl End {
             implementation: made.implementation,
             locals,
             valid: Default::default(),
+            heard: Default::default(),
             selected: Default::default(),
             selections: Vec::new(),
             failed: None,
@@ -99,9 +101,11 @@ impl End {
                     let bytes = sent.bytes.into_vec();
                     network.send(Datagram { from: sent.from, to: sent.to, bytes }, now);
                 }
-                Output::Valid { component, sources } => {
-                    assert!(sources.len() <= webrtc::ice::MAX_VALID_SOURCES);
+                Output::Valid { component, sources, heard } => {
+                    assert!(sources.len().max(heard.len()) <= webrtc::ice::MAX_VALID_SOURCES);
+                    assert!(heard.iter().all(|source| !sources.contains(source)));
                     self.valid[component.index()] = sources;
+                    self.heard[component.index()] = heard;
                 }
                 Output::Selected { component, local, remote } => {
                     self.selected[component.index()] = Some((local, remote));
