@@ -329,8 +329,9 @@ mod tests {
         let stream = Some(command::StreamIndex(0));
         let first = MediaView { stream, ..section() };
         let second = MediaView { stream, bundled_with: Some(0), ..section() };
-        let [first, second] = [(0, first), (1, second)]
-            .map(|(at, media)| media_statistics(at, &media, &[report.clone()]));
+        let all = [report];
+        let [first, second] =
+            [(0, first), (1, second)].map(|(at, media)| media_statistics(at, &media, &all));
         assert_eq!((first.streams.len(), first.streams[0].received.packets), (1, 7));
         assert!(second.streams.is_empty() && second.flags.contains(&"bundled"));
         assert!(!first.flags.contains(&"bundled"));
