@@ -11,7 +11,7 @@ use gateway::relay::command::{
     AgentTap, CallKey, CallPlan, CallReport, Command, ComponentPath, Footing, IcePath,
     NamedSources, StreamIndex, StreamPlan, WorkerEvent, WorkerSnapshot,
 };
-use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
+use gateway::relay::key_plan::{Handover, HandshakeKeys, ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::uplink::{AgentPacket, Intake, uplink};
 use gateway::relay::worker::{self, StartError, WorkerConfig, WorkerHandle};
 use gateway::webrtc::plan::{Epoch, IceGeneration};
@@ -223,9 +223,9 @@ fn agents_are_woken_answer_by_a_lent_socket_and_bring_path_and_keys() {
             .blocking_send(Command::Path { call: CALL, stream, generation, path })
             .unwrap();
         let key = |byte| SrtpKey::unnamed(master_key(PROFILE, byte));
-        let (receive, send) = (Box::new(key(3).into()), Box::new(key(4)));
+        let keys = HandshakeKeys { receive: key(3), send: key(4), handover: Handover::AtOnce };
         let epoch = Epoch(1);
-        let keys = Command::Secure { call: CALL, stream, epoch, receive, send };
+        let keys = Command::Secure { call: CALL, stream, epoch, keys: Box::new(keys) };
         worker.commands.blocking_send(keys).unwrap();
         ask(&worker, Command::Snapshot);
         call.crypto = Crypto::new(PROFILE, 3, 4);

@@ -76,6 +76,13 @@ impl Succession {
         self.before.as_ref().map_or(0, |before| before.receivers.len())
     }
 
+    /// Whether a packet has opened under the newest key, or under one that it shares with all before
+    /// it: the peer has it.
+    pub fn is_newest_heard(&self) -> bool {
+        let last = self.before.as_ref().and_then(|before| before.receivers.first());
+        last.is_none_or(|last| last.until.is_some())
+    }
+
     /// The peer will protect under the key of `receiver`, which has received nothing yet, from now
     /// on. If an earlier receiver has that key too, or one of its keys, this one goes on in its
     /// place, with its windows and its use of the key: the peer has kept the key or come back to
@@ -254,6 +261,24 @@ mod tests {
             assert_eq!(succession.older(), 0);
             succession.open_rtp(&mut protect(&mut new, 5), after).expect("opens");
         }
+    }
+
+    #[test]
+    fn the_newest_key_is_heard_once_a_packet_opened_under_it() {
+        let now = Instant::now();
+        let (mut old, receiver) = pair(Profile::AeadAes128Gcm, 1);
+        let (mut new, follower) = pair(Profile::AeadAes128Gcm, 2);
+        let mut succession = Succession::new(receiver, OVERLAP);
+        assert!(succession.is_newest_heard(), "it is the only one");
+        succession.follow(follower);
+        succession.open_rtp(&mut protect(&mut old, 1), now).expect("opens");
+        assert!(!succession.is_newest_heard());
+        succession.open_rtp(&mut protect(&mut new, 2), now).expect("opens");
+        assert!(succession.is_newest_heard());
+        succession.open_rtp(&mut protect(&mut old, 3), now).expect("opens");
+        assert!(succession.is_newest_heard(), "a late one changes nothing");
+        succession.open_rtp(&mut protect(&mut new, 4), now + OVERLAP).expect("opens");
+        assert!(succession.is_newest_heard(), "nor that the old ones have gone");
     }
 
     /// A re-INVITE may keep the key, and go back to one from before another.

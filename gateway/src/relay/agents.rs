@@ -27,7 +27,8 @@ use super::command::{
 };
 use super::demultiplex::{Component, Media, Protocol, is_worth_handing_up};
 use super::drop_reason::DropReason;
-use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys, Terms};
+use super::key_plan::{Handover, HandshakeKeys, ReceivePlan, SendPlan, SrtpKeys, Terms};
+use super::keys::{Inbound, Outbound};
 use super::learning::Endpoint;
 use super::stream::{Slot, Stream};
 use super::table::Table;
@@ -220,14 +221,25 @@ impl Stream {
         learned == Some(source) || self.cold.learners[at].signalled() == Some(source)
     }
 
-    fn secure(&mut self, epoch: Epoch, keys: (ReceivePlan, SendPlan), replay_window: usize) {
+    fn secure(&mut self, epoch: Epoch, keys: HandshakeKeys, replay_window: usize) {
         let Some(tap) = &mut self.cold.tap else { return };
         let epochs = tap.awaited..=tap.plan.dtls;
         if !epochs.contains(&Some(epoch)) || tap.secured >= Some(epoch) {
             return;
         }
         tap.secured = Some(epoch);
-        self.set_keys(keys.0, keys.1, replay_window);
+        let HandshakeKeys { receive, send, handover } = keys;
+        let terms = Terms::default();
+        let receive = ReceivePlan::Set(Box::new(receive.into()), terms);
+        let send = Box::new(SrtpKeys::from(send));
+        let are_both_in_force =
+            matches!(self.inbound, Inbound::Srtp(_)) && matches!(self.outbound, Outbound::Srtp(_));
+        if are_both_in_force && handover == Handover::OnceHeard {
+            self.set_keys(receive, SendPlan::Keep, replay_window);
+            self.prepare_keys(&send, terms, replay_window);
+        } else {
+            self.set_keys(receive, SendPlan::Set(send, terms), replay_window);
+        }
     }
 
     fn follow(&mut self, generation: IceGeneration, mut path: IcePath) {
@@ -265,11 +277,8 @@ impl Table {
         call: CallKey,
         stream: StreamIndex,
         epoch: Epoch,
-        (receive, send): (Box<SrtpKeys>, Box<SrtpKey>),
+        keys: HandshakeKeys,
     ) {
-        let send = Box::new(SrtpKeys::from(*send));
-        let keys =
-            (ReceivePlan::Set(receive, Terms::default()), SendPlan::Set(send, Terms::default()));
         let replay_window = self.replay_window();
         if let Some(stream) = self.stream_mut(call, stream) {
             stream.secure(epoch, keys, replay_window);

@@ -14,7 +14,7 @@ use srtp::Mki;
 use tokio::sync::oneshot;
 
 use super::drop_reason::DropReason;
-use super::key_plan::{ReceivePlan, SendPlan, SrtpKey, SrtpKeys};
+use super::key_plan::{HandshakeKeys, ReceivePlan, SendPlan};
 use crate::webrtc::plan::{Epoch, IceGeneration};
 
 /// A call's name between control and worker; never reused while the process lives.
@@ -56,10 +56,8 @@ pub enum Command {
         stream: StreamIndex,
         /// Which association.
         epoch: Epoch,
-        /// What the party protects with.
-        receive: Box<SrtpKeys>,
-        /// What we protect with.
-        send: Box<SrtpKey>,
+        /// The keys.
+        keys: Box<HandshakeKeys>,
     },
     /// Protect towards a stream's party under another of the keys that it was given, from the next
     /// packet on and in the same indexes. Ignored where there are none.

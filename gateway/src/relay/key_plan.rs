@@ -138,6 +138,27 @@ impl From<SrtpKey> for SrtpKeys {
     }
 }
 
+/// What a finished DTLS handshake brought (RFC 5764 section 4.2).
+#[derive(Debug)]
+pub struct HandshakeKeys {
+    /// What the party protects with.
+    pub receive: SrtpKey,
+    /// What we protect with.
+    pub send: SrtpKey,
+    /// From when on.
+    pub handover: Handover,
+}
+
+/// When we go on under the keys of a handshake, where others are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// With the next packet: we were the client, and the server's Finished says that it has them.
+    AtOnce,
+    /// With the next packet after the first that the party protects under them: we were the server, and our
+    /// Finished is on its way. Or half a second after the first packet for a party that stays silent.
+    OnceHeard,
+}
+
 impl SrtpKey {
     /// A key that no packet names, under the suite's own limits.
     pub fn unnamed(master: MasterKey) -> Self {

@@ -2,7 +2,8 @@
 //!
 //! [`Opener`] survives a change of keys: until the party's first packet under a key that stays,
 //! and a little longer for what the network reordered, the old ones are still taken
-//! ([`srtp::Succession`], or by MKI beside those that stay). [`Sealer`] changes at once, and carries the sequence offsets of its sources
+//! ([`srtp::Succession`], or by MKI beside those that stay). [`Sealer`] changes at once, or after a DTLS
+//! handshake once the party has the keys, and carries the sequence offsets of its sources
 //! ([`super::sequence::Offset`]) over, so that receivers see numbers that only grow. From one key to
 //! another that the party was given beside it, rounds and indexes go on too (RFC 3711 section 8.1).
 //!
@@ -37,6 +38,11 @@ impl Inbound {
             Self::Srtp(opener) => media == Media::Rtcp || opener.authenticates_rtp,
             Self::Clear | Self::Unset => false,
         }
+    }
+
+    /// Whether the party is known to have the newest keys.
+    fn is_newest_heard(&self) -> bool {
+        matches!(self, Self::Srtp(opener) if opener.receivers.is_newest_heard())
     }
 
     /// SRTP packets opened under the key last heard.
@@ -188,7 +194,19 @@ pub(super) struct Sealer {
     sender: Sender,
     /// By SSRC, used last first.
     offsets: Vec<(u32, Offset)>,
+    next: Option<Box<Next>>,
 }
+
+/// Keys that the party may not have yet: what says that a handshake is done is on its way.
+struct Next {
+    sender: Sender,
+    /// From the first packet on that could have been under them.
+    until: Option<Instant>,
+}
+
+/// How long we go on under the old keys towards a party that is not heard: longer than most networks
+/// carry a Finished, short for a party that has let go of them.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 impl Sealer {
     /// Most sources renumbered; for a further one the longest silent is forgotten. Should that
@@ -210,7 +228,39 @@ impl Sealer {
         for key in &keys.further {
             sender.install(&key.parameters())?;
         }
-        Ok(Box::new(Self { sender, offsets }))
+        Ok(Box::new(Self { sender, offsets, next: None }))
+    }
+
+    /// Goes on under `keys` once the party has them.
+    pub(super) fn prepare(
+        &mut self,
+        keys: &SrtpKeys,
+        terms: Terms,
+        replay_window: usize,
+    ) -> Result<(), Unsuitable> {
+        let sender = Sender::new(keys.first.parameters(), &policy(terms, replay_window))?;
+        self.next = Some(Box::new(Next { sender, until: None }));
+        Ok(())
+    }
+
+    /// Keys wait.
+    pub(super) fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Goes on under the keys that wait, if the party is heard under its new ones or that took
+    /// too long; true if so.
+    #[cold]
+    pub(super) fn hand_over(&mut self, party: &Inbound, now: Instant) -> bool {
+        let Some(next) = &mut self.next else { return false };
+        let until = *next.until.get_or_insert(now + HANDOVER);
+        if !party.is_newest_heard() && now < until {
+            return false;
+        }
+        if let Some(next) = self.next.take() {
+            self.sender = next.sender;
+        }
+        true
     }
 
     /// Goes on under another of its keys.

@@ -26,6 +26,7 @@ use super::drop_reason::DropReason;
 use super::feedback;
 use super::keys::{Inbound, Outbound};
 use super::learning::Proof;
+use super::limits::Notice;
 use super::source::Stamp;
 use super::stats::Tally;
 use super::stream::{Flow, Slot, Stream, Towards};
@@ -147,7 +148,7 @@ impl Batch<'_> {
         let stream = self.streams.get_mut(peer.key()).ok_or(DropReason::NoPeer)?;
         let component = stream.component(media);
         let to = stream.destination(media, component)?;
-        let length = stream.protect(media, buffer, length)?;
+        let length = stream.protect(media, (buffer, length), self.now)?;
         stream.traffic[media as usize].sent.packets += 1;
         stream.traffic[media as usize].sent.bytes += length as u64;
         self.tally.bytes_out += length as u64;
@@ -292,12 +293,15 @@ impl Stream {
     fn protect(
         &mut self,
         media: Media,
-        buffer: &mut [u8],
-        length: usize,
+        (buffer, length): (&mut [u8], usize),
+        now: Instant,
     ) -> Result<usize, DropReason> {
         match &mut self.outbound {
             Outbound::Clear => Ok(length),
             Outbound::Srtp(sealer) => {
+                if sealer.has_next() && sealer.hand_over(&self.inbound, now) {
+                    self.cold.limits[KeyOwner::Ours as usize] = Notice::Below;
+                }
                 let sealed = sealer.seal(media, buffer, length);
                 self.note_key(KeyOwner::Ours, &sealed);
                 Ok(sealed?.0)

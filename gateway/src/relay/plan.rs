@@ -12,7 +12,7 @@ use srtp::{Mki, Unsuitable};
 use super::bundle::Routes;
 use super::command::{KeyOwner, PortPair, Remote, Route, StreamIndex, StreamPlan};
 use super::demultiplex::{Carriage, Component};
-use super::key_plan::{ReceivePlan, SendPlan};
+use super::key_plan::{ReceivePlan, SendPlan, SrtpKeys, Terms};
 use super::keys::{Inbound, Opener, Outbound, Sealer};
 use super::learning::{Elsewhere, Endpoint};
 use super::limits::Notice;
@@ -104,6 +104,15 @@ impl Stream {
                 }
                 self.cold.limits[KeyOwner::Ours as usize] = Notice::Below;
             }
+        }
+    }
+
+    /// Goes on under these keys once the party has them.
+    pub(super) fn prepare_keys(&mut self, keys: &SrtpKeys, terms: Terms, replay_window: usize) {
+        let Outbound::Srtp(sealer) = &mut self.outbound else { return };
+        if let Err(error) = sealer.prepare(keys, terms, replay_window) {
+            self.outbound = Outbound::Unset;
+            self.refuse_key(KeyOwner::Ours, error);
         }
     }
 

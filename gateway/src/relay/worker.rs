@@ -326,8 +326,8 @@ impl Worker {
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.table.snapshot(self.identity));
             }
-            Command::Secure { call, stream, epoch, receive, send } => {
-                self.table.secure(call, stream, epoch, (receive, send));
+            Command::Secure { call, stream, epoch, keys } => {
+                self.table.secure(call, stream, epoch, *keys);
             }
             Command::SwitchKey { call, stream, mki } => self.table.switch_key(call, stream, &mki),
             Command::Path { call, stream, generation, path } => {

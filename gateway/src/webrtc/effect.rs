@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use srtp::Profile;
-use webrtc::dtls::{Failure, SignRequest, SrtpKeys};
+use webrtc::dtls::{Failure, SignRequest};
 
 use super::plan::{DtlsRole, Epoch, IceGeneration, LegNewsKind};
 use crate::relay::command::IcePath;
+use crate::relay::key_plan::HandshakeKeys;
 use crate::relay::uplink::Component;
 
 /// One thing to do.
@@ -18,7 +19,7 @@ pub(super) enum Effect {
     /// The worker is to take media from there, and send it there.
     Path { generation: IceGeneration, path: IcePath },
     /// The worker is to use these keys.
-    Secure { epoch: Epoch, keys: Box<SrtpKeys> },
+    Secure { epoch: Epoch, keys: Box<HandshakeKeys> },
     /// A key elsewhere is to sign.
     Sign { epoch: Epoch, request: SignRequest },
     /// A handshake has ended, and its place is free.

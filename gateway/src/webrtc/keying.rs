@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use srtp::Profile;
-use webrtc::dtls::{Association, DtlsSettings, Failure, Output, Role};
+use webrtc::dtls::{Association, DtlsSettings, Failure, Output, Role, SrtpKeys};
 use webrtc::identity::Identity;
 
 use self::before::{Before, Standing};
@@ -35,6 +35,7 @@ use self::record::is_in_clear;
 use self::running::Running;
 use super::effect::{Effect, FailureClass, HandshakeEnd, HandshakeResult};
 use super::plan::{DtlsPlan, DtlsRole, Epoch, LegNewsKind, Renewal};
+use crate::relay::key_plan::{Handover, HandshakeKeys, SrtpKey};
 use crate::relay::uplink::Component;
 
 /// See the module's documentation.
@@ -259,8 +260,8 @@ impl Keying {
                     return;
                 }
                 Output::Secured { profile, keys } => {
-                    let (epoch, keys) = (self.plan.epoch, Box::new(keys));
-                    out.push(Effect::Secure { epoch, keys });
+                    let epoch = self.plan.epoch;
+                    out.push(Effect::Secure { epoch, keys: Box::new(self.hand_over(keys)) });
                     self.secured(profile, now, out);
                     out.push(Effect::News(LegNewsKind::Secured { epoch, profile }));
                     continue;
@@ -269,6 +270,17 @@ impl Keying {
                 Output::Closed => (FailureClass::Alert, CLOSED.to_owned()),
             };
             self.fail(end, now, out);
+        }
+    }
+
+    fn hand_over(&self, keys: SrtpKeys) -> HandshakeKeys {
+        HandshakeKeys {
+            receive: SrtpKey::unnamed(keys.receive),
+            send: SrtpKey::unnamed(keys.send),
+            handover: match self.plan.role {
+                DtlsRole::Client => Handover::AtOnce,
+                DtlsRole::Server => Handover::OnceHeard,
+            },
         }
     }
 

@@ -38,7 +38,6 @@ use super::signing::{Signed, Signing};
 use super::sys;
 use super::timers::Timers;
 use crate::relay::command::{CallKey, Command};
-use crate::relay::key_plan::{SrtpKey, SrtpKeys};
 use crate::relay::uplink::{AgentPacket, Intake, Uplink};
 use crate::workers::Outbox;
 
@@ -272,10 +271,7 @@ impl AgentThread {
                 self.command(seat.worker, Command::Path { call, stream, generation, path });
             }
             Effect::Secure { epoch, keys } => {
-                let receive = Box::new(SrtpKeys::from(SrtpKey::unnamed(keys.receive)));
-                let send = Box::new(SrtpKey::unnamed(keys.send));
-                let command = Command::Secure { call, stream, epoch, receive, send };
-                self.command(seat.worker, command);
+                self.command(seat.worker, Command::Secure { call, stream, epoch, keys });
             }
             Effect::Sign { epoch, request } => self.sign(key, epoch, request),
             Effect::Handshake(end) => {

@@ -8,7 +8,7 @@ use gateway::relay::command::{
     AgentTap, ComponentPath, IcePath, NamedSources, StreamIndex, StreamPlan,
 };
 use gateway::relay::drop_reason::DropReason;
-use gateway::relay::key_plan::{ReceivePlan, SendPlan, SrtpKey};
+use gateway::relay::key_plan::{Handover, HandshakeKeys, ReceivePlan, SendPlan, SrtpKey};
 use gateway::relay::table::Table;
 use gateway::relay::uplink::{AgentPacket, Component, Intake, uplink};
 use gateway::webrtc::plan::{Epoch, IceGeneration};
@@ -54,10 +54,14 @@ impl Leg {
         self.call.table.follow(CALL, StreamIndex(SECURE as u16), ICE, path);
     }
 
-    /// Keys of the association `epoch`: the party's and ours.
+    /// Keys of the association `epoch`, in which we were the client: the party's and ours.
     pub(crate) fn secure(&mut self, epoch: Epoch, party: u8, ours: u8) {
+        self.secure_with(epoch, (party, ours), Handover::AtOnce);
+    }
+
+    pub(crate) fn secure_with(&mut self, epoch: Epoch, keys: (u8, u8), handover: Handover) {
         let key = |byte| SrtpKey::unnamed(master_key(PROFILE, byte));
-        let keys = (Box::new(key(party).into()), Box::new(key(ours)));
+        let keys = HandshakeKeys { receive: key(keys.0), send: key(keys.1), handover };
         self.call.table.secure(CALL, StreamIndex(SECURE as u16), epoch, keys);
     }
 
@@ -348,4 +352,49 @@ fn a_stream_that_has_ended_hands_nothing_up_and_takes_no_keys() {
     leg.secure(FIRST, 1, 2);
     assert!(leg.stun().is_empty());
     assert_eq!(leg.call.sends(PLAIN, &rtp(SSRC, 1)), None);
+}
+
+/// Our Finished is on its way to the party, or lost and sent again: nothing that it can't open yet
+/// may overtake it.
+#[test]
+fn a_party_that_was_the_client_is_sent_new_keys_once_it_is_heard_under_them() {
+    let mut leg = Leg::connected();
+    leg.exchanges(1);
+    leg.plan(Some(AgentTap { dtls: Some(Epoch(2)), ..webrtc() }));
+    leg.secure_with(Epoch(2), (3, 4), Handover::OnceHeard);
+    for sequence in 2..20 {
+        leg.exchanges(sequence);
+        leg.call.passes(Duration::from_millis(20));
+    }
+    leg.call.crypto = Crypto::new(PROFILE, 3, 4);
+    let packet = leg.call.crypto.protect(&rtp(SSRC + 1, 20));
+    assert!(leg.call.sends(SECURE, &packet).is_some());
+    for sequence in 21..40 {
+        leg.exchanges(sequence);
+    }
+    leg.call.assert_only_drops(SECURE, &[]);
+    leg.call.assert_only_drops(PLAIN, &[]);
+}
+
+#[test]
+fn a_silent_party_is_sent_new_keys_half_a_second_after_the_first_packet_for_it() {
+    let mut leg = Leg::connected();
+    leg.plan(Some(AgentTap { dtls: Some(Epoch(2)), ..webrtc() }));
+    leg.secure_with(Epoch(2), (3, 4), Handover::OnceHeard);
+    leg.call.passes(Duration::from_secs(5));
+    for sequence in 0..25 {
+        assert!(leg.call.secured(&rtp(SSRC, sequence)).is_some(), "under the old keys");
+        leg.call.passes(Duration::from_millis(20));
+    }
+    leg.call.crypto = Crypto::new(PROFILE, 3, 4);
+    assert!(leg.call.secured(&rtp(SSRC, 25)).is_some(), "under the new keys");
+}
+
+/// Where there was no key there is nothing to go on under.
+#[test]
+fn the_first_keys_are_in_force_at_once() {
+    let mut leg = Leg::new(webrtc());
+    leg.follow(path(leg.call.party[SECURE]));
+    leg.secure_with(FIRST, (1, 2), Handover::OnceHeard);
+    assert!(leg.call.secured(&rtp(SSRC, 1)).is_some());
 }

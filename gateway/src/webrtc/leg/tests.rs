@@ -11,6 +11,7 @@ use srtp::Profile;
 use webrtc::dtls::{Association, Output, Role, SrtpKeys};
 
 use super::*;
+use crate::relay::key_plan::{Handover, HandshakeKeys};
 use crate::webrtc::effect::{FailureClass, HandshakeEnd, HandshakeResult, Place};
 use crate::webrtc::plan::{DtlsRole, Renewal};
 
@@ -156,9 +157,20 @@ impl World {
     fn secured(&mut self) -> Option<(Epoch, Box<SrtpKeys>)> {
         let at = self.effects.iter().position(|one| matches!(one, Effect::Secure { .. }))?;
         match self.effects.remove(at) {
-            Effect::Secure { epoch, keys } => Some((epoch, keys)),
+            Effect::Secure { epoch, keys } => {
+                let HandshakeKeys { receive, send, .. } = *keys;
+                let keys = SrtpKeys { receive: receive.master, send: send.master };
+                Some((epoch, Box::new(keys)))
+            }
             _ => None,
         }
+    }
+
+    fn handover(&self) -> Option<Handover> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Secure { keys, .. } => Some(keys.handover),
+            _ => None,
+        })
     }
 
     fn ended(&self) -> Vec<HandshakeResult> {

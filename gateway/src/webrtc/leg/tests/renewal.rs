@@ -56,6 +56,11 @@ fn a_party_that_begins_anew_after_an_ice_restart_gets_new_keys() {
         assert_eq!(world.leg.keying_state(), Some(KeyingState::Secured));
         world.peer(theirs);
         world.settle_from_the_start();
+        let handover = match ours {
+            DtlsRole::Client => Handover::AtOnce,
+            DtlsRole::Server => Handover::OnceHeard,
+        };
+        assert_eq!(world.handover(), Some(handover));
         let (epoch, second) = world.secured().unwrap();
         assert_eq!(epoch, Epoch(2));
         assert!(first.send != second.send);
