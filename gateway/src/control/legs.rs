@@ -20,10 +20,13 @@ impl Control {
             LegNewsKind::Secured { profile, .. } => {
                 tracing::debug!(call, stream, profile = profile.name(), "DTLS brought keys");
             }
+            LegNewsKind::Continued { .. } => {
+                tracing::debug!(call, stream, "the party may go on with its DTLS association");
+            }
             LegNewsKind::Disconnected { reason } => self.leg_failed(&news, reason),
             LegNewsKind::Unsecured { reason, .. } => self.leg_failed(&news, reason),
         }
-        self.calls.leg_news(news);
+        self.calls.leg_news(news, Instant::now());
     }
 
     /// Not each of them: parties decide how many there are. All are counted, and `query` tells of

@@ -300,11 +300,11 @@ impl<P: PortSource> Calls<P> {
     }
 
     /// Takes what the agents say of a leg: for `query` and for later SDP. No other leg minds.
-    pub fn leg_news(&mut self, news: LegNews) {
+    pub fn leg_news(&mut self, news: LegNews, now: Instant) {
         let call = self.calls.get_mut(&news.call).filter(|call| call.ended.is_none());
         let stream = call.and_then(|call| call.streams.get_mut(usize::from(news.stream.0)));
         if let Some(stream) = stream.filter(|stream| !stream.ended()) {
-            stream.hear(news.kind);
+            stream.hear(news.kind, now);
         }
     }
 

@@ -251,7 +251,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         let in_force = stream.and_then(Stream::association).map(|association| &association.own);
         let offered = media.and_then(|media| media.offered.as_ref()?.dtls.as_ref());
         let is_new = |own: &&OwnDtls| !in_force.is_some_and(|before| before.is(own));
-        let seen = match stream.is_some_and(|stream| stream.renewal.is_due()) {
+        let seen = match stream.is_some_and(Stream::begins_anew) {
             true => offered.filter(is_new),
             false => in_force.or(offered),
         };

@@ -38,7 +38,7 @@ pub(super) struct Leg {
 /// What became of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
-    /// It agreed on this profile.
+    /// It agreed on this profile; or the association before goes on, which is under it.
     Secured(Profile),
     /// It failed, or the party closed the association.
     Failed(String),
@@ -71,7 +71,7 @@ impl Leg {
                 self.selected = None;
                 self.ice_failed = Some(reason);
             }
-            LegNewsKind::Secured { epoch, profile } => {
+            LegNewsKind::Secured { epoch, profile } | LegNewsKind::Continued { epoch, profile } => {
                 self.handshake = Some((epoch, Handshake::Secured(profile)));
             }
             LegNewsKind::Unsecured { epoch, reason } => {

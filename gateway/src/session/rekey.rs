@@ -8,9 +8,11 @@
 //! A relay has no offers of its own, so a marked leg waits for one. Not for an answer: a key that an
 //! answer brings would be in use before its party has read it, and packets would be lost. The offer
 //! shows another SDES key, or another tls-id and, to a party that knows no tls-id, other ICE
-//! credentials (an ICE restart without tls-id begins DTLS anew, RFC 8842 section 4). Once an answer
-//! has brought other keys into force the mark is gone; until then the old ones go on, and beyond
-//! that the worker takes what was sealed under them for a while.
+//! credentials (an ICE restart without tls-id begins DTLS anew, RFC 8842 section 4). Once other keys
+//! are in force, by an SDES answer or by a handshake that is done, the mark is gone and their age
+//! begins; until then the old ones go on, and beyond that the worker takes what was sealed under
+//! them for a while. A party that goes on with its association over the ICE restart leaves the leg
+//! marked, and each further offer asks it again.
 
 use std::time::{Duration, Instant};
 
@@ -116,6 +118,11 @@ impl Renewal {
         *self = Self::default();
     }
 
+    /// A handshake has brought other keys into force.
+    pub(super) fn secured(&mut self, now: Instant) {
+        *self = Self { since: Some(now), ..Self::default() };
+    }
+
     fn date(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
@@ -177,9 +184,18 @@ impl Stream {
         Some(Switch { from: self.own_keys(place)?.mki, to: self.own_keys(place + 1)? })
     }
 
-    /// Whether the next offer to the party restarts ICE, so that DTLS begins anew.
+    /// Whether the next offer to the party is to begin another association. Not while the last
+    /// one's handshake is under way: that brings other keys by itself.
+    pub(super) fn begins_anew(&self) -> bool {
+        let has_ended = |association: &Association| {
+            self.leg().is_some_and(|leg| leg.handshake(association.epoch).is_some())
+        };
+        self.renewal.due && self.association().is_some_and(has_ended)
+    }
+
+    /// Whether that offer restarts ICE for it.
     pub(super) fn restarts_ice(&self) -> bool {
-        self.renewal.due && self.association().is_some_and(Association::renews_with_ice)
+        self.begins_anew() && self.association().is_some_and(Association::renews_with_ice)
     }
 
     fn way(&self) -> Way {

@@ -5,6 +5,7 @@
 //! before the answer, and sending it anything in clear would be worse than silence.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use ng::request::EndpointLearning;
 use ng::sdp::IceDescription;
@@ -155,11 +156,8 @@ impl Stream {
     }
 
     /// Makes the leg DTLS-SRTP. Keys that it has go on until the handshake brings others; where it
-    /// was plain nothing passes until then.
+    /// was plain nothing passes until then. So their age and mark stay, too ([`Self::hear`]).
     pub(super) fn associate(&mut self, association: Association) {
-        if self.association().is_none_or(|before| before.epoch != association.epoch) {
-            self.renewal.done();
-        }
         self.leg_mut().epoch = association.epoch;
         if self.protection.association().is_none() {
             self.news.receive_key = Some(ReceivePlan::Await);
@@ -250,8 +248,14 @@ impl Stream {
         }
     }
 
-    /// Takes what the agents say of the leg.
-    pub(super) fn hear(&mut self, news: LegNewsKind) {
+    /// Takes what the agents say of the leg. What a handshake of the association in force brought
+    /// are its keys from now on.
+    pub(super) fn hear(&mut self, news: LegNewsKind, now: Instant) {
+        if let LegNewsKind::Secured { epoch, .. } = news
+            && self.association().is_some_and(|association| association.epoch == epoch)
+        {
+            self.renewal.secured(now);
+        }
         if let Some(leg) = &mut self.leg {
             leg.hear(news);
         }

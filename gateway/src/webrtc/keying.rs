@@ -91,7 +91,7 @@ impl Keying {
                 if self.plan.renewal == Renewal::Doubtful =>
             {
                 let (epoch, profile) = (self.plan.epoch, *profile);
-                out.push(Effect::News(LegNewsKind::Secured { epoch, profile }));
+                out.push(Effect::News(LegNewsKind::Continued { epoch, profile }));
             }
             Some(before) => before.standing = Standing::Outgoing,
             None => {}

@@ -168,6 +168,14 @@ pub enum LegNewsKind {
         /// The profile agreed.
         profile: Profile,
     },
+    /// The party may go on with the association before ([`Renewal::Doubtful`]), whose keys serve
+    /// meanwhile. Where it begins anew after all, [`Self::Secured`] follows.
+    Continued {
+        /// The association that it may not begin.
+        epoch: Epoch,
+        /// The profile of the one before.
+        profile: Profile,
+    },
     /// The handshake failed, or the party closed the association.
     Unsecured {
         /// Of which association.

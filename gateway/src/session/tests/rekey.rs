@@ -8,7 +8,7 @@ use super::browser::{Browser, plain, to_browser, to_trunk, world as with_agents}
 use super::world::{A, B, Key, World, audio, crypto, read, section, signal, towards};
 use crate::relay::command::{CallKey, StreamIndex};
 use crate::session::rekey::{Act, Way, Wish};
-use crate::webrtc::plan::Epoch;
+use crate::webrtc::plan::{Epoch, LegNewsKind};
 
 const ALL: Wish<'_> = Wish { tag: None, older_than: Duration::ZERO, act: Act::Mark };
 
@@ -113,11 +113,19 @@ fn a_key_near_its_limit_is_replaced_by_the_next_offer() {
     assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)]);
 }
 
-/// A plain trunk that called a browser, answered.
+/// Under which handshakes are done here.
+const PROFILE: srtp::Profile = srtp::Profile::AeadAes128Gcm;
+
+fn secured(epoch: u32) -> LegNewsKind {
+    LegNewsKind::Secured { epoch: Epoch(epoch), profile: PROFILE }
+}
+
+/// A plain trunk that called a browser, answered and secured.
 fn to_a_browser(browser: &Browser) -> World {
     let mut world = with_agents();
     world.offer(&to_browser(signal("a", None, &plain(A)))).unwrap();
     world.answer(&to_trunk(browser.signal("a", Some("b")))).unwrap();
+    world.hear(1, secured(1));
     world
 }
 
@@ -136,7 +144,32 @@ fn a_marked_dtls_leg_is_offered_another_tls_id_and_begins_anew() {
     assert_eq!(again(&mut world).dtls.tls_id, offered.dtls.tls_id, "asked twice");
     world.answer(&to_trunk(peer("another-0123456789ab").signal("a", Some("b")))).unwrap();
     assert_eq!(world.leg(1).unwrap().dtls.as_ref().unwrap().epoch, Epoch(2));
+    assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)], "until the handshake is done");
+    assert_eq!(again(&mut world).dtls.tls_id, offered.dtls.tls_id, "which is not begun again");
+    world.hear(1, secured(2));
     assert_eq!(world.rekey(ALL), [(CALLEE, Way::NextOffer)]);
+}
+
+#[test]
+fn where_a_party_goes_on_with_its_association_the_mark_and_the_age_stay() {
+    let mut world = to_a_browser(&Browser::answering());
+    world.rekey(ALL);
+    world.now += Duration::from_secs(60);
+    world.offer(&to_browser(signal("a", Some("b"), &plain(A)))).unwrap();
+    let restarted = Browser { generation: 'b', ..Browser::answering() };
+    world.answer(&to_trunk(restarted.signal("a", Some("b")))).unwrap();
+    let tell = Wish { act: Act::Tell, ..ALL };
+    let old = Wish { older_than: Duration::from_secs(60), ..tell };
+    let kept = LegNewsKind::Continued { epoch: Epoch(2), profile: PROFILE };
+    for news in [kept, secured(1)] {
+        assert_eq!(world.rekey(old), [(CALLEE, Way::Due)], "before {news:?}");
+        world.hear(1, news);
+    }
+    assert_eq!(world.rekey(old), [(CALLEE, Way::Due)]);
+    // It begins anew after all.
+    world.hear(1, secured(2));
+    assert_eq!(world.rekey(old), []);
+    assert_eq!(world.rekey(tell), [(CALLEE, Way::NextOffer)]);
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl World {
     /// What the agents say of a stream's leg.
     pub(super) fn hear(&mut self, stream: u16, kind: LegNewsKind) {
         let call = *self.worker.keys().next().unwrap();
-        self.calls.leg_news(LegNews { call, stream: StreamIndex(stream), kind });
+        self.calls.leg_news(LegNews { call, stream: StreamIndex(stream), kind }, self.now);
     }
 
     /// New keys as an operator wishes them; plays the worker's part, and tells how each leg was before.

@@ -21,7 +21,7 @@ fn a_party_that_goes_on_over_an_ice_restart_is_no_failure() {
     let next = restarted(DtlsRole::Client, &world.peer_identity);
     world.with(|leg, now, out| leg.update(next, now, out));
     let epoch = Epoch(2);
-    assert_eq!(world.news(), [&LegNewsKind::Secured { epoch, profile: PROFILE }]);
+    assert_eq!(world.news(), [&LegNewsKind::Continued { epoch, profile: PROFILE }]);
     world.begin();
     let mut looks = 0;
     while let Some(deadline) = world.leg.deadline() {
