@@ -224,12 +224,7 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             return Ok(Vec::new());
         }
         let Context { settings, random, signal, .. } = self.context;
-        let shown = match signal.flags.reset {
-            true => {
-                Shown { in_force: None, offered: &[], line: Line::of_offer(settings, None, &[]) }
-            }
-            false => self.shown(index, stream),
-        };
+        let shown = self.shown(index, stream);
         let asks = said.protocol.is_srtp() || said.is_opportunistic();
         let source = if asks { &said.crypto[..] } else { &[] };
         let sharing = self.sharing(index, said, stream);
@@ -323,14 +318,19 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
         }
     }
 
-    /// The keys that the answerer has seen of a section.
+    /// The keys that the answerer has seen of a section; none under `reset`.
     fn shown(&self, index: usize, stream: Option<&'a Stream>) -> Shown<'a> {
         let media = self.media(self.dialogue.answerer, index);
         let offered = media.and_then(|media| media.offered.as_ref());
         let offered: &[LocalCrypto] = offered.map_or(&[], |offered| &offered.crypto);
         let in_force = stream.and_then(Stream::own_crypto);
         let is_due = stream.is_some_and(|stream| stream.renewal.is_due());
-        let line = Line::of_offer(self.context.settings, in_force, offered);
+        let Context { settings, signal, .. } = self.context;
+        if signal.flags.reset {
+            let line = Line::of_reset(settings, in_force, offered);
+            return Shown { in_force: None, offered: &[], line };
+        }
+        let line = Line::of_offer(settings, in_force, offered);
         Shown { in_force: in_force.filter(|_| !is_due), offered, line }
     }
 

@@ -4,7 +4,8 @@
 //! A party is given them in an answer where it named several itself, which shows that it tells them
 //! apart, and in offers where the operator wishes it or it holds such keys already. Never beside a
 //! key that passes from party to party: its owner's packets name none. The MKIs of a line go on where
-//! those that the party has seen end, so that it may keep old keys by their MKIs for a while.
+//! those that the party has seen end, under `reset` too, so that it may keep old keys by their MKIs for
+//! a while. A line that would pass 255 begins at 1 again.
 
 use ring::rand::SystemRandom;
 use srtp::{Lifetimes, MasterKey, Mki, Profile};
@@ -82,6 +83,19 @@ impl Line {
     ) -> Self {
         let has_several = in_force.is_some_and(|local| local.spare.is_some());
         match settings.offer_several_keys || has_several {
+            true => Self::after(settings, in_force.into_iter().chain(offered)),
+            false => Self::OneKey,
+        }
+    }
+
+    /// The same under `reset`: that the party tells keys apart is forgotten, but not under which
+    /// MKIs it may still hold some.
+    pub(super) fn of_reset(
+        settings: &Settings,
+        in_force: Option<&LocalCrypto>,
+        offered: &[LocalCrypto],
+    ) -> Self {
+        match settings.offer_several_keys {
             true => Self::after(settings, in_force.into_iter().chain(offered)),
             false => Self::OneKey,
         }

@@ -212,6 +212,18 @@ fn telling_takes_no_step_and_a_key_near_its_limit_gives_way_to_the_next() {
 }
 
 #[test]
+fn under_reset_fresh_keys_have_mkis_that_the_party_holds_no_old_ones_under() {
+    let mut world = World::with(several_in_offers());
+    let first = offered(&mut world, None);
+    answer(&mut world, &first);
+    let plain = signal("a", Some("b"), &audio(A, 4000, "RTP/AVP", &[]));
+    let mut reset = towards(plain, Protocol::RtpSavp);
+    reset.flags.reset = true;
+    let fresh = section(&world.offer(&reset).unwrap()).crypto;
+    assert!(fresh.iter().all(|line| mkis(line) == [[3], [4]]), "{fresh:?}");
+}
+
+#[test]
 fn a_key_that_passes_from_party_to_party_is_alone_on_its_line() {
     let incumbent = Settings { compat: Compat::Rtpengine, ..several_in_offers() };
     let mut world = World::with(incumbent);
