@@ -285,8 +285,8 @@ impl Control {
                     self.end(expired);
                 }
             }
-            WorkerEvent::KeyLimit { call, stream, owner, limit } => {
-                self.key_limit(call, stream, owner, limit);
+            WorkerEvent::KeyLimit { call, stream, owner, mki, limit } => {
+                self.key_limit(call, stream, (owner, &mki), limit);
             }
             WorkerEvent::SocketRefused { call, stream, error } => {
                 tracing::error!(

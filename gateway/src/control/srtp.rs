@@ -11,6 +11,7 @@ use gateway_control::{
     EventKind, SrtpAgentState, SrtpKeying, SrtpLeg, SrtpOwnKeys, SrtpPackets, SrtpRekeyReport,
     SrtpRekeyRequest, SrtpRekeyResult, SrtpRekeyed,
 };
+use srtp::Mki;
 use tokio::sync::oneshot;
 
 use super::Control;
@@ -100,12 +101,13 @@ impl Control {
     }
 
     /// A key nears, or has reached, its limit. Our own is replaced by the next that its party knows,
-    /// else by the next offer to it.
+    /// else by the next offer to it. The notice may have been under way while another key of ours was
+    /// put in use: a step or a mark for that one would be too early.
     pub(super) fn key_limit(
         &mut self,
         call: CallKey,
         stream: StreamIndex,
-        owner: KeyOwner,
+        (owner, mki): (KeyOwner, &Mki),
         limit: KeyLimit,
     ) {
         let call_id = self.call_id(call);
@@ -114,7 +116,7 @@ impl Control {
             KeyOwner::Ours => "gateway",
         };
         let way = match owner {
-            KeyOwner::Ours => self.calls.rekey_leg(call, stream, Instant::now()),
+            KeyOwner::Ours => self.calls.rekey_leg(call, stream, mki, Instant::now()),
             KeyOwner::Party => None,
         };
         if let Some(Way::AtOnce(switch)) = way {
@@ -122,6 +124,7 @@ impl Control {
         }
         match limit {
             KeyLimit::Soft if matches!(way, Some(Way::AtOnce(_))) => {}
+            KeyLimit::Soft if owner == KeyOwner::Ours && way.is_none() => {}
             KeyLimit::Soft => self.tell_due(&call_id, stream, AT_SOFT_LIMIT, owner_name),
             KeyLimit::Hard => self.events.record(Occurrence {
                 kind: EventKind::LimitReached,

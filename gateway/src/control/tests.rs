@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use ::srtp::Mki;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -237,8 +238,11 @@ async fn our_key_near_its_limit_gives_way_to_the_next_and_after_the_last_the_leg
     let call = secure_call(&mut world).await;
     let stream = StreamIndex(0);
     // A key of the party's is the party's to change.
-    for (owner, told) in [(KeyOwner::Party, 1), (KeyOwner::Ours, 2), (KeyOwner::Ours, 3)] {
-        let met = WorkerEvent::KeyLimit { call, stream, owner, limit: KeyLimit::Soft };
+    let ours = |mki| (KeyOwner::Ours, Mki::new(&[mki]).unwrap());
+    let party = (KeyOwner::Party, Mki::none());
+    // What is told of the first once the second is in use is no news.
+    for ((owner, mki), told) in [(ours(1), 1), (ours(1), 1), (party, 2), (ours(2), 3)] {
+        let met = WorkerEvent::KeyLimit { call, stream, owner, mki, limit: KeyLimit::Soft };
         world.feeds.workers.send((0, met)).await.unwrap();
         while world.events.after(0).len() < told {
             tokio::task::yield_now().await;
@@ -253,8 +257,8 @@ async fn our_key_near_its_limit_gives_way_to_the_next_and_after_the_last_the_leg
     let told: Vec<_> =
         events.iter().map(|event| (event.kind, event.to.as_str(), event.owner.as_str())).collect();
     let expected = [
-        (EventKind::SrtpRekeyDue, "", "signalling"),
         (EventKind::SrtpRekeyed, "mki 2", "gateway"),
+        (EventKind::SrtpRekeyDue, "", "signalling"),
         (EventKind::SrtpRekeyDue, "", "gateway"),
     ];
     assert_eq!(told, expected);

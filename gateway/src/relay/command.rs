@@ -406,6 +406,8 @@ pub enum WorkerEvent {
         stream: StreamIndex,
         /// Whose key.
         owner: KeyOwner,
+        /// Of ours the MKI that packets name it by; of a party's none.
+        mki: Mki,
         /// Which limit.
         limit: KeyLimit,
     },

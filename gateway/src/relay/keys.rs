@@ -273,6 +273,11 @@ impl Sealer {
         self.sender.keys().next().map_or(KeyState::Fresh, |key| key.state)
     }
 
+    /// The MKI of the key in use.
+    pub(super) fn mki(&self) -> Mki {
+        self.sender.keys().next().map(|key| key.mki.clone()).unwrap_or_default()
+    }
+
     /// Protects the first `length` bytes of `buffer` in place; the rest is tailroom. Returns the
     /// new length.
     pub(super) fn seal(

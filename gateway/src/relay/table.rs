@@ -282,7 +282,11 @@ impl Stream {
             let notice = &mut self.cold.limits[owner as usize];
             notice.look_again(state);
             let Some(limit) = notice.news() else { continue };
-            if tell(WorkerEvent::KeyLimit { call, stream, owner, limit }) == Told::Yes {
+            let mki = match (owner, &self.outbound) {
+                (KeyOwner::Ours, Outbound::Srtp(sealer)) => sealer.mki(),
+                _ => Mki::none(),
+            };
+            if tell(WorkerEvent::KeyLimit { call, stream, owner, mki, limit }) == Told::Yes {
                 notice.told();
             }
         }

@@ -17,6 +17,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use srtp::Mki;
 
 use crate::relay::command::{CallKey, StreamIndex};
 
@@ -179,6 +180,12 @@ impl Stream {
         Some(OwnKeys { mki: local.mki(place)?, left: local.count() - 1 - place })
     }
 
+    /// Whether our packets name the key in use by `mki`.
+    fn is_under(&self, mki: &Mki) -> bool {
+        let in_use = self.own_keys(self.renewal.place).map(|keys| keys.mki.mki());
+        in_use.unwrap_or_default() == *mki
+    }
+
     fn next_key(&self) -> Option<Switch> {
         let place = self.renewal.place;
         Some(Switch { from: self.own_keys(place)?.mki, to: self.own_keys(place + 1)? })
@@ -234,16 +241,31 @@ impl<P: PortSource> super::Calls<P> {
         });
         if wish.act == Act::Mark {
             for leg in &legs {
-                self.rekey_leg(call, leg.stream, now);
+                if let Some(stream) = self.stream_mut(call, leg.stream) {
+                    stream.rekey(now);
+                }
             }
         }
         legs
     }
 
-    /// The same for one leg: our key nears its limit. `None`: there is no such leg.
-    pub fn rekey_leg(&mut self, call: CallKey, stream: StreamIndex, now: Instant) -> Option<Way> {
+    /// The same for one leg: our key under `mki` nears its limit. `None`: there is no such leg, or
+    /// that key is not the one in use there (any more).
+    pub fn rekey_leg(
+        &mut self,
+        call: CallKey,
+        stream: StreamIndex,
+        mki: &Mki,
+        now: Instant,
+    ) -> Option<Way> {
+        let stream = self.stream_mut(call, stream)?;
+        stream.is_under(mki).then(|| stream.rekey(now))
+    }
+
+    /// A stream that has not ended.
+    fn stream_mut(&mut self, call: CallKey, stream: StreamIndex) -> Option<&mut Stream> {
         let stream = self.of_key_mut(call)?.streams.get_mut(usize::from(stream.0))?;
-        (!stream.ended()).then(|| stream.rekey(now))
+        Some(stream).filter(|stream| !stream.ended())
     }
 
     /// Calls that are up, oldest first: at most `limit` of those after `after`.

@@ -1,7 +1,9 @@
 //! Keys of ours that the party was given side by side: a step from one to the next loses nothing,
 //! repeats no index, and ends at the last.
 
-use gateway::relay::command::{KeyLimit, KeyOwner, StreamIndex};
+use std::time::Duration;
+
+use gateway::relay::command::{KeyLimit, KeyOwner, StreamIndex, WorkerEvent};
 use gateway::relay::key_plan::SendPlan;
 use gateway::relay::table::Told;
 use srtp::{Lifetimes, Mki, PacketIndex, Profile, Receiver};
@@ -32,6 +34,20 @@ fn switch(call: &mut Call, number: u8) {
 /// The number of the key that the party last heard us under.
 fn heard(call: &Call) -> u8 {
     call.crypto.receiver.keys().next().unwrap().mki.as_bytes()[0]
+}
+
+/// The key whose limit control would be told of, had it room.
+fn limited(call: &mut Call) -> Option<Mki> {
+    let mut named = None;
+    for _ in 0..10 {
+        call.table.scan(10, Duration::MAX, call.now, |event| {
+            if let WorkerEvent::KeyLimit { mki, .. } = event {
+                named = Some(mki);
+            }
+            Told::QueueFull
+        });
+    }
+    named
 }
 
 #[test]
@@ -97,12 +113,14 @@ fn a_step_at_the_soft_limit_comes_in_time_and_the_next_keys_limit_is_told_anew()
     for sequence in 0..14 {
         call.secured(&rtp(SSRC, sequence)).unwrap();
     }
+    assert_eq!(limited(&mut call), Mki::new(&[7]).ok());
     assert_eq!(limits(&mut call, Told::Yes), [(KeyOwner::Ours, KeyLimit::Soft)]);
     switch(&mut call, 8);
     for sequence in 14..28 {
         call.secured(&rtp(SSRC, sequence)).unwrap();
     }
     assert_eq!(heard(&call), 8);
+    assert_eq!(limited(&mut call), Mki::new(&[8]).ok());
     assert_eq!(limits(&mut call, Told::Yes), [(KeyOwner::Ours, KeyLimit::Soft)]);
     call.assert_only_drops(PLAIN, &[]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ng::request::{Sdes, Signal};
 use ng::sdp::{CryptoAttribute, Protocol};
-use srtp::Profile;
+use srtp::{Mki, Profile};
 
 use super::world::{
     A, B, Key, World, audio, crypto, read, rotating, section, settings, signal, text, towards,
@@ -205,10 +205,12 @@ fn telling_takes_no_step_and_a_key_near_its_limit_gives_way_to_the_next() {
     let call = *world.worker.keys().next().unwrap();
     assert_eq!(world.rekey(Wish { act: Act::Tell, ..old }).len(), 1);
     let now = world.now;
-    let way = world.calls.rekey_leg(call, CALLER, now).unwrap();
+    let [first, second] = [1, 2].map(|mki| Mki::new(&[mki]).unwrap());
+    let way = world.calls.rekey_leg(call, CALLER, &first, now).unwrap();
     assert_eq!(step(way), (1, 2, 0));
     assert_eq!(world.rekey(old), [], "the key in use is new");
-    assert_eq!(world.calls.rekey_leg(call, CALLER, now), Some(Way::NextOffer));
+    assert_eq!(world.calls.rekey_leg(call, CALLER, &first, now), None, "told before the step");
+    assert_eq!(world.calls.rekey_leg(call, CALLER, &second, now), Some(Way::NextOffer));
 }
 
 #[test]

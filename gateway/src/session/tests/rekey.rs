@@ -108,8 +108,10 @@ fn a_key_near_its_limit_is_replaced_by_the_next_offer() {
     let mut world = called();
     let key = call(&world);
     let now = world.now;
-    assert_eq!(world.calls.rekey_leg(key, CALLEE, now), Some(Way::NextOffer));
-    assert_eq!(world.calls.rekey_leg(key, StreamIndex(9), now), None);
+    let (unnamed, other) = (srtp::Mki::none(), srtp::Mki::new(&[1]).unwrap());
+    assert_eq!(world.calls.rekey_leg(key, CALLEE, &other, now), None, "of a line before");
+    assert_eq!(world.calls.rekey_leg(key, CALLEE, &unnamed, now), Some(Way::NextOffer));
+    assert_eq!(world.calls.rekey_leg(key, StreamIndex(9), &unnamed, now), None);
     assert_eq!(world.rekey(ALL), [(CALLEE, Way::Due)]);
 }
 
