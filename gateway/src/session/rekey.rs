@@ -2,8 +2,11 @@
 //! others the mark that makes the next offer to a leg's party bring them.
 //!
 //! Keys on one line are gone through in its order, each once: after a step the worker seals under the
-//! next one, in the same indexes, and there is no way back. Nothing is signalled, since packets name
-//! their key. Once the last is in use the leg is marked like others.
+//! next one, in the same indexes, and we never step back. Nothing is signalled, since packets name
+//! their key. Once the last is in use the leg is marked like others. Where a key is exhausted and no
+//! step was taken in time, the worker goes on to the next one by itself, which its limit then tells.
+//! After the last it goes back to those before that may seal more, as they do under the same indexes:
+//! then the last still counts as the one in use, and only an offer brings others.
 //!
 //! A relay has no offers of its own, so a marked leg waits for one. Not for an answer: a key that an
 //! answer brings would be in use before its party has read it, and packets would be lost. The offer
@@ -180,10 +183,20 @@ impl Stream {
         Some(OwnKeys { mki: local.mki(place)?, left: local.count() - 1 - place })
     }
 
-    /// Whether our packets name the key in use by `mki`.
-    fn is_under(&self, mki: &Mki) -> bool {
-        let in_use = self.own_keys(self.renewal.place).map(|keys| keys.mki.mki());
-        in_use.unwrap_or_default() == *mki
+    /// Whether our packets name the key in use by `mki`. Where that is one further on in the line,
+    /// the worker has gone there: it is in use from now on.
+    fn is_under(&mut self, mki: &Mki, now: Instant) -> bool {
+        let Some(local) = self.own_crypto().filter(|local| local.count() > 1) else {
+            return *mki == Mki::none();
+        };
+        let place =
+            (0..local.count()).find(|place| local.mki(*place).is_some_and(|own| own.mki() == *mki));
+        let Some(place) = place.filter(|place| *place >= self.renewal.place) else { return false };
+        if place > self.renewal.place {
+            self.renewal.place = place;
+            self.renewal.since = Some(now);
+        }
+        true
     }
 
     fn next_key(&self) -> Option<Switch> {
@@ -259,7 +272,7 @@ impl<P: PortSource> super::Calls<P> {
         now: Instant,
     ) -> Option<Way> {
         let stream = self.stream_mut(call, stream)?;
-        stream.is_under(mki).then(|| stream.rekey(now))
+        stream.is_under(mki, now).then(|| stream.rekey(now))
     }
 
     /// A stream that has not ended.

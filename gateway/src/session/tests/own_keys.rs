@@ -214,6 +214,23 @@ fn telling_takes_no_step_and_a_key_near_its_limit_gives_way_to_the_next() {
 }
 
 #[test]
+fn a_key_that_the_worker_went_on_to_by_itself_counts_as_in_use_and_one_behind_does_not() {
+    let mut world = World::with(Settings { keys_a_line: 3, ..settings() });
+    called(&mut world);
+    let call = *world.worker.keys().next().unwrap();
+    let now = world.now;
+    let mut met = |mki| {
+        let mki = Mki::new(&[mki]).unwrap();
+        world.calls.rekey_leg(call, CALLER, &mki, now)
+    };
+    assert_eq!(met(2).map(step), Some((2, 3, 0)), "the first was exhausted");
+    assert_eq!(met(1), None, "the worker went back to it");
+    assert_eq!(met(3), Some(Way::NextOffer));
+    assert_eq!(met(1), None);
+    assert_eq!(world.rekey(ALL), [(CALLER, Way::Due)]);
+}
+
+#[test]
 fn under_reset_fresh_keys_have_mkis_that_the_party_holds_no_old_ones_under() {
     let mut world = World::with(several_in_offers());
     let first = offered(&mut world, None);
