@@ -23,16 +23,22 @@ use owners::Owners;
 /// A bundled stream's sections.
 #[derive(Debug)]
 pub(super) struct Routes {
+    /// Those of the plan, then those that it leaves out and whose sources are remembered.
     sections: Box<[Section]>,
-    /// Whose packets with an SSRC are; heard last first.
-    sources: Vec<(u32, Slot)>,
+    /// Which section's packets with an SSRC are; heard last first.
+    sources: Vec<(u32, Index)>,
     /// Whose packets the party is sent are.
     owners: Owners,
 }
 
+/// A section's place among the sections, of which there are at most [`MAX_ROUTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Index(u8);
+
 #[derive(Debug)]
 struct Section {
-    peer: Slot,
+    /// `None`: not in the plan, which may be put right by the next.
+    peer: Option<Slot>,
     mid: Box<[u8]>,
     mid_extension: u8,
     payload_types: u128,
@@ -44,46 +50,50 @@ impl Routes {
     /// Most of them that a plan announces for one section.
     const ANNOUNCED: usize = 16;
 
-    /// Sections of a plan, among the call's streams `slots`; what `before` had learned stays, as far
-    /// as its peers do.
+    /// Sections of a plan, among the call's streams `slots`. What `before` had learned stays with
+    /// the section's MID, whoever its peer is now and where it has none for a while: a sender that
+    /// was heard says its MID no more.
     pub(super) fn new(routes: Vec<Route>, slots: &[Slot], before: Option<Box<Self>>) -> Box<Self> {
-        let before = before.map(|before| *before);
-        let (mut sources, owners) = before
-            .map_or_else(|| (Vec::new(), None), |before| (before.sources, Some(before.owners)));
-        sources.reserve_exact(Self::SOURCES.saturating_sub(sources.len()));
+        let (past, sources, owners) = match before.map(|before| *before) {
+            Some(Self { sections, sources, owners }) => (sections, sources, Some(owners)),
+            None => (Box::default(), Vec::new(), None),
+        };
+        let mut announced = Vec::new();
         let mut sections = Vec::with_capacity(routes.len().min(MAX_ROUTES));
         for route in routes.into_iter().take(MAX_ROUTES) {
             let Some(&peer) = slots.get(usize::from(route.peer.0)) else { continue };
-            for &ssrc in route.ssrcs.iter().take(Self::ANNOUNCED) {
-                let is_new = sources.iter().all(|(known, _)| *known != ssrc);
-                if is_new && sources.len() < Self::SOURCES {
-                    sources.push((ssrc, peer));
-                }
-            }
-            let Route { mid, mid_extension, payload_types, .. } = route;
-            sections.push(Section { peer, mid, mid_extension, payload_types });
+            let Route { mid, mid_extension, payload_types, ssrcs, .. } = route;
+            let index = Index(sections.len() as u8);
+            announced.extend(ssrcs.iter().take(Self::ANNOUNCED).map(|ssrc| (*ssrc, index)));
+            sections.push(Section { peer: Some(peer), mid, mid_extension, payload_types });
         }
-        let is_a_peer = |peer| sections.iter().any(|section: &Section| section.peer == peer);
-        sources.retain(|(_, peer)| is_a_peer(*peer));
-        let owners = Owners::new(owners, is_a_peer);
-        Box::new(Self { sections: sections.into(), sources, owners })
+        let owners = Owners::new(owners, |peer| {
+            sections.iter().any(|section: &Section| section.peer == Some(peer))
+        });
+        let sources = carried_over(past, sources, &mut sections);
+        let mut routes = Self { sections: sections.into(), sources, owners };
+        for (ssrc, index) in announced {
+            routes.announce(ssrc, index);
+        }
+        Box::new(routes)
     }
 
     /// Whose an RTP packet is.
     pub(super) fn of_rtp(&mut self, packet: &[u8]) -> Result<Slot, DropReason> {
         let header = rtp::Header::new_checked(packet).map_err(|_| DropReason::Malformed)?;
-        let peer = match self.named_by_mid(&header) {
+        let index = match self.named_by_mid(&header) {
             Some(named) => named,
-            None => self.of_source(header.ssrc()).or_else(|| self.alone(header.payload_type())),
+            None => self.known(header.ssrc()).or_else(|| self.alone(header.payload_type())),
         };
-        let peer = peer.ok_or(DropReason::NoRoute)?;
-        self.learn(header.ssrc(), peer);
+        let index = index.ok_or(DropReason::NoRoute)?;
+        let peer = self.section(index).peer.ok_or(DropReason::NoRoute)?;
+        self.learn(header.ssrc(), index);
         Ok(peer)
     }
 
     /// Whose packets with this SSRC of the party are.
     pub(super) fn of_source(&self, ssrc: u32) -> Option<Slot> {
-        self.sources.iter().find(|(known, _)| *known == ssrc).map(|(_, peer)| *peer)
+        self.known(ssrc).and_then(|index| self.section(index).peer)
     }
 
     /// Who sends a source to the party.
@@ -96,38 +106,89 @@ impl Routes {
         let first = |(at, section): &(usize, &Section)| {
             self.sections[..*at].iter().all(|earlier| earlier.peer != section.peer)
         };
-        self.sections.iter().enumerate().filter(first).map(|(_, section)| section.peer)
+        self.sections.iter().enumerate().filter(first).filter_map(|(_, section)| section.peer)
+    }
+
+    fn section(&self, index: Index) -> &Section {
+        &self.sections[usize::from(index.0)]
+    }
+
+    fn known(&self, ssrc: u32) -> Option<Index> {
+        self.sources.iter().find(|(known, _)| *known == ssrc).map(|(_, index)| *index)
     }
 
     /// What the packet's MID says; `None` without one. A MID that nobody has is of nobody.
-    fn named_by_mid(&self, header: &rtp::Header<'_>) -> Option<Option<Slot>> {
+    fn named_by_mid(&self, header: &rtp::Header<'_>) -> Option<Option<Index>> {
         let (profile, data) = header.extension()?;
         let is_mid =
             |id| id != 0 && self.sections.iter().any(|section| section.mid_extension == id);
         let (id, mid) = extension::Elements::new(profile, data).find(|(id, _)| is_mid(*id))?;
-        let has = |section: &&Section| section.mid_extension == id && *section.mid == *mid;
-        Some(self.sections.iter().find(has).map(|section| section.peer))
+        let has = |section: &Section| section.mid_extension == id && *section.mid == *mid;
+        Some(self.sections.iter().position(has).map(|at| Index(at as u8)))
     }
 
-    /// The peer of the one section that has this payload type.
-    fn alone(&self, payload_type: u8) -> Option<Slot> {
-        let has = |section: &&Section| section.payload_types >> payload_type & 1 == 1;
-        let mut sections = self.sections.iter().filter(has);
-        let only = sections.next()?;
-        sections.next().is_none().then_some(only.peer)
+    /// The one section of the plan that has this payload type.
+    fn alone(&self, payload_type: u8) -> Option<Index> {
+        let has = |(_, section): &(usize, &Section)| {
+            section.peer.is_some() && section.payload_types >> payload_type & 1 == 1
+        };
+        let mut sections = self.sections.iter().enumerate().filter(has);
+        let (only, _) = sections.next()?;
+        sections.next().is_none().then_some(Index(only as u8))
     }
 
-    fn learn(&mut self, ssrc: u32, peer: Slot) {
+    fn learn(&mut self, ssrc: u32, index: Index) {
         match self.sources.iter().position(|(known, _)| *known == ssrc) {
             Some(0) => {}
             Some(at) => self.sources[..=at].rotate_right(1),
             None => {
                 self.sources.truncate(Self::SOURCES - 1);
-                self.sources.insert(0, (ssrc, peer));
+                self.sources.insert(0, (ssrc, index));
             }
         }
-        self.sources[0].1 = peer;
+        self.sources[0].1 = index;
     }
+
+    /// What was heard of a section in the plan counts more than what is announced.
+    fn announce(&mut self, ssrc: u32, index: Index) {
+        match self.sources.iter().position(|(known, _)| *known == ssrc) {
+            Some(at) if self.section(self.sources[at].1).peer.is_none() => {
+                self.sources[at].1 = index;
+            }
+            Some(_) => {}
+            None if self.sources.len() < Self::SOURCES => self.sources.push((ssrc, index)),
+            None => {}
+        }
+    }
+}
+
+/// The sources of sections that were, by where their sections are now. What of those the plan
+/// leaves out has sources is added to `sections`, as far as there is room.
+fn carried_over(
+    past: Box<[Section]>,
+    mut sources: Vec<(u32, Index)>,
+    sections: &mut Vec<Section>,
+) -> Vec<(u32, Index)> {
+    let mut now = [None; MAX_ROUTES];
+    for ((at, section), now) in past.into_vec().into_iter().enumerate().zip(&mut now) {
+        let place = sections.iter().position(|other| other.mid == section.mid);
+        let is_heard = sources.iter().any(|(_, index)| usize::from(index.0) == at);
+        if place.is_none() && is_heard && sections.len() < MAX_ROUTES {
+            sections.push(Section { peer: None, ..section });
+            *now = Some(Index(sections.len() as u8 - 1));
+        } else {
+            *now = place.map(|place| Index(place as u8));
+        }
+    }
+    sources.retain_mut(|(_, index)| match now[usize::from(index.0)] {
+        Some(place) => {
+            *index = place;
+            true
+        }
+        None => false,
+    });
+    sources.reserve_exact(Routes::SOURCES.saturating_sub(sources.len()));
+    sources
 }
 
 #[cfg(test)]
@@ -217,13 +278,47 @@ mod tests {
     }
 
     #[test]
-    fn a_new_plan_keeps_what_was_learned_of_peers_that_stay() {
+    fn a_new_plan_keeps_what_was_learned_of_sections_that_stay() {
         let mut before = routes();
         before.of_rtp(&packet(1, 111, None)).unwrap();
         before.of_rtp(&packet(2, 97, None)).unwrap();
-        let mut after = Routes::new(vec![section(1, b"a", &[0])], &SLOTS, Some(before));
+        let mut after = Routes::new(vec![section(1, b"a", &[0, 97])], &SLOTS, Some(before));
         assert_eq!(after.of_rtp(&packet(1, 111, None)), Ok(AUDIO));
-        assert_eq!(after.of_rtp(&packet(2, 97, None)), Err(DropReason::NoRoute));
+        assert_eq!(after.of_rtp(&packet(2, 97, None)), Err(DropReason::NoRoute), "another's");
+        assert_eq!(after.peers().collect::<Vec<_>>(), [AUDIO]);
+    }
+
+    #[test]
+    fn what_was_learned_of_a_section_outlives_its_peer() {
+        let mut routes = routes();
+        routes.of_rtp(&packet(1, 96, Some(b"a"))).unwrap();
+        routes.of_rtp(&packet(2, 96, Some(b"v1"))).unwrap();
+        // A fork's next branch has other streams, and the sections another order.
+        let slots = [Slot(10), Slot(21), Slot(22)];
+        let sections = vec![section(2, b"v1", &[96]), section(1, b"a", &[96])];
+        let mut routes = Routes::new(sections, &slots, Some(routes));
+        assert_eq!(routes.of_rtp(&packet(1, 96, None)), Ok(Slot(21)));
+        assert_eq!(routes.of_rtp(&packet(2, 96, None)), Ok(Slot(22)));
+        // One is set aside, then all are.
+        for sections in [vec![section(1, b"a", &[96])], vec![]] {
+            routes = Routes::new(sections, &SLOTS, Some(routes));
+            assert_eq!(routes.of_rtp(&packet(2, 96, None)), Err(DropReason::NoRoute));
+        }
+        assert_eq!((routes.peers().count(), routes.of_source(1)), (0, None));
+        let sections = vec![section(1, b"a", &[96]), section(2, b"v1", &[96])];
+        let mut routes = Routes::new(sections, &SLOTS, Some(routes));
+        assert_eq!(routes.of_rtp(&packet(1, 96, None)), Ok(AUDIO));
+        assert_eq!(routes.of_rtp(&packet(2, 96, None)), Ok(VIDEO));
+    }
+
+    #[test]
+    fn an_announced_source_is_no_more_of_a_section_that_went() {
+        let mut before = routes();
+        before.of_rtp(&packet(2, 97, None)).unwrap();
+        let mut audio = section(1, b"a", &[96]);
+        audio.ssrcs = vec![2];
+        let after = Routes::new(vec![audio], &SLOTS, Some(before));
+        assert_eq!(after.of_source(2), Some(AUDIO));
     }
 
     #[test]

@@ -55,12 +55,15 @@ impl Stream {
     fn set_towards(&mut self, peer: Option<StreamIndex>, routes: Vec<Route>, slots: &[Slot]) {
         let before = self.cold.routes.take();
         let peer = peer.and_then(|peer| slots.get(usize::from(peer.0)).copied());
-        self.towards = if routes.is_empty() {
-            peer.map_or(Towards::Nobody, Towards::Peer)
-        } else {
-            self.cold.routes = Some(Routes::new(routes, slots, before));
-            Towards::Sections
+        self.towards = match peer {
+            _ if !routes.is_empty() => Towards::Sections,
+            Some(peer) => Towards::Peer(peer),
+            None => Towards::Nobody,
         };
+        // A plan that sets all sections aside does not make them unknown.
+        if !routes.is_empty() || before.is_some() {
+            self.cold.routes = Some(Routes::new(routes, slots, before));
+        }
     }
 
     /// Closes what sockets it has; late packets find nobody.

@@ -116,7 +116,8 @@ impl Table {
     fn enter_bundles(&mut self, slots: &[Slot]) {
         for slot in slots {
             if let Towards::Peer(peer) = self.streams[slot.key()].towards
-                && self.streams.get(peer.key()).is_some_and(|peer| peer.cold.routes.is_some())
+                && let Some(Towards::Sections) =
+                    self.streams.get(peer.key()).map(|peer| peer.towards)
             {
                 self.streams[slot.key()].towards = Towards::Bundle(peer);
             }
