@@ -214,13 +214,13 @@ pub(super) fn offered(
     let mut group: Vec<(usize, &MediaSection, &LocalMedia)> = Vec::new();
     for candidate in relayed(sdp, rewrites) {
         let (index, section, local) = candidate;
-        let Some(mid) = mid(section, local).filter(|_| is_bundled(index, section, local)) else {
-            continue;
-        };
+        // RFC 9143 section 9.3, of a group of one section too.
+        let can_share = local.dtls.is_some() && local.rtcp_mux;
+        let is_candidate = can_share && is_bundled(index, section, local);
+        let Some(mid) = mid(section, local).filter(|_| is_candidate) else { continue };
         let fits = |other: &(usize, &MediaSection, &LocalMedia)| {
             let shared = other.2.rtp == local.rtp;
             self::mid(other.1, other.2).as_ref() != Some(&mid)
-                && [local, other.2].iter().all(|local| local.dtls.is_some() && local.rtcp_mux)
                 && (shared || can_be_told_apart(sdp, section, other.1))
         };
         if group.iter().all(fits) {

@@ -1,7 +1,7 @@
 //! BUNDLE: which sections share a stream, what is written of a group, and the ways that its packets
 //! go.
 
-use ng::request::{IceMode, Signal};
+use ng::request::{IceMode, RtcpMux, Signal};
 use ng::sdp::{HashFunction, MediaSection, Sdp};
 
 use super::browser::{Browser, plain, print, to_browser, to_trunk, world};
@@ -335,6 +335,15 @@ fn what_cannot_share_a_port_is_not_bundled() {
         assert_eq!((groups(&answer), world.legs.len()), (vec![vec![&b"0"[..]]], 2));
         assert_ne!(answer.media[0].port, answer.media[1].port);
     }
+}
+
+#[test]
+fn no_group_is_offered_without_rtcp_mux() {
+    let mut request = to_browser(signal("a", None, &trunk(&[5000])));
+    request.rtcp_mux = RtcpMux::default();
+    let offer = offered(&mut world(), request);
+    assert!(!offer.media[0].rtcp_mux && offer.media[0].ice.credentials().is_some());
+    assert_eq!(groups(&offer).len(), 0);
 }
 
 #[test]
