@@ -239,7 +239,8 @@ pub(super) fn answered(
 ) -> Vec<Vec<usize>> {
     let accepted = relayed(sdp, rewrites).filter_map(|(index, section, local)| {
         let offer = said(call, offerer, index).filter(|offer| offer.bundled)?;
-        let mid = mid(section, local)?;
+        // RFC 9143 section 9.3.
+        let mid = mid(section, local).filter(|_| local.rtcp_mux)?;
         (offer.mid.as_deref() == Some(&*mid)).then_some((index, offer.membership.as_deref()))
     });
     let mut accepted: Vec<(usize, Option<&Membership>)> = accepted.collect();

@@ -332,7 +332,7 @@ fn what_cannot_share_a_port_is_not_bundled() {
         let mut world = world();
         offered(&mut world, request);
         let answer = answered(&mut world, signal("a", Some("b"), &trunk(&[5000, 5002])));
-        assert_eq!((groups(&answer), world.legs.len()), (vec![vec![&b"0"[..]]], 2));
+        assert_eq!((groups(&answer).len(), world.legs.len()), (0, 2));
         assert_ne!(answer.media[0].port, answer.media[1].port);
     }
 }
