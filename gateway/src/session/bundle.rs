@@ -45,7 +45,11 @@ pub(super) struct Membership {
 }
 
 /// The groups of a body, by section.
-pub(super) struct Groups(Vec<Option<Place>>);
+pub(super) struct Groups {
+    places: Vec<Option<Place>>,
+    /// Those that a group has no place for, and that have no transport but its own.
+    surplus: Vec<usize>,
+}
 
 impl Groups {
     /// Those of an offer.
@@ -65,25 +69,34 @@ impl Groups {
 
     fn read(settings: &Settings, sdp: &Sdp, may_join: impl Fn(usize) -> bool) -> Self {
         let mut places: Vec<Option<Place>> = vec![None; sdp.media.len()];
+        let mut surplus = Vec::new();
         for (group, bundle) in sdp.session.bundles.iter().enumerate() {
             let members = bundle.mids.iter().filter_map(|mid| section_of(sdp, mid));
             // A section is in one group at most: the first counts.
             let is_free = |index: &usize| may_join(*index) && places[*index].is_none();
-            let members: Vec<usize> = members.filter(is_free).take(MAX_ROUTES).collect();
+            let mut members: Vec<usize> = members.filter(is_free).collect();
+            let beyond = members.split_off(members.len().min(MAX_ROUTES));
             let can_carry = |index: &&usize| can_carry(settings, &sdp.media[**index]);
             let Some(&tag) = members.iter().find(can_carry) else { continue };
+            let has_none = |index: &usize| !has_own_transport(&sdp.media[*index], &sdp.media[tag]);
+            surplus.extend(beyond.into_iter().filter(has_none));
             for (at, member) in members.into_iter().enumerate() {
                 if member == tag || can_ride(&sdp.media[member], &sdp.media[tag]) {
                     places[member] = places[member].or(Some(Place { group, tag, at }));
                 }
             }
         }
-        Self(places)
+        Self { places, surplus }
+    }
+
+    /// Whether a section would need a place in a group that is full.
+    pub(super) fn is_surplus(&self, index: usize) -> bool {
+        self.surplus.contains(&index)
     }
 
     /// A section's place, where it is in a group.
     pub(super) fn place(&self, index: usize) -> Option<Place> {
-        self.0.get(index).copied().flatten()
+        self.places.get(index).copied().flatten()
     }
 
     /// The section whose transport it has, where that is another.
@@ -93,7 +106,7 @@ impl Groups {
 
     /// All sections: first tagged ones, then those without a group, then those that need another.
     pub(super) fn order(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
         order.sort_by_key(|index| match self.place(*index) {
             Some(place) if place.tag == *index => 0,
             None => 1,
@@ -108,7 +121,7 @@ impl Groups {
         let in_it = move |other: &usize| {
             group.is_some() && self.place(*other).map(|place| place.group) == group
         };
-        (0..self.0.len()).filter(in_it)
+        (0..self.places.len()).filter(in_it)
     }
 
     /// The section that says what a section's transport is: itself, or the tagged one.
@@ -223,7 +236,7 @@ pub(super) fn offered(
             self::mid(other.1, other.2).as_ref() != Some(&mid)
                 && (shared || can_be_told_apart(sdp, section, other.1))
         };
-        if group.iter().all(fits) {
+        if group.len() < MAX_ROUTES && group.iter().all(fits) {
             group.push(candidate);
         }
     }

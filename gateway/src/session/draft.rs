@@ -146,6 +146,9 @@ impl<'a, P: PortSource> Drafting<'a, '_, P> {
             Kind::Foreign => return Ok((Draft::PassThrough, None)),
             Kind::Disabled => return Ok((Draft::Reject, None)),
             Kind::Unusable(reason) => return Ok((Draft::Reject, Some(reason))),
+            Kind::Relay if self.groups.is_surplus(index) => {
+                return Ok((Draft::Reject, Some(Refused::BUNDLE_FULL)));
+            }
             Kind::Relay => {}
         }
         let protocol = match &signal.transport {

@@ -134,6 +134,8 @@ impl Refused {
         Self("a=fingerprint only under SHA-1, which webrtc.accept_sha1 does not allow");
     /// A section speaks SRTP without a key we could use.
     pub const NO_KEY: Self = Self("SRTP without a usable a=crypto attribute");
+    /// A section has the transport of a bundle of more sections than are relayed in one.
+    pub const BUNDLE_FULL: Self = Self("Too many sections in a bundle");
     /// A section is a data channel over ICE: its checks and its DTLS would have to go past us.
     pub const DATA_CHANNEL: Self = Self("Data channels are not relayed");
     /// No interface has an address of a usable family.

@@ -6,6 +6,8 @@ use ng::sdp::{HashFunction, MediaSection, Sdp};
 
 use super::browser::{Browser, plain, print, to_browser, to_trunk, world};
 use super::world::{A, B, WorkerStream, World, read, signal};
+use crate::relay::command::MAX_ROUTES;
+use crate::session::outcome::Refused;
 use crate::session::rekey::{Act, Wish};
 
 /// A transport as a browser says it, under credentials of one letter.
@@ -344,6 +346,28 @@ fn no_group_is_offered_without_rtcp_mux() {
     let offer = offered(&mut world(), request);
     assert!(!offer.media[0].rtcp_mux && offer.media[0].ice.credentials().is_some());
     assert_eq!(groups(&offer).len(), 0);
+}
+
+#[test]
+fn a_group_has_no_more_sections_than_a_worker_knows_ways() {
+    let section = |at: usize| format!("m=audio {} RTP/AVP {at}\r\nc=IN IP4 {B}\r\n", 5000 + 2 * at);
+    let sections: Vec<String> = (0..=MAX_ROUTES).map(section).collect();
+    let mut world = world();
+    let offer = offered(&mut world, to_browser(signal("a", None, &body("", &sections))));
+    assert_eq!((groups(&offer)[0].len(), offer.media.len()), (MAX_ROUTES, MAX_ROUTES + 1));
+
+    // Of an offer: what has no transport but the group's is rejected.
+    let section = |at: usize| {
+        let transport = transport('a', "actpass");
+        format!("m=audio 9 UDP/TLS/RTP/SAVPF {at}\r\nc=IN IP4 0.0.0.0\r\na=mid:{at}\r\n{transport}")
+    };
+    let sections: Vec<String> = (0..=MAX_ROUTES).map(section).collect();
+    let mids: Vec<String> = (0..=MAX_ROUTES).map(|at| at.to_string()).collect();
+    let mut world = self::world();
+    let outcome = world.offer(&to_trunk(signal("a", None, &body(&mids.join(" "), &sections))));
+    let outcome = outcome.unwrap();
+    let rejected = ports(&read(&outcome)).iter().filter(|port| **port == 0).count();
+    assert_eq!((rejected, &outcome.warnings[..]), (1, &[Refused::BUNDLE_FULL.0][..]));
 }
 
 #[test]
