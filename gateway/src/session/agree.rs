@@ -162,14 +162,16 @@ impl Agreeing<'_> {
         }
     }
 
-    /// Sections as the offerer's groups have them, then all others.
+    /// Sections as the offerer's groups have them, first those that can carry the others; then all
+    /// that are in no group.
     fn offerers_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.drafts.len()).collect();
         let media = &self.call.parties[self.parties.0.0].media;
         order.sort_by_key(|index| {
             let said = media.get(*index).and_then(|media| media.said.as_ref());
-            let place = said.and_then(|said| Some(said.membership.as_ref()?.place));
-            place.map_or((true, 0, 0), |place| (false, place.group, place.at))
+            let of = said.and_then(|said| said.membership.as_ref());
+            let key = of.map(|of| (of.place.group, of.bundle_only, of.place.at));
+            (key.is_none(), key)
         });
         order
     }

@@ -163,6 +163,14 @@ fn the_transport_of_a_bundle_is_that_of_its_tagged_section() {
 }
 
 #[test]
+fn a_group_may_begin_with_a_section_that_has_no_transport() {
+    let (world, answer) = to_a_trunk(&max_bundle().replace("BUNDLE 0 1", "BUNDLE 1 0"));
+    assert_eq!(groups(&answer), [[b"0", b"1"]]);
+    assert!(ports(&answer).iter().all(|port| *port != 0));
+    assert_eq!(ways(&world.streams()[0]), [1, 2]);
+}
+
+#[test]
 fn a_party_that_refuses_the_tagged_section_leaves_the_next_one_tagged() {
     let mut world = world();
     offered(&mut world, to_trunk(signal("a", None, &balanced())));
