@@ -53,7 +53,7 @@ impl World {
                 send_key: set_send(PROFILE, 2),
                 rtcp_mux: true,
                 peer: None,
-                routes: vec![route(AUDIO, b"0", &[8, 96]), route(VIDEO, b"1", &[96])],
+                routes: both(),
                 ..unchanged(0)
             },
             trunk(audio, party[AUDIO]),
@@ -117,9 +117,20 @@ impl World {
         world
     }
 
+    /// A plan that changes the bundle's sections alone.
+    fn reroute(&mut self, routes: Vec<Route>) {
+        let bundle = StreamPlan { rtcp_mux: true, peer: None, routes, ..unchanged(0) };
+        let streams = [bundle, unchanged(0), unchanged(0)];
+        self.table.apply(call(streams), &mut self.wire, self.now).unwrap();
+    }
+
     fn drops(&self, reason: DropReason) -> u64 {
         self.table.report(CALL).unwrap().streams[BUNDLE].drops[reason as usize]
     }
+}
+
+fn both() -> Vec<Route> {
+    vec![route(AUDIO, b"0", &[8, 96]), route(VIDEO, b"1", &[96])]
 }
 
 fn route(peer: usize, mid: &[u8], payload_types: &[u8]) -> Route {
@@ -172,6 +183,17 @@ fn packets_go_by_mid_then_by_the_source_that_it_named() {
     }
     let by_payload_type = rtp(SSRC + 2, 1);
     assert_eq!(world.browser_sends(&by_payload_type), [(AUDIO, by_payload_type)]);
+}
+
+#[test]
+fn sources_are_known_again_after_a_plan_that_set_every_section_aside() {
+    let mut world = World::talking();
+    world.reroute(Vec::new());
+    assert_eq!(world.browser_sends(&unmarked(VIDEO_SOURCE, 2)), []);
+    world.reroute(both());
+    let (audio, video) = (unmarked(AUDIO_SOURCE, 3), unmarked(VIDEO_SOURCE, 3));
+    assert_eq!(world.browser_sends(&audio), [(AUDIO, audio)]);
+    assert_eq!(world.browser_sends(&video), [(VIDEO, video)]);
 }
 
 #[test]
