@@ -45,6 +45,21 @@ fn apply(world: &mut World, event: Event) {
     }
 }
 
+/// Two pairs on a bad network; `loss` in a thousand each way.
+fn lossy(seed: u64, loss: u64) -> World {
+    let a = Made::full(Role::Controlling, &["192.0.2.1:4000", "[2001:db8::1]:4000"]);
+    let b = Made::full(Role::Controlled, &["192.0.2.2:5000", "[2001:db8::2]:5000"]);
+    let mut world = World::new(seed, a, b);
+    world.network.loss = loss;
+    world.network.duplication = 50;
+    world.network.delay = (Duration::from_millis(1), Duration::from_millis(80));
+    world
+}
+
+/// Until a check that is never answered is given up, with the RTO of 500 ms (RFC 8489 section
+/// 6.2.1): then it is the other pair's turn.
+const TRANSACTION: Duration = Duration::from_millis(39_500);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -54,18 +69,13 @@ proptest! {
         loss in 0..200_u64,
         events in proptest::collection::vec(event(), 0..12),
     ) {
-        let a = Made::full(Role::Controlling, &["192.0.2.1:4000", "[2001:db8::1]:4000"]);
-        let b = Made::full(Role::Controlled, &["192.0.2.2:5000", "[2001:db8::2]:5000"]);
-        let mut world = World::new(seed, a, b);
-        world.network.loss = loss;
-        world.network.duplication = 50;
-        world.network.delay = (Duration::from_millis(1), Duration::from_millis(80));
+        let mut world = lossy(seed, loss);
         for event in events {
             apply(&mut world, event);
         }
         apply(&mut world, Event::Restart(A));
         world.signal();
-        prop_assert!(world.run_until(Duration::from_secs(39), World::is_connected));
+        prop_assert!(world.run_until(2 * TRANSACTION, World::is_connected));
         world.network.loss = 0;
         // Nominations in flight arrive; the old path lingers for five seconds.
         world.run(Duration::from_secs(6));
@@ -76,4 +86,16 @@ proptest! {
             prop_assert_eq!(end.valid[0][0], remote);
         }
     }
+}
+
+/// One loss in three, both ways together: all seven requests of the nomination or all their answers.
+#[test]
+fn a_nomination_that_comes_to_nothing_is_followed_by_the_next_pairs() {
+    let mut world = lossy(6_452_489_138_897_741_457, 187);
+    apply(&mut world, Event::Restart(A));
+    world.signal();
+    assert!(!world.run_until(TRANSACTION - Duration::from_secs(1), World::is_connected));
+    assert!(world.run_until(Duration::from_secs(3), World::is_connected));
+    world.run(Duration::from_secs(6));
+    world.assert_agreed(Component::Rtp);
 }
